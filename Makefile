@@ -1,0 +1,73 @@
+# Cordum developer commands. `make demo` and `make test` do their own set-up.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+export CARGO_TERM_COLOR ?= never
+
+.DEFAULT_GOAL := help
+.PHONY: help setup deps build proto demo up test test-rust test-python lint bench wheel ci clean check-tools
+
+help:
+	@echo "make demo   bring the system up on embedded servers and run the governed demo"
+	@echo "make up     run the system until Ctrl-C"
+	@echo "make test   all tests     make lint  all checks     make bench  report in report/"
+	@echo "make wheel  build dist/   make ci    what CI runs"
+
+check-tools:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "cordum needs Python >= 3.11 (found: $$($(PYTHON) -V 2>&1)); set PYTHON=..."; exit 1; }
+	@command -v cargo >/dev/null || { echo "cordum needs Rust >= 1.85: install it with rustup"; exit 1; }
+
+$(VENV)/.deps: pyproject.toml | check-tools
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -U pip "maturin>=1.9.4,<2"
+	@$(BIN)/python tools/install_requirements.py
+	@touch $@
+
+deps:
+	@tools/scripts/install_system_packages.sh
+
+setup: $(VENV)/.deps build
+
+RUST_SOURCES := $(shell find rust -name '*.rs' -o -name 'Cargo.toml' 2>/dev/null) Cargo.toml Cargo.lock
+$(VENV)/.built: $(RUST_SOURCES) $(VENV)/.deps
+	@VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/maturin develop --release -q
+	@touch $@
+
+build: $(VENV)/.built
+
+proto: $(VENV)/.deps
+	@$(BIN)/python tools/generate_protos.py
+
+demo: setup
+	@$(BIN)/python examples/demo.py
+
+up: setup
+	@$(BIN)/cordumctl up
+
+test-rust: check-tools
+	cargo test --workspace --exclude cordum-python --quiet
+
+test-python: setup
+	$(BIN)/python -m pytest tests
+
+test: deps setup test-rust test-python
+
+lint: setup
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --quiet -- -D warnings
+	$(BIN)/ruff check python tests benches examples tools
+	$(BIN)/ruff format --check python tests benches examples tools
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: setup
+	$(BIN)/python -m benches.report
+
+wheel: $(VENV)/.deps
+	@rm -rf dist && $(BIN)/maturin build --release -q -o dist
+
+ci:
+	@bash .ci/run
+
+clean:
+	rm -rf $(VENV) target dist report .cordum

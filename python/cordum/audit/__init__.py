@@ -1,0 +1,1 @@
+"""Audit trail. Filled by the audit milestone."""

@@ -1,0 +1,1 @@
+"""Context engine service. Filled by the context milestone."""

@@ -1,0 +1,1 @@
+"""Enums, dataclasses and errors of the business. No I/O."""

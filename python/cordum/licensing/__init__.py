@@ -1,0 +1,1 @@
+"""Licence limits. Filled by the licensing milestone."""

@@ -1,0 +1,1 @@
+"""Packs. Filled by the packs milestone."""

@@ -1,0 +1,1 @@
+"""Everything that crosses a process border: CAP types, our protos, subjects, pointers."""

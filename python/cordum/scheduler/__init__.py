@@ -1,0 +1,1 @@
+"""Scheduler service: submit and result pipelines, reconciler, worker registry."""

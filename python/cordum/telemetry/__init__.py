@@ -1,0 +1,1 @@
+"""Product telemetry. Filled by the telemetry milestone."""

@@ -1,0 +1,1 @@
+"""Generated from proto/cordum/v1 (make proto)."""

@@ -1,0 +1,1 @@
+"""Workflow engine service. Filled by the workflow milestone."""

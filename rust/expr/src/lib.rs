@@ -1,0 +1,1 @@
+//! Workflow expressions and templates. Filled by the workflow milestone.

@@ -1,0 +1,1 @@
+//! Output policy engine: detectors, scanning and redaction. Filled by the output policy milestone.

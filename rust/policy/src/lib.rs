@@ -1,0 +1,1 @@
+//! Input policy engine: one document in, one immutable compiled policy out; evaluation is a pure function.

@@ -1,0 +1,14 @@
+//! Python bindings: module `cordum._core`. A binding takes bytes, detaches, maps the error; it decides nothing.
+
+use pyo3::prelude::*;
+
+mod wire;
+
+/// Native engines of Cordum; the manual is `_core.pyi`.
+#[pymodule]
+fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    module.add("build_profile", if cfg!(debug_assertions) { "debug" } else { "release" })?;
+    wire::register(module)?;
+    Ok(())
+}

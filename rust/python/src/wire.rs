@@ -1,0 +1,25 @@
+//! Bindings of `cordum-wire`.
+
+use cordum_wire::messages::JobRequest;
+use prost::Message;
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+
+/// Partition number of a job id.
+#[pyfunction]
+fn job_partition(job_id: &str, partitions: u32) -> u32 {
+    cordum_wire::partition(job_id, partitions)
+}
+
+/// Canonical hash of a serialized `JobRequest`.
+#[pyfunction]
+fn request_hash(job_request: &[u8]) -> PyResult<String> {
+    let request = JobRequest::decode(job_request)
+        .map_err(|error| PyValueError::new_err(format!("job request does not decode: {error}")))?;
+    Ok(cordum_wire::canonical_hash(&request))
+}
+
+pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_function(wrap_pyfunction!(job_partition, module)?)?;
+    module.add_function(wrap_pyfunction!(request_hash, module)?)
+}

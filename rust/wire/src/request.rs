@@ -1,0 +1,66 @@
+//! Job requests: tenant, canonical hash, submit packet.
+
+use prost::Message;
+use sha2::{Digest, Sha256};
+
+use crate::canonical::canonical_bytes;
+use crate::messages::{BusPacket, JobRequest, Payload, Timestamp};
+
+/// Tenant a request is judged, limited and stored under: `tenant_id`, else `env.tenant_id`, else `default`.
+pub fn tenant_of(request: &JobRequest) -> &str {
+    if !request.tenant_id.is_empty() {
+        return &request.tenant_id;
+    }
+    request.env.get("tenant_id").map(String::as_str).filter(|tenant| !tenant.is_empty()).unwrap_or("default")
+}
+
+/// Canonical request hash that binds an approval to one request (protocol spec §19): lower-case hex SHA-256.
+pub fn canonical_hash(request: &JobRequest) -> String {
+    let mut clone = request.clone();
+    clone.labels.retain(|key, _| {
+        !key.to_lowercase().starts_with("approval_") && key != "cordum.bus_msg_id" && key != "policy.attachment_id"
+    });
+    clone.env.remove("CORDUM_EFFECTIVE_CONFIG");
+    clone.dispatch = None;
+    hex(&Sha256::digest(canonical_bytes(&clone)))
+}
+
+/// Bus packet that carries `request` to the scheduler.
+pub fn submit_packet(request: JobRequest, trace_id: &str, sender_id: &str, now_us: i64) -> Vec<u8> {
+    BusPacket {
+        trace_id: trace_id.to_owned(),
+        sender_id: sender_id.to_owned(),
+        created_at: Some(Timestamp::from_micros(now_us)),
+        protocol_version: 1,
+        payload: Some(Payload::JobRequest(request)),
+        ..BusPacket::default()
+    }
+    .encode_to_vec()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn approval_labels_dispatch_and_effective_config_do_not_change_the_hash() {
+        let plain = JobRequest { job_id: "j".into(), topic: "job.a".into(), ..JobRequest::default() };
+        let mut stamped = plain.clone();
+        stamped.labels.insert("approval_granted".into(), "true".into());
+        stamped.labels.insert("Approval_note".into(), "n".into());
+        stamped.labels.insert("cordum.bus_msg_id".into(), "approval:j".into());
+        stamped.env.insert("CORDUM_EFFECTIVE_CONFIG".into(), "{}".into());
+        stamped.dispatch = Some(Default::default());
+        assert_eq!(canonical_hash(&plain), canonical_hash(&stamped));
+        stamped.topic = "job.b".into();
+        assert_ne!(canonical_hash(&plain), canonical_hash(&stamped));
+    }
+}

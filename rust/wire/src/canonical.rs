@@ -14,9 +14,18 @@ struct Shape {
     nested: &'static [(u32, &'static Shape)],
 }
 
-const METADATA: Shape = Shape { maps: &[9], nested: &[] };
-const COMPENSATION: Shape = Shape { maps: &[5, 11], nested: &[(12, &METADATA)] };
-const JOB_REQUEST: Shape = Shape { maps: &[6, 15], nested: &[(16, &METADATA), (17, &COMPENSATION)] };
+const METADATA: Shape = Shape {
+    maps: &[9],
+    nested: &[],
+};
+const COMPENSATION: Shape = Shape {
+    maps: &[5, 11],
+    nested: &[(12, &METADATA)],
+};
+const JOB_REQUEST: Shape = Shape {
+    maps: &[6, 15],
+    nested: &[(16, &METADATA), (17, &COMPENSATION)],
+};
 
 /// Canonical encoding of `request`.
 pub fn canonical_bytes(request: &JobRequest) -> Vec<u8> {
@@ -36,7 +45,9 @@ fn has_blank_entry(request: &JobRequest) -> bool {
         .chain([
             compensation.map(|inverse| &inverse.env),
             compensation.map(|inverse| &inverse.labels),
-            compensation.and_then(|inverse| inverse.meta.as_ref()).map(|meta| &meta.labels),
+            compensation
+                .and_then(|inverse| inverse.meta.as_ref())
+                .map(|meta| &meta.labels),
         ])
         .flatten()
         .any(|map| map.iter().any(|(key, value)| key.is_empty() || value.is_empty()))
@@ -54,7 +65,11 @@ fn rewrite(mut input: &[u8], shape: &Shape) -> Option<Vec<u8>> {
         let length = usize::try_from(decode_varint(&mut input).ok()?).ok()?;
         let (body, rest) = input.split_at_checked(length)?;
         input = rest;
-        let nested = shape.nested.iter().find(|(field, _)| *field == tag).map(|(_, inner)| *inner);
+        let nested = shape
+            .nested
+            .iter()
+            .find(|(field, _)| *field == tag)
+            .map(|(_, inner)| *inner);
         let rewritten = match nested {
             Some(inner) => rewrite(body, inner)?,
             None if shape.maps.contains(&tag) => complete_entry(body),
@@ -78,7 +93,9 @@ fn complete_entry(body: &[u8]) -> Vec<u8> {
 
 fn entry_has_value(mut body: &[u8]) -> bool {
     let key = decode_key(&mut body).and_then(|_| decode_varint(&mut body));
-    key.ok().and_then(|length| body.get(usize::try_from(length).ok()?..)).is_some_and(|rest| !rest.is_empty())
+    key.ok()
+        .and_then(|length| body.get(usize::try_from(length).ok()?..))
+        .is_some_and(|rest| !rest.is_empty())
 }
 
 #[cfg(test)]

@@ -1,10 +1,15 @@
-//! CAP packets: messages, canonical encoding and hashing. No I/O, no Python.
+//! CAP packets and job records: messages, canonical encoding, hashing, protojson. No I/O, no Python.
 
 mod canonical;
+pub mod json;
 pub mod messages;
 mod partition;
+mod record;
 mod request;
+mod transition;
 
 pub use canonical::canonical_bytes;
 pub use partition::partition;
+pub use record::{put_request_fields, record_tenant};
 pub use request::{canonical_hash, submit_packet, tenant_of};
+pub use transition::{DeadLetter, Transition};

@@ -16,12 +16,17 @@ pub struct Timestamp {
 impl Timestamp {
     /// From microseconds since the epoch.
     pub fn from_micros(us: i64) -> Self {
-        Timestamp { seconds: us.div_euclid(1_000_000), nanos: (us.rem_euclid(1_000_000) * 1000) as i32 }
+        Timestamp {
+            seconds: us.div_euclid(1_000_000),
+            nanos: (us.rem_euclid(1_000_000) * 1000) as i32,
+        }
     }
 
     /// Microseconds since the epoch, saturating.
     pub fn as_micros(&self) -> i64 {
-        self.seconds.saturating_mul(1_000_000).saturating_add(i64::from(self.nanos) / 1000)
+        self.seconds
+            .saturating_mul(1_000_000)
+            .saturating_add(i64::from(self.nanos) / 1000)
     }
 }
 

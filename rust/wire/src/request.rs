@@ -11,14 +11,21 @@ pub fn tenant_of(request: &JobRequest) -> &str {
     if !request.tenant_id.is_empty() {
         return &request.tenant_id;
     }
-    request.env.get("tenant_id").map(String::as_str).filter(|tenant| !tenant.is_empty()).unwrap_or("default")
+    request
+        .env
+        .get("tenant_id")
+        .map(String::as_str)
+        .filter(|tenant| !tenant.is_empty())
+        .unwrap_or("default")
 }
 
 /// Canonical request hash that binds an approval to one request (protocol spec §19): lower-case hex SHA-256.
 pub fn canonical_hash(request: &JobRequest) -> String {
     let mut clone = request.clone();
     clone.labels.retain(|key, _| {
-        !key.to_lowercase().starts_with("approval_") && key != "cordum.bus_msg_id" && key != "policy.attachment_id"
+        !key.to_lowercase().starts_with("approval_")
+            && key != "cordum.bus_msg_id"
+            && key != "policy.attachment_id"
     });
     clone.env.remove("CORDUM_EFFECTIVE_CONFIG");
     clone.dispatch = None;
@@ -40,10 +47,12 @@ pub fn submit_packet(request: JobRequest, trace_id: &str, sender_id: &str, now_u
 
 fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
 }
 
 #[cfg(test)]
@@ -52,11 +61,17 @@ mod tests {
 
     #[test]
     fn approval_labels_dispatch_and_effective_config_do_not_change_the_hash() {
-        let plain = JobRequest { job_id: "j".into(), topic: "job.a".into(), ..JobRequest::default() };
+        let plain = JobRequest {
+            job_id: "j".into(),
+            topic: "job.a".into(),
+            ..JobRequest::default()
+        };
         let mut stamped = plain.clone();
         stamped.labels.insert("approval_granted".into(), "true".into());
         stamped.labels.insert("Approval_note".into(), "n".into());
-        stamped.labels.insert("cordum.bus_msg_id".into(), "approval:j".into());
+        stamped
+            .labels
+            .insert("cordum.bus_msg_id".into(), "approval:j".into());
         stamped.env.insert("CORDUM_EFFECTIVE_CONFIG".into(), "{}".into());
         stamped.dispatch = Some(Default::default());
         assert_eq!(canonical_hash(&plain), canonical_hash(&stamped));

@@ -1,0 +1,85 @@
+//! The request part of a job record (scheduler spec §3.1), the same for every creator.
+
+use std::collections::BTreeMap;
+
+use crate::messages::JobRequest;
+use crate::request::{canonical_hash, tenant_of};
+use crate::transition::Transition;
+
+/// Write the request group of fields into `change.set`.
+pub fn put_request_fields(change: &mut Transition, request: &JobRequest, trace_id: &str) {
+    let empty = Default::default();
+    let meta = request.meta.as_ref().unwrap_or(&empty);
+    change.set_if("topic", &request.topic);
+    change.set_if("tenant", record_tenant(request));
+    change.set_if("team", request.env.get("team_id").map_or("", String::as_str));
+    change.set_if("principal", &request.principal_id);
+    change.set_if("memory_id", &request.memory_id);
+    change.set_if(
+        "trace_id",
+        if trace_id.is_empty() {
+            &request.job_id
+        } else {
+            trace_id
+        },
+    );
+    change.set_if("labels", &labels_json(request));
+    change.set_if(
+        "actor_id",
+        if meta.actor_id.is_empty() {
+            &request.principal_id
+        } else {
+            &meta.actor_id
+        },
+    );
+    change.set_if(
+        "actor_type",
+        match meta.actor_type {
+            1 => "human",
+            2 => "service",
+            _ => "",
+        },
+    );
+    change.set_if("idempotency_key", &meta.idempotency_key);
+    change.set_if("capability", &meta.capability);
+    change.set_if("risk_tags", &list_json(&meta.risk_tags));
+    change.set_if("requires", &list_json(&meta.requires));
+    change.set_if("pack_id", &meta.pack_id);
+    change.set_if("workflow_id", &request.workflow_id);
+    change.set_if("run_id", request.labels.get("run_id").map_or("", String::as_str));
+    change.set.insert("req_hash", canonical_hash(request));
+}
+
+/// Tenant of a record: `meta.tenant_id`, else `tenant_id`, else `env.tenant_id`, else `default`.
+pub fn record_tenant(request: &JobRequest) -> &str {
+    match request.meta.as_ref() {
+        Some(meta) if !meta.tenant_id.is_empty() => &meta.tenant_id,
+        _ => tenant_of(request),
+    }
+}
+
+fn labels_json(request: &JobRequest) -> String {
+    let mut labels: BTreeMap<&str, &str> = request
+        .labels
+        .iter()
+        .map(|(key, value)| (key.as_str(), value.as_str()))
+        .collect();
+    if let Some(meta) = &request.meta {
+        labels.extend(
+            meta.labels
+                .iter()
+                .map(|(key, value)| (key.as_str(), value.as_str())),
+        );
+    }
+    if labels.is_empty() {
+        return String::new();
+    }
+    serde_json::to_string(&labels).unwrap_or_default()
+}
+
+fn list_json(values: &[String]) -> String {
+    if values.is_empty() {
+        return String::new();
+    }
+    serde_json::to_string(values).unwrap_or_default()
+}

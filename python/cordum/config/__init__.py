@@ -1,0 +1,1 @@
+"""Typed settings per service and the configuration files."""

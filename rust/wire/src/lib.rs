@@ -1,6 +1,7 @@
 //! CAP packets and job records: messages, canonical encoding, hashing, protojson. No I/O, no Python.
 
 mod canonical;
+mod decision;
 pub mod json;
 pub mod messages;
 mod partition;
@@ -9,6 +10,7 @@ mod request;
 mod transition;
 
 pub use canonical::canonical_bytes;
+pub use decision::{constraints_json, decision_word, remediations_json};
 pub use partition::partition;
 pub use record::{put_request_fields, record_tenant};
 pub use request::{canonical_hash, submit_packet, tenant_of};

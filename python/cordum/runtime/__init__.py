@@ -1,1 +1,1 @@
-"""The frame every service process runs in: lifecycle, logs, metrics, health, locks."""
+"""The frame every service process runs in: lifecycle, logs, metrics, health."""

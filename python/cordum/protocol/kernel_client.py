@@ -1,0 +1,75 @@
+"""Client of the safety kernel's batch service, `cordum.v1.SafetyKernelBatch` (protocol spec §20.5, §20.6).
+
+Requests and answers cross as raw bytes: the caller builds a serialized `BatchRequest` natively and reads the
+`BatchResponse` the same way, so no protobuf object exists in Python on the hot path.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import grpc
+import grpc.aio
+
+from cordum.domain.errors import Unavailable
+
+__all__ = ["KernelTls", "PolicyClient"]
+
+_EVALUATE_BATCH: Final = "/cordum.v1.SafetyKernelBatch/EvaluateBatch"
+_MESSAGE_MAX_BYTES: Final = 8 << 20
+_OPTIONS: Final[list[tuple[str, Any]]] = [
+    ("grpc.max_send_message_length", _MESSAGE_MAX_BYTES),
+    ("grpc.max_receive_message_length", _MESSAGE_MAX_BYTES),
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 0),
+    ("grpc.initial_reconnect_backoff_ms", 200),
+    ("grpc.min_reconnect_backoff_ms", 200),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class KernelTls:
+    """PEM bytes of a TLS connection; certificate and key only for mutual TLS."""
+
+    ca: bytes | None = None
+    certificate: bytes | None = None
+    key: bytes | None = None
+
+
+class PolicyClient:
+    """One lazily connected channel to the kernel. Safe to share between tasks of one event loop."""
+
+    def __init__(self, address: str, tls: KernelTls | None = None) -> None:
+        if tls is None:
+            self._channel = grpc.aio.insecure_channel(address, options=_OPTIONS)
+        else:
+            credentials = grpc.ssl_channel_credentials(tls.ca, tls.key, tls.certificate)
+            self._channel = grpc.aio.secure_channel(address, credentials, options=_OPTIONS)
+        self._call = self._channel.unary_unary(_EVALUATE_BATCH)
+
+    async def evaluate_batch(self, batch_request: bytes, timeout_s: float) -> bytes:
+        """Send one serialized `BatchRequest`, return the serialized `BatchResponse`.
+
+        Raises Unavailable when the kernel does not answer within ``timeout_s`` or refuses the call; the caller
+        then has no decision and must not let anything run (fail closed).
+        """
+        try:
+            answer: bytes = await self._call(batch_request, timeout=timeout_s)
+        except grpc.aio.AioRpcError as error:
+            raise Unavailable(f"safety kernel did not answer: {error.code().name}") from error
+        return answer
+
+    async def is_serving(self, timeout_s: float = 1.0) -> bool:
+        """Ask the standard gRPC health service; any failure is False."""
+        check = self._channel.unary_unary("/grpc.health.v1.Health/Check")
+        try:
+            answer: bytes = await check(b"", timeout=timeout_s)
+        except grpc.aio.AioRpcError:
+            return False
+        # HealthCheckResponse{status: SERVING} is field 1, varint 1.
+        return answer == b"\x08\x01"
+
+    async def close(self) -> None:
+        """Close the channel; calls in flight fail with Unavailable."""
+        await self._channel.close(grace=None)

@@ -4,6 +4,7 @@ Requests and answers cross as raw bytes: the caller builds a serialized `BatchRe
 `BatchResponse` the same way, so no protobuf object exists in Python on the hot path.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -48,11 +49,16 @@ class PolicyClient:
             self._channel = grpc.aio.secure_channel(address, credentials, options=_OPTIONS)
         self._call = self._channel.unary_unary(_EVALUATE_BATCH)
 
-    async def evaluate_batch(self, batch_request: bytes, timeout_s: float) -> bytes:
+    async def evaluate_batch(self, requests: Sequence[bytes], timeout_s: float) -> bytes:
+        """Evaluate serialized `PolicyCheckRequest`s (at most 512) as one batch; see `evaluate_encoded`."""
+        batch = b"".join(b"\x0a" + _varint(len(request)) + request for request in requests)
+        return await self.evaluate_encoded(batch, timeout_s)
+
+    async def evaluate_encoded(self, batch_request: bytes, timeout_s: float) -> bytes:
         """Send one serialized `BatchRequest`, return the serialized `BatchResponse`.
 
-        Raises Unavailable when the kernel does not answer within ``timeout_s`` or refuses the call; the caller
-        then has no decision and must not let anything run (fail closed).
+        Raises Unavailable when the kernel does not answer within ``timeout_s`` or refuses the call; the
+        caller then has no decision and must not let anything run (fail closed).
         """
         try:
             answer: bytes = await self._call(batch_request, timeout=timeout_s)
@@ -73,3 +79,12 @@ class PolicyClient:
     async def close(self) -> None:
         """Close the channel; calls in flight fail with Unavailable."""
         await self._channel.close(grace=None)
+
+
+def _varint(number: int) -> bytes:
+    parts = bytearray()
+    while number > 0x7F:
+        parts.append(number & 0x7F | 0x80)
+        number >>= 7
+    parts.append(number)
+    return bytes(parts)

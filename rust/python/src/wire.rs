@@ -19,7 +19,25 @@ fn request_hash(job_request: &[u8]) -> PyResult<String> {
     Ok(cordum_wire::canonical_hash(&request))
 }
 
+/// protojson of a serialized `JobRequest`, every field emitted.
+#[pyfunction]
+fn request_to_json(job_request: &[u8]) -> PyResult<Vec<u8>> {
+    let request = JobRequest::decode(job_request)
+        .map_err(|error| PyValueError::new_err(format!("job request does not decode: {error}")))?;
+    Ok(cordum_wire::json::request_to_json(&request))
+}
+
+/// Serialized `JobRequest` of its protojson, canonical encoding.
+#[pyfunction]
+fn request_from_json(text: &[u8]) -> PyResult<Vec<u8>> {
+    let request = cordum_wire::json::request_from_json(text)
+        .map_err(|error| PyValueError::new_err(error.to_string()))?;
+    Ok(cordum_wire::canonical_bytes(&request))
+}
+
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(job_partition, module)?)?;
-    module.add_function(wrap_pyfunction!(request_hash, module)?)
+    module.add_function(wrap_pyfunction!(request_hash, module)?)?;
+    module.add_function(wrap_pyfunction!(request_to_json, module)?)?;
+    module.add_function(wrap_pyfunction!(request_from_json, module)?)
 }

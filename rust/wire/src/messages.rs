@@ -362,6 +362,10 @@ pub struct Handshake {
 
 /// The payloads the control plane reads or writes on its hot path; others stay opaque (`BusPacket::payload` is `None`).
 #[derive(Clone, PartialEq, Oneof)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "requests are the common case; a box would cost an allocation per packet"
+)]
 pub enum Payload {
     #[prost(message, tag = "10")]
     JobRequest(JobRequest),

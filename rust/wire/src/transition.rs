@@ -41,7 +41,7 @@ pub struct Transition {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub incr: BTreeMap<&'static str, i64>,
     /// Stored request (protojson).
-    #[serde(skip_serializing_if = "Option::is_none", with = "serde_bytes")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "as_text")]
     pub req: Option<Vec<u8>>,
     /// Event list entries (JSON).
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -86,6 +86,11 @@ pub struct DeadLetter {
     pub reason_code: String,
     /// RFC 3339.
     pub created_at: String,
+}
+
+/// Text form of bytes: the MessagePack of Redis 6.2 to 8 refuses the binary family.
+fn as_text<S: serde::Serializer>(bytes: &Option<Vec<u8>>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&String::from_utf8_lossy(bytes.as_deref().unwrap_or_default()))
 }
 
 impl Transition {

@@ -1,0 +1,1 @@
+"""Redis: one connection module, Lua scripts, one repository per aggregate."""

@@ -1,0 +1,115 @@
+"""Commands for the sets that list jobs but live in other slots: tenants, traces, workers, idempotency (scheduler spec §3.2).
+
+The builders return plain commands so that callers can add them to a pipeline they send anyway.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from cordum.store import keys
+from cordum.store.connection import RedisClient
+from cordum.store.scripts import Command, script
+
+__all__ = [
+    "claim_idempotency",
+    "release_tenant_slots",
+    "reserve_command",
+    "reserve_tenant_slots",
+    "tenant_commands",
+    "trace_commands",
+    "worker_job_commands",
+]
+
+_TRACE_TTL_S = 7 * 86_400
+_WORKER_JOBS_TTL_S = 7 * 86_400
+_WORKER_JOBS_MAX = 1000
+
+
+def tenant_commands(
+    changes: Iterable[tuple[str, str, int, bool, bool]], *, recent_max: int = 100_000
+) -> list[Command]:
+    """Return the updates of `job:tenant:{open,active,recent}` for (tenant, job_id, now_us, is_open, is_active) changes.
+
+    One ZADD or ZREM per tenant and set; the last change of a job wins.
+    """
+    tenants: dict[str, dict[str, tuple[int, bool, bool]]] = {}
+    for tenant, job_id, now_us, is_open, is_active in changes:
+        tenants.setdefault(tenant, {})[job_id] = (now_us, is_open, is_active)
+    commands: list[Command] = []
+    for tenant, jobs in tenants.items():
+        _add_membership(commands, keys.tenant_open(tenant), {j: (n, o) for j, (n, o, _) in jobs.items()})
+        _add_membership(commands, keys.tenant_active(tenant), {j: (n, a) for j, (n, _, a) in jobs.items()})
+        recent = keys.tenant_recent(tenant)
+        _add_membership(commands, recent, {j: (n, True) for j, (n, _, _) in jobs.items()})
+        commands.append(("ZREMRANGEBYRANK", recent, 0, -(recent_max + 1)))
+    return commands
+
+
+def _add_membership(commands: list[Command], key: str, members: dict[str, tuple[int, bool]]) -> None:
+    add: list[int | str] = []
+    remove: list[str] = []
+    for job_id, (score, is_member) in members.items():
+        if is_member:
+            add += (score, job_id)
+        else:
+            remove.append(job_id)
+    if add:
+        commands.append(("ZADD", key, *add))
+    if remove:
+        commands.append(("ZREM", key, *remove))
+
+
+def trace_commands(members: Iterable[tuple[str, str]]) -> list[Command]:
+    """Return the updates of `trace:<id>` sets for (trace_id, job_id) pairs; the TTL of 7 days starts anew."""
+    traces: dict[str, list[str]] = {}
+    for trace_id, job_id in members:
+        if trace_id:
+            traces.setdefault(trace_id, []).append(job_id)
+    commands: list[Command] = []
+    for trace_id, ids in traces.items():
+        key = keys.trace(trace_id)
+        commands += (("SADD", key, *ids), ("EXPIRE", key, _TRACE_TTL_S))
+    return commands
+
+
+def worker_job_commands(dispatches: Iterable[tuple[str, str, int]]) -> list[Command]:
+    """Return the updates of `worker:jobs:<id>` for (worker_id, job_id, now_us): the newest 1000, kept 7 days."""
+    workers: dict[str, list[int | str]] = {}
+    for worker_id, job_id, now_us in dispatches:
+        if worker_id:
+            workers.setdefault(worker_id, []).extend((now_us, job_id))
+    commands: list[Command] = []
+    for worker_id, pairs in workers.items():
+        key = keys.worker_jobs(worker_id)
+        commands += (
+            ("ZADD", key, *pairs),
+            ("ZREMRANGEBYRANK", key, 0, -(_WORKER_JOBS_MAX + 1)),
+            ("EXPIRE", key, _WORKER_JOBS_TTL_S),
+        )
+    return commands
+
+
+def reserve_command(tenant: str, limit: int, job_ids: Sequence[str], now_us: int) -> Command:
+    """Return the call that reserves slots under a tenant's limit (negative: none); it answers the granted ids."""
+    return script("tenant_reserve").command((keys.tenant_active(tenant),), (now_us, limit, *job_ids))
+
+
+async def reserve_tenant_slots(
+    client: RedisClient, tenant: str, limit: int, job_ids: Sequence[str], now_us: int
+) -> set[str]:
+    """Reserve slots; return the granted ids. Ids that already hold a slot are granted. Raises Unavailable."""
+    return {
+        job_id.decode() for job_id in await client.execute(*reserve_command(tenant, limit, job_ids, now_us))
+    }
+
+
+async def release_tenant_slots(client: RedisClient, tenant: str, job_ids: Sequence[str]) -> int:
+    """Give slots back; return how many were held. Raises Unavailable."""
+    return int(
+        await client.execute(*script("tenant_release").command((keys.tenant_active(tenant),), job_ids))
+    )
+
+
+async def claim_idempotency(client: RedisClient, tenant: str, key: str, job_id: str, ttl_s: int) -> str:
+    """Bind a caller's key to a job id, or return the id it is bound to (scheduler spec §3.6). Raises Unavailable."""
+    command = script("idem_claim").command((keys.idempotency(tenant, key),), (job_id, ttl_s))
+    return (await client.execute(*command)).decode()

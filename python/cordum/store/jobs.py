@@ -1,0 +1,247 @@
+"""Job records: the atomic scripts, reads, and the sets in other slots (scheduler spec §3, §30)."""
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Self
+
+import msgpack
+import orjson
+
+from cordum.config.redis import StoreSettings
+from cordum.domain.errors import CordumError, Unavailable
+from cordum.store import keys
+from cordum.store.connection import RedisClient
+from cordum.store.scripts import Command, script
+
+__all__ = ["JobStore", "Record", "Reply"]
+
+logger = logging.getLogger(__name__)
+
+Record = dict[str, str]
+"""Fields of a job's hash plus `id`."""
+Reply = list[Any]
+"""One job's answer: tag and details, strings as bytes (see `JobStore.apply`)."""
+
+_LAYOUT_VERSION = 1
+_SCRIPTS = frozenset({"job_create", "sched_commit", "result_commit", "job_move"})
+
+
+class JobStore:
+    """Repository of jobs. Made by `open`, which fixes the number of partitions."""
+
+    def __init__(self, client: RedisClient, settings: StoreSettings, partitions: int) -> None:
+        self.client = client
+        self.settings = settings
+        self.partitions = partitions
+        self.tags = tuple(keys.tag_of(partition) for partition in range(partitions))
+        self._anchors = tuple(keys.job_anchor(tag) for tag in self.tags)
+        self._options = tuple(self._pack_options(partition) for partition in range(partitions))
+
+    @classmethod
+    async def open(cls, client: RedisClient, settings: StoreSettings) -> Self:
+        """Read the layout, writing it on first use (scheduler spec §30). Raises Unavailable, CordumError on a foreign layout."""
+        wanted = orjson.dumps({"version": _LAYOUT_VERSION, "partitions": settings.partitions})
+        await client.execute("SET", keys.JOB_LAYOUT, wanted, "NX")
+        layout = orjson.loads(await client.execute("GET", keys.JOB_LAYOUT) or wanted)
+        if layout.get("version") != _LAYOUT_VERSION:
+            raise CordumError(
+                f"job layout: expected version {_LAYOUT_VERSION}, got `{layout.get('version')}`"
+            )
+        partitions = int(layout["partitions"])
+        if partitions != settings.partitions:
+            logger.error(
+                "SCHEDULER_PARTITIONS is ignored: the store was laid out with %d partitions, not %d",
+                partitions,
+                settings.partitions,
+            )
+        return cls(client, settings, partitions)
+
+    def _pack_options(self, partition: int) -> bytes:
+        settings = self.settings
+        packed: bytes = msgpack.packb(
+            {
+                "p": keys.partition_name(partition),
+                "meta_ttl_s": settings.job_meta_ttl_s,
+                "recent_max": max(1, settings.job_recent_max // self.partitions),
+                "dlq_max": max(1, settings.dlq_max_size // self.partitions),
+                "dlq_ttl_s": settings.dlq_ttl_s,
+            }
+        )
+        return packed
+
+    def partition(self, job_id: str) -> int:
+        """Return the partition of a job."""
+        return keys.partition_of(job_id, self.partitions)
+
+    def tag(self, job_id: str) -> str:
+        """Return the hash tag of a job."""
+        return self.tags[self.partition(job_id)]
+
+    # -- changes ---------------------------------------------------------------------------------------------------------
+
+    @staticmethod
+    def pack(transition: Mapping[str, Any]) -> bytes:
+        """Pack one transition for `apply` (keys: `lua/_job_common.lua`, `rust/wire/src/transition.rs`)."""
+        packed: bytes = msgpack.packb(dict(transition), use_bin_type=False)
+        return packed
+
+    async def apply(
+        self,
+        name: str,
+        groups: Sequence[tuple[int, Sequence[bytes]]],
+        extra: Sequence[Command] = (),
+        *,
+        now_us: int,
+    ) -> list[list[Reply]]:
+        """Run a job script over packed transitions, grouped by partition, in one pipelined step.
+
+        ``extra`` commands ride in the same step; their failures are logged, a repair closes the gap (scheduler spec §15.8).
+        Returns per group, per job: ``[b"moved", state, rev, attempts, topic, tenant, prev_state, created_at, worker_id, pool]``,
+        ``[b"conflict" | b"ignored", why, current_state, rev]`` or ``[b"error", b"unavailable" | b"refused", message]`` when
+        the group's call failed as a whole. Raises Unavailable when nothing could be sent.
+        """
+        if name not in _SCRIPTS:
+            raise CordumError(f"`{name}` is not a job script")
+        body, stamp = script(name), str(now_us)
+        commands = [
+            body.command((self._anchors[partition],), (stamp, self._options[partition], *blobs))
+            for partition, blobs in groups
+        ]
+        replies = await self.client.pipeline([*commands, *extra])
+        for reply in replies[len(commands) :]:
+            if isinstance(reply, Exception):
+                logger.warning("a side write of %s failed: %s", name, reply)
+        answers: list[list[Reply]] = []
+        for reply, (_, blobs) in zip(replies, groups, strict=False):
+            if isinstance(reply, Exception):
+                reply = [_failure(reply)] * len(blobs)
+            answers.append(reply)
+        return answers
+
+    async def change(self, name: str, transition: Mapping[str, Any], *, now_us: int) -> Reply:
+        """Apply one transition. Raises Unavailable or CordumError when the call itself failed."""
+        group = (self.partition(transition["id"]), (self.pack(transition),))
+        reply = (await self.apply(name, [group], now_us=now_us))[0][0]
+        if reply[0] == b"error":
+            message = reply[2].decode()
+            raise Unavailable(message) if reply[1] == b"unavailable" else CordumError(message)
+        return reply
+
+    async def move(self, transition: Mapping[str, Any], *, now_us: int) -> Reply:
+        """Apply one transition by `job_move`, for slow paths."""
+        return await self.change("job_move", transition, now_us=now_us)
+
+    def clear_after_commands(self, jobs: Iterable[str | tuple[str, int]]) -> list[Command]:
+        """Return commands that end post-commit duties; with a rev, only if the record has not moved since."""
+        grouped: dict[int, list[str]] = {}
+        for job in jobs:
+            job_id, rev = (job, "") if isinstance(job, str) else (job[0], str(job[1]))
+            grouped.setdefault(self.partition(job_id), []).extend((job_id, rev))
+        body = script("after_clear")
+        return [body.command((self._anchors[partition],), pairs) for partition, pairs in grouped.items()]
+
+    async def clear_after(self, jobs: Iterable[str | tuple[str, int]]) -> None:
+        """Run `clear_after_commands`. Raises Unavailable or CordumError."""
+        _raise_first(await self.client.pipeline(self.clear_after_commands(jobs)))
+
+    def confirm_dispatch_commands(self, job_ids: Iterable[str]) -> list[Command]:
+        """Return commands that mark the publishes of dispatched jobs as confirmed, one per partition."""
+        return [
+            ("ZREM", keys.job_disp(self.tags[partition]), *ids)
+            for partition, ids in self.by_partition(job_ids).items()
+        ]
+
+    async def confirm_dispatch(self, job_ids: Iterable[str]) -> None:
+        """Run `confirm_dispatch_commands`. Raises Unavailable or CordumError."""
+        _raise_first(await self.client.pipeline(self.confirm_dispatch_commands(job_ids)))
+
+    def by_partition(self, job_ids: Iterable[str]) -> dict[int, list[str]]:
+        """Group job ids by partition."""
+        grouped: dict[int, list[str]] = {}
+        for job_id in job_ids:
+            grouped.setdefault(self.partition(job_id), []).append(job_id)
+        return grouped
+
+    # -- reads -----------------------------------------------------------------------------------------------------------
+
+    async def get(self, job_id: str) -> Record | None:
+        """Return a job's record, or None. Raises Unavailable."""
+        return (await self.get_many((job_id,)))[0]
+
+    async def get_many(self, job_ids: Sequence[str]) -> list[Record | None]:
+        """Return the records of several jobs, in order, in one round trip. Raises Unavailable."""
+        replies = await self.client.pipeline(
+            [("HGETALL", keys.job_meta(self.tag(job_id), job_id)) for job_id in job_ids]
+        )
+        _raise_first(replies)
+        return [_record(job_id, reply) for job_id, reply in zip(job_ids, replies, strict=True)]
+
+    async def fields(self, job_ids: Sequence[str], names: Sequence[str]) -> list[list[bytes | None]]:
+        """Return chosen fields of several records, in one round trip. Raises Unavailable."""
+        replies = await self.client.pipeline(
+            [("HMGET", keys.job_meta(self.tag(job_id), job_id), *names) for job_id in job_ids]
+        )
+        _raise_first(replies)
+        return replies
+
+    async def request(self, job_id: str) -> bytes | None:
+        """Return the stored request (protojson). Raises Unavailable."""
+        return (await self.requests((job_id,)))[0]
+
+    async def requests(self, job_ids: Sequence[str]) -> list[bytes | None]:
+        """Return several stored requests, in one round trip. Raises Unavailable."""
+        replies = await self.client.pipeline(
+            [("GET", keys.job_request(self.tag(job_id), job_id)) for job_id in job_ids]
+        )
+        _raise_first(replies)
+        return replies
+
+    async def events(self, job_id: str) -> list[dict[str, Any]]:
+        """Return a job's transitions, oldest first; malformed entries are left out with a warning (scheduler spec §3.3)."""
+        entries = await self.client.execute("LRANGE", keys.job_events(self.tag(job_id), job_id), 0, -1)
+        return [event for event in (_event(entry, job_id) for entry in entries) if event is not None]
+
+    async def decisions(self, job_id: str) -> list[dict[str, Any]]:
+        """Return a job's policy decisions, newest first (scheduler spec §3.4)."""
+        entries = await self.client.execute("LRANGE", keys.job_decisions(self.tag(job_id), job_id), 0, -1)
+        return [orjson.loads(entry) for entry in entries]
+
+    async def trace(self, trace_id: str) -> list[Record]:
+        """Return the records of a trace, oldest first. Raises Unavailable."""
+        members = await self.client.execute("SMEMBERS", keys.trace(trace_id))
+        records = [record for record in await self.get_many([m.decode() for m in members]) if record]
+        return sorted(records, key=lambda record: (int(record.get("created_at", "0")), record["id"]))
+
+
+def _failure(error: Exception) -> Reply:
+    kind = b"unavailable" if isinstance(error, Unavailable) else b"refused"
+    return [b"error", kind, str(error).encode()]
+
+
+def _raise_first(replies: Sequence[Any]) -> None:
+    for reply in replies:
+        if isinstance(reply, Exception):
+            raise reply
+
+
+def _record(job_id: str, flat: Sequence[bytes]) -> Record | None:
+    if not flat:
+        return None
+    record = {"id": job_id}
+    for index in range(0, len(flat), 2):
+        # Binary fields (pending_result) survive as surrogates and can be encoded back.
+        record[flat[index].decode()] = flat[index + 1].decode("utf-8", "surrogateescape")
+    return record
+
+
+def _event(entry: bytes, job_id: str) -> dict[str, Any] | None:
+    try:
+        event = orjson.loads(entry)
+        if isinstance(event, dict):
+            return event
+    except orjson.JSONDecodeError:
+        stamp, separator, state = entry.decode("utf-8", "replace").partition("|")
+        if separator and stamp.isdigit():
+            return {"ts": int(stamp), "state": state}
+    logger.warning("a malformed event of job %s was left out", job_id)
+    return None

@@ -1,0 +1,177 @@
+"""Every Redis key of Cordum (scheduler spec §3.2, §30; configuration spec §5.1). Nobody builds a key anywhere else.
+
+Partitioned keys carry the hash tag ``{jNN}`` of their job; ``tag`` arguments are such tags with braces, as `tag_of` gives them.
+Keys that the scripts in ``store/lua`` derive themselves follow the same patterns; a test compares both.
+"""
+
+from zlib import crc32
+
+JOB_LAYOUT = "cordum:job:layout"
+WORKERS_SNAPSHOT = "sys:workers:snapshot"
+CANONICAL_POLICIES = "cordum:policies"
+LOCK_RECONCILER = "cordum:reconciler:default"
+LOCK_REPLAYER = "cordum:replayer:pending"
+LOCK_SNAPSHOT_WRITER = "cordum:scheduler:snapshot:writer"
+LOCK_DLQ_CLEANUP = "cordum:dlq:cleanup"
+BREAKER_SAFETY = "cordum:cb:safety:"
+WORKERS_COUNT = "cordum:workers:count"
+
+
+def partition_of(job_id: str, partitions: int) -> int:
+    """Return the partition number of a job: CRC-32 modulo the number of partitions."""
+    return crc32(job_id.encode()) % partitions
+
+
+def partition_name(partition: int) -> str:
+    """Return `jNN`, two hex digits."""
+    return f"j{partition:02x}"
+
+
+def tag_of(partition: int) -> str:
+    """Return the hash tag `{jNN}`."""
+    return f"{{j{partition:02x}}}"
+
+
+def job_anchor(tag: str) -> str:
+    """Return the key that only names a partition's slot; it is never written."""
+    return f"job:anchor:{tag}"
+
+
+def job_meta(tag: str, job_id: str) -> str:
+    """Return the hash with a job's record."""
+    return f"job:meta:{tag}:{job_id}"
+
+
+def job_request(tag: str, job_id: str) -> str:
+    """Return the string with the protojson of a job's request."""
+    return f"job:req:{tag}:{job_id}"
+
+
+def job_events(tag: str, job_id: str) -> str:
+    """Return the list of a job's transitions."""
+    return f"job:events:{tag}:{job_id}"
+
+
+def job_decisions(tag: str, job_id: str) -> str:
+    """Return the list of a job's policy decisions, newest first."""
+    return f"job:decisions:{tag}:{job_id}"
+
+
+def job_output(tag: str, job_id: str) -> str:
+    """Return the string with a job's output record."""
+    return f"job:output:{tag}:{job_id}"
+
+
+def job_index(tag: str, state: str) -> str:
+    """Return the zset of jobs in one state, score `updated_at`."""
+    return f"job:index:{tag}:{state.lower()}"
+
+
+def job_recent(tag: str) -> str:
+    """Return the zset of the newest jobs, score `updated_at`."""
+    return f"job:recent:{tag}"
+
+
+def job_deadline(tag: str) -> str:
+    """Return the zset of deadlines in µs."""
+    return f"job:deadline:{tag}"
+
+
+def job_due(tag: str) -> str:
+    """Return the zset of dispatch, running and retry-state time-outs in µs."""
+    return f"job:due:{tag}"
+
+
+def job_retry(tag: str) -> str:
+    """Return the zset of next attempts of parked jobs in µs."""
+    return f"job:retry:{tag}"
+
+
+def job_wait(tag: str, pool: str) -> str:
+    """Return the zset of parked jobs that wait for a pool."""
+    return f"job:wait:{tag}:{pool}"
+
+
+def job_disp(tag: str) -> str:
+    """Return the zset of dispatched jobs whose publish is not confirmed."""
+    return f"job:disp:{tag}"
+
+
+def job_after(tag: str) -> str:
+    """Return the zset of jobs with post-commit duties left."""
+    return f"job:after:{tag}"
+
+
+def dlq_entry(tag: str, job_id: str) -> str:
+    """Return the string with a dead-letter entry (JSON)."""
+    return f"dlq:entry:{tag}:{job_id}"
+
+
+def dlq_index(tag: str) -> str:
+    """Return the zset of dead letters, score in Unix seconds."""
+    return f"dlq:index:{tag}"
+
+
+def dlq_tenant(tenant: str) -> str:
+    """Return the zset of one tenant's dead letters, score in Unix seconds."""
+    return f"dlq:tenant:{{{tenant}}}"
+
+
+def tenant_active(tenant: str) -> str:
+    """Return the zset of a tenant's SCHEDULED, DISPATCHED and RUNNING jobs."""
+    return f"job:tenant:active:{{{tenant}}}"
+
+
+def tenant_open(tenant: str) -> str:
+    """Return the zset of a tenant's non-terminal jobs."""
+    return f"job:tenant:open:{{{tenant}}}"
+
+
+def tenant_recent(tenant: str) -> str:
+    """Return the zset of a tenant's newest jobs, score `updated_at`."""
+    return f"job:tenant:recent:{{{tenant}}}"
+
+
+def idempotency(tenant: str, key: str) -> str:
+    """Return the string that maps a caller's idempotency key to a job id."""
+    return f"job:idempotency:{{{tenant}}}:{key}" if tenant else f"job:idempotency:{key}"
+
+
+def trace(trace_id: str) -> str:
+    """Return the set of a trace's job ids."""
+    return f"trace:{trace_id}"
+
+
+def worker_jobs(worker_id: str) -> str:
+    """Return the zset of a worker's newest jobs."""
+    return f"worker:jobs:{worker_id}"
+
+
+def worker_handshake(worker_id: str) -> str:
+    """Return the string with a worker's last handshake."""
+    return f"cordum:worker:handshake:{worker_id}"
+
+
+def context_blob(job_id: str) -> str:
+    """Return the literal key of a job's context (workers read it)."""
+    return f"ctx:{job_id}"
+
+
+def result_blob(job_id: str) -> str:
+    """Return the literal key of a job's result (workers write it)."""
+    return f"res:{job_id}"
+
+
+def config_document(scope: str, scope_id: str) -> str:
+    """Return the string with a configuration document."""
+    return f"cfg:{scope}:{scope_id}"
+
+
+def instance(service: str, instance_id: str) -> str:
+    """Return the string that shows a living process."""
+    return f"cordum:instance:{service}:{instance_id}"
+
+
+def job_lock(job_id: str) -> str:
+    """Return the lock of a job's slow paths."""
+    return f"cordum:scheduler:job:{job_id}"

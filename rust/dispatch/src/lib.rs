@@ -1,1 +1,13 @@
-//! placeholder
+//! Dispatch engine: routing, worker table, matching, and the planners of the submit and result pipelines. No I/O, no clock.
+
+pub mod backoff;
+pub mod commit;
+pub mod config;
+pub mod intake;
+pub mod matching;
+pub mod outgoing;
+pub mod record;
+pub mod reply;
+pub mod results;
+pub mod submit;
+pub mod workers;

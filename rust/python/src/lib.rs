@@ -2,6 +2,7 @@
 
 use pyo3::prelude::*;
 
+mod dispatch;
 mod wire;
 
 /// Native engines of Cordum; the manual is `_core.pyi`.
@@ -16,6 +17,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
             "release"
         },
     )?;
+    dispatch::register(module)?;
     wire::register(module)?;
     Ok(())
 }

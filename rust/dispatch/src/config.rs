@@ -1,0 +1,153 @@
+//! Routing and time-outs as one immutable snapshot (scheduler spec §23).
+
+use std::collections::{BTreeMap, HashMap};
+
+use serde::Deserialize;
+
+/// Why a configuration document was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// Not the expected JSON shape.
+    #[error("routing document: {0}")]
+    Shape(#[from] serde_json::Error),
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Document {
+    topics: BTreeMap<String, Vec<String>>,
+    pools: BTreeMap<String, PoolDocument>,
+    timeouts: TimeoutDocument,
+    readiness_required: bool,
+    readiness_ttl_s: f64,
+    worker_ttl_s: f64,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct PoolDocument {
+    requires: Vec<String>,
+    status: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct TimeoutDocument {
+    dispatch_timeout_seconds: i64,
+    running_timeout_seconds: i64,
+    topics: HashMap<String, TopicTimeout>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct TopicTimeout {
+    timeout_seconds: i64,
+    max_retries: i64,
+}
+
+/// A pool's offer.
+#[derive(Debug, Default)]
+pub struct Pool {
+    /// Capabilities offered, trimmed and lower-cased.
+    pub requires: Vec<String>,
+    /// False for draining and inactive pools.
+    pub dispatchable: bool,
+}
+
+/// Immutable configuration of one planner.
+#[derive(Debug, Default)]
+pub struct Config {
+    topics: BTreeMap<String, Vec<String>>,
+    pools: HashMap<String, Pool>,
+    timeouts: TimeoutDocument,
+    /// Workers that never announced readiness are not eligible.
+    pub readiness_required: bool,
+    /// Age limit of readiness, µs.
+    pub readiness_ttl_us: i64,
+    /// Age limit of a worker's last sign of life, µs.
+    pub worker_ttl_us: i64,
+}
+
+impl Config {
+    /// Parse the JSON document the service builds from its files and stored sections.
+    pub fn parse(document: &[u8]) -> Result<Self, ConfigError> {
+        let document: Document = serde_json::from_slice(document)?;
+        let mut pools: HashMap<String, Pool> = document
+            .pools
+            .into_iter()
+            .map(|(name, pool)| {
+                let requires = pool.requires.iter().map(|item| normal(item)).collect();
+                let dispatchable = !matches!(pool.status.as_str(), "draining" | "inactive");
+                (name, Pool { requires, dispatchable })
+            })
+            .collect();
+        for name in document.topics.values().flatten() {
+            pools.entry(name.clone()).or_insert(Pool { requires: Vec::new(), dispatchable: true });
+        }
+        Ok(Config {
+            topics: document.topics,
+            pools,
+            timeouts: document.timeouts,
+            readiness_required: document.readiness_required,
+            readiness_ttl_us: seconds_or(document.readiness_ttl_s, 60.0),
+            worker_ttl_us: seconds_or(document.worker_ttl_s, 30.0),
+        })
+    }
+
+    /// Pools of a topic in file order; empty when the topic is not routed.
+    pub fn pools_of(&self, topic: &str) -> &[String] {
+        self.topics.get(topic).map_or(&[], Vec::as_slice)
+    }
+
+    /// One pool.
+    pub fn pool(&self, name: &str) -> Option<&Pool> {
+        self.pools.get(name)
+    }
+
+    /// Topics with their pools, in name order.
+    pub fn topics(&self) -> impl Iterator<Item = (&String, &Vec<String>)> {
+        self.topics.iter()
+    }
+
+    /// Label value of a topic in metrics: only routed topics keep their name.
+    pub fn metric_topic<'a>(&self, topic: &'a str) -> &'a str {
+        match topic {
+            "" => "unknown",
+            _ if self.topics.contains_key(topic) => topic,
+            _ => "other",
+        }
+    }
+
+    /// Time a dispatch may stay without evidence of running, µs.
+    pub fn dispatch_timeout_us(&self) -> i64 {
+        positive_or(self.timeouts.dispatch_timeout_seconds, 300) * 1_000_000
+    }
+
+    /// Time a job of the topic may run, µs.
+    pub fn running_timeout_us(&self, topic: &str) -> i64 {
+        let own = self.timeouts.topics.get(topic).map_or(0, |entry| entry.timeout_seconds);
+        positive_or(own, positive_or(self.timeouts.running_timeout_seconds, 900)) * 1_000_000
+    }
+
+    /// Retry budget of FAILED_RETRYABLE results of the topic.
+    pub fn max_retries(&self, topic: &str) -> i64 {
+        positive_or(self.timeouts.topics.get(topic).map_or(0, |entry| entry.max_retries), 3)
+    }
+}
+
+/// Trimmed and lower-cased, as capabilities compare.
+pub fn normal(text: &str) -> String {
+    text.trim().to_lowercase()
+}
+
+fn positive_or(value: i64, default: i64) -> i64 {
+    if value > 0 {
+        value
+    } else {
+        default
+    }
+}
+
+fn seconds_or(value: f64, default: f64) -> i64 {
+    ((if value > 0.0 { value } else { default }) * 1_000_000.0) as i64
+}

@@ -1,0 +1,112 @@
+"""Values that cross the bus: messages out and their outcomes, messages in and verdicts (protocol spec §8)."""
+
+import json
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Final, Literal, NamedTuple
+
+from nats.aio.msg import Msg
+
+from cordum.domain.errors import TooLarge, Unavailable
+
+__all__ = [
+    "ACK",
+    "CORRUPT_RETRY",
+    "NAK",
+    "TERM",
+    "FailureKind",
+    "InMessage",
+    "OutMessage",
+    "PubOutcome",
+    "Verdict",
+    "is_poison",
+]
+
+MSG_ID_HEADER: Final = "Nats-Msg-Id"
+CORRUPT_DELIVERIES: Final = 3
+MAX_DELIVERIES: Final = 100
+
+FailureKind = Literal["", "timeout", "no_stream", "too_large", "connection", "refused"]
+"""Why a publish failed. `connection` and `no_stream`: nobody received it. `timeout`: it may have been stored.
+`refused`: the server answered with an error. `too_large`: it can never fit."""
+
+
+class OutMessage(NamedTuple):
+    """A message to publish; ``msg_id`` becomes `Nats-Msg-Id`."""
+
+    subject: str
+    payload: bytes
+    msg_id: str | None = None
+    headers: Mapping[str, str] | None = None
+
+
+class PubOutcome(NamedTuple):
+    """How one publish went; ``seq`` is the stream sequence, ``duplicate``: the stream already had its id."""
+
+    ok: bool
+    duplicate: bool = False
+    seq: int = 0
+    kind: FailureKind = ""
+    permanent: bool = False
+    error: str = ""
+
+    def raise_for_failure(self) -> None:
+        """Raise TooLarge or Unavailable when the publish failed."""
+        if self.ok:
+            return
+        if self.kind == "too_large":
+            raise TooLarge(self.error)
+        raise Unavailable(f"publish failed: {self.error}", details={"kind": self.kind})
+
+
+class Verdict(NamedTuple):
+    """What to tell the server about a message; use ``ACK``, ``TERM`` or ``NAK(delay_s)``."""
+
+    action: Literal["ack", "nak", "term"]
+    payload: bytes
+
+
+ACK: Final = Verdict("ack", b"")
+TERM: Final = Verdict("term", b"+TERM")
+
+
+@lru_cache(maxsize=64)
+def NAK(delay_s: float = 0.0) -> Verdict:
+    """Ask for redelivery after ``delay_s`` seconds, at once by default."""
+    if delay_s <= 0:
+        return Verdict("nak", b"-NAK")
+    return Verdict("nak", b"-NAK " + json.dumps({"delay": int(delay_s * 1_000_000_000)}).encode())
+
+
+CORRUPT_RETRY: Final = NAK(5.0)
+"""The verdict for bytes that do not parse while `is_poison` is False."""
+
+
+class InMessage:
+    """A message of a durable consumer, with what its reply subject says about it."""
+
+    __slots__ = ("data", "delivered", "headers", "raw", "stream_seq", "subject", "timestamp_us")
+
+    def __init__(self, raw: Msg) -> None:
+        self.raw = raw
+        self.data: bytes = raw.data
+        self.subject: str = raw.subject
+        self.headers: Mapping[str, str] | None = raw.headers
+        tokens = raw.reply.split(".")
+        # $JS.ACK.<stream>.<consumer>.<delivered>.<seq>.<consumer seq>.<ns>.<pending>; with a domain two more
+        # in front.
+        first = 4 if len(tokens) == 9 else 6
+        if len(tokens) >= 9:
+            self.delivered = int(tokens[first])
+            self.stream_seq = int(tokens[first + 1])
+            self.timestamp_us = int(tokens[first + 3]) // 1_000
+        else:
+            self.delivered, self.stream_seq, self.timestamp_us = 1, 0, 0
+
+
+def is_poison(message: InMessage, *, corrupt: bool) -> bool:
+    """Tell whether to dead-letter and terminate a message instead of trying again (protocol spec §8.4, §8.5).
+
+    ``corrupt`` says that its bytes do not parse: then after 3 deliveries, otherwise at the 100th.
+    """
+    return message.delivered >= MAX_DELIVERIES or (corrupt and message.delivered > CORRUPT_DELIVERIES)

@@ -1,0 +1,64 @@
+"""Helpers for tests that run real processes: free ports, waiting for a condition, ending a child."""
+
+import asyncio
+import inspect
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+
+def free_port() -> int:
+    """Return a loopback TCP port nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def is_listening(port: int) -> bool:
+    """Tell whether something accepts connections on the loopback port."""
+    with socket.socket() as probe:
+        probe.settimeout(0.2)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+async def wait_until(
+    predicate: Callable[[], Any | Awaitable[Any]], timeout_s: float = 10.0, interval_s: float = 0.02
+) -> Any:
+    """Poll ``predicate`` (plain or async) until it is truthy, return its value; fail after ``timeout_s``."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        value = predicate()
+        if inspect.isawaitable(value):
+            value = await value
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(
+                f"condition not met within {timeout_s} s: {inspect.getsource(predicate).strip()}"
+            )
+        await asyncio.sleep(interval_s)
+
+
+def wait_listening(port: int, process: "subprocess.Popen[bytes]", timeout_s: float = 10.0) -> None:
+    """Block until ``process`` listens on ``port``; fail when it ends first."""
+    deadline = time.monotonic() + timeout_s
+    while not is_listening(port):
+        if process.poll() is not None:
+            raise AssertionError(f"{process.args!r} ended with {process.returncode} before listening")
+        if time.monotonic() > deadline:
+            raise AssertionError(f"{process.args!r} did not listen on {port} within {timeout_s} s")
+        time.sleep(0.02)
+
+
+def end_process(process: "subprocess.Popen[bytes]", grace_s: float = 5.0) -> None:
+    """Terminate ``process`` and wait for it; kill it after ``grace_s``."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(grace_s)
+        except subprocess.TimeoutExpired:
+            process.kill()
+    process.wait()

@@ -71,6 +71,7 @@ class SubmitEffects:
     dispatches: list[Outgoing]
     events: list[Outgoing]
     tenants: list[tuple[str, str, bool, bool]]
+    dead_letters: list[tuple[str, str]]
     assignments: list[tuple[str, str]]
     duties: list[str]
     waiting: list[str]
@@ -92,6 +93,7 @@ class ResultEffects:
 
     events: list[Outgoing]
     tenants: list[tuple[str, str, bool, bool]]
+    dead_letters: list[tuple[str, str]]
     duties: list[str]
     result_keys: list[str]
     capacity: list[tuple[str, str, bool]]

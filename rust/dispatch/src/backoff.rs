@@ -42,7 +42,13 @@ mod tests {
     #[test]
     fn route_delays_double_up_to_thirty_seconds() {
         let mut jitter = Jitter::new(7);
-        for (failures, low, high) in [(0, 1.0, 1.5), (1, 2.0, 2.5), (4, 16.0, 16.5), (5, 30.0, 30.0), (49, 30.0, 30.0)] {
+        for (failures, low, high) in [
+            (0, 1.0, 1.5),
+            (1, 2.0, 2.5),
+            (4, 16.0, 16.5),
+            (5, 30.0, 30.0),
+            (49, 30.0, 30.0),
+        ] {
             let seconds = route_delay_us(failures, &mut jitter) as f64 / 1e6;
             assert!((low..=high).contains(&seconds), "{failures}: {seconds}");
         }

@@ -1,7 +1,9 @@
 //! From judgements to one atomic change per job, and from the store's replies to what is published (scheduler spec §5–§9).
 
 use cordum_wire::messages::{DispatchIdentity, JobStatus, PolicyCheckResponse};
-use cordum_wire::{decision_word, put_request_fields, record_tenant, remediations_json, DeadLetter, Transition};
+use cordum_wire::{
+    decision_word, put_request_fields, record_tenant, remediations_json, DeadLetter, Transition,
+};
 use serde_json::{json, Value};
 
 use crate::backoff::{route_delay_us, safety_delay_us};
@@ -17,9 +19,21 @@ const TENANT_LIMIT_US: i64 = 2_000_000;
 /// What a committed change leads to.
 #[derive(Clone, Debug)]
 pub enum Effect {
-    Dispatch { target: Target, identity: DispatchIdentity, constraints: Value },
-    End { status: JobStatus, code: String, reason: String, dead_letter: bool },
-    Park { cause: &'static str, pools: Vec<String> },
+    Dispatch {
+        target: Target,
+        identity: DispatchIdentity,
+        constraints: Value,
+    },
+    End {
+        status: JobStatus,
+        code: String,
+        reason: String,
+        dead_letter: bool,
+    },
+    Park {
+        cause: &'static str,
+        pools: Vec<String>,
+    },
     Hold,
 }
 
@@ -39,6 +53,8 @@ pub struct Applied {
     pub events: Vec<Outgoing>,
     /// tenant, job id, open, active: for the tenant sets.
     pub tenants: Vec<(String, String, bool, bool)>,
+    /// tenant, job id of dead letters written.
+    pub dead_letters: Vec<(String, String)>,
     /// worker id, job id.
     pub assignments: Vec<(String, String)>,
     /// Jobs whose duties are done once `events` are published.
@@ -71,8 +87,17 @@ pub fn creation(item: &Item, now_us: i64) -> Transition {
         }})
         .to_string(),
     );
-    if let Some(deadline_ms) = item.request.budget.as_ref().map(|budget| budget.deadline_ms).filter(|ms| *ms > 0) {
-        set_deadline(&mut change, now_us.saturating_add(deadline_ms.saturating_mul(1000)));
+    if let Some(deadline_ms) = item
+        .request
+        .budget
+        .as_ref()
+        .map(|budget| budget.deadline_ms)
+        .filter(|ms| *ms > 0)
+    {
+        set_deadline(
+            &mut change,
+            now_us.saturating_add(deadline_ms.saturating_mul(1000)),
+        );
     }
     change
 }
@@ -84,8 +109,13 @@ impl SubmitPlan {
         let mut matcher = Matcher::new(table, &surroundings.config, surroundings.replicas, now_us);
         let mut planned = Vec::with_capacity(self.items.len());
         for index in 0..self.items.len() {
-            let Some(item) = self.items.get(index).filter(|item| item.open) else { continue };
-            let random = entropy.chunks_exact(4).nth(index).map_or(0, |b| b.iter().fold(0_u32, |n, byte| n << 8 | u32::from(*byte)));
+            let Some(item) = self.items.get(index).filter(|item| item.open) else {
+                continue;
+            };
+            let random = entropy
+                .chunks_exact(4)
+                .nth(index)
+                .map_or(0, |b| b.iter().fold(0_u32, |n, byte| n << 8 | u32::from(*byte)));
             let mut draft = Draft::new(item, &surroundings.instance, now_us);
             let effect = draft.plan(&mut matcher, random, &mut self.jitter, &surroundings.config);
             planned.push(Planned {
@@ -99,11 +129,19 @@ impl SubmitPlan {
     }
 
     /// Turn replies (one per planned change, same order) into publishes, counts and verdicts.
-    pub fn apply(&mut self, planned: Vec<Planned>, replies: &[Reply], table: &mut WorkerTable, now_us: i64) -> Applied {
+    pub fn apply(
+        &mut self,
+        planned: Vec<Planned>,
+        replies: &[Reply],
+        table: &mut WorkerTable,
+        now_us: i64,
+    ) -> Applied {
         let mut applied = Applied::default();
         for (position, plan) in planned.into_iter().enumerate() {
             let reply = replies.get(position).cloned().unwrap_or(Reply::Failed);
-            let Some(item) = self.items.get(plan.item) else { continue };
+            let Some(item) = self.items.get(plan.item) else {
+                continue;
+            };
             let message = item.message;
             let verdict = match reply {
                 Reply::Moved { .. } => {
@@ -149,23 +187,46 @@ fn moved(applied: &mut Applied, item: &Item, effect: Effect, config: &crate::con
         applied.counts.push(("received", topic.clone()));
     }
     match effect {
-        Effect::Dispatch { target, identity, constraints } => {
+        Effect::Dispatch {
+            target,
+            identity,
+            constraints,
+        } => {
             let mut request = item.request.clone();
             outgoing::apply_constraints(&mut request, &constraints);
             if target.mode == Mode::Direct {
                 applied.assignments.push((target.worker_id, job_id.clone()));
             }
-            applied.dispatches.push(outgoing::dispatch(request, &item.trace_id, identity, &target.subject, now_us));
+            applied.dispatches.push(outgoing::dispatch(
+                request,
+                &item.trace_id,
+                identity,
+                &target.subject,
+                now_us,
+            ));
             applied.tenants.push((tenant, job_id.clone(), true, true));
             applied.arrivals.push((topic.clone(), item.arrived_us));
             applied.counts.push(("dispatched", topic));
         }
-        Effect::End { status, code, reason, dead_letter } => {
+        Effect::End {
+            status,
+            code,
+            reason,
+            dead_letter,
+        } => {
             let result = outgoing::own_result(&job_id, status, &code, &reason, "");
             if dead_letter {
-                applied.events.push(outgoing::result(SUBJECT_DLQ, result.clone(), &item.trace_id, now_us));
+                applied.dead_letters.push((tenant.clone(), job_id.clone()));
+                applied.events.push(outgoing::result(
+                    SUBJECT_DLQ,
+                    result.clone(),
+                    &item.trace_id,
+                    now_us,
+                ));
             }
-            applied.events.push(outgoing::result(SUBJECT_ACCEPTED, result, &item.trace_id, now_us));
+            applied
+                .events
+                .push(outgoing::result(SUBJECT_ACCEPTED, result, &item.trace_id, now_us));
             applied.tenants.push((tenant, job_id.clone(), false, false));
             applied.duties.push(job_id);
             if status == JobStatus::Denied {
@@ -211,13 +272,29 @@ impl<'a> Draft<'a> {
             hash: Some(item.hash.clone()),
             ..Transition::default()
         };
-        Draft { item, instance, now_us, change }
+        Draft {
+            item,
+            instance,
+            now_us,
+            change,
+        }
     }
 
-    fn plan(&mut self, matcher: &mut Matcher<'_>, random: u32, jitter: &mut crate::backoff::Jitter, config: &crate::config::Config) -> Effect {
+    fn plan(
+        &mut self,
+        matcher: &mut Matcher<'_>,
+        random: u32,
+        jitter: &mut crate::backoff::Jitter,
+        config: &crate::config::Config,
+    ) -> Effect {
         let failures = self.item.number("route_failures");
         if failures >= MAX_ROUTE_FAILURES {
-            let last = self.item.record.as_ref().map_or("", |record| record.text("last_cause")).to_owned();
+            let last = self
+                .item
+                .record
+                .as_ref()
+                .map_or("", |record| record.text("last_cause"))
+                .to_owned();
             let reason = format!("max scheduling retries exceeded (attempts={failures}, last={last})");
             return self.fail("max_scheduling_retries", &reason);
         }
@@ -230,7 +307,10 @@ impl<'a> Draft<'a> {
             }
             Some(Judgement::Deny { response }) => self.deny(&response),
             Some(Judgement::Approval { response }) => self.hold(&response),
-            Some(Judgement::Allow { constraints, response }) => {
+            Some(Judgement::Allow {
+                constraints,
+                response,
+            }) => {
                 if let Some(response) = response {
                     self.record_decision(&response, decision_word(&response));
                 }
@@ -239,20 +319,32 @@ impl<'a> Draft<'a> {
         }
     }
 
-    fn allow(&mut self, constraints: Value, matcher: &mut Matcher<'_>, random: u32, jitter: &mut crate::backoff::Jitter, config: &crate::config::Config) -> Effect {
+    fn allow(
+        &mut self,
+        constraints: Value,
+        matcher: &mut Matcher<'_>,
+        random: u32,
+        jitter: &mut crate::backoff::Jitter,
+        config: &crate::config::Config,
+    ) -> Effect {
         if self.item.is_gate() {
             return self.end(JobStatus::Succeeded, "SUCCEEDED", "", "", false);
         }
         let attempts = self.item.number("attempts");
         let budget = budget_of(&constraints, "maxRetries");
         if budget > 0 && attempts - self.item.number("rollbacks") > budget {
-            return self.fail("max_retries_exceeded", &format!("max retries exceeded (attempts={attempts}, max_retries={budget})"));
+            return self.fail(
+                "max_retries_exceeded",
+                &format!("max retries exceeded (attempts={attempts}, max_retries={budget})"),
+            );
         }
         if self.item.over_limit {
             return self.park("tenant_limit", TENANT_LIMIT_US, Vec::new(), false);
         }
         let pools = matcher.pools(&self.item.request);
-        let target = pools.clone().and_then(|pools| matcher.pick(&self.item.request, &pools));
+        let target = pools
+            .clone()
+            .and_then(|pools| matcher.pick(&self.item.request, &pools));
         match target {
             Ok(target) => self.dispatch(target, constraints, random, config),
             Err(miss) => {
@@ -262,10 +354,20 @@ impl<'a> Draft<'a> {
         }
     }
 
-    fn dispatch(&mut self, target: Target, constraints: Value, random: u32, config: &crate::config::Config) -> Effect {
+    fn dispatch(
+        &mut self,
+        target: Target,
+        constraints: Value,
+        random: u32,
+        config: &crate::config::Config,
+    ) -> Effect {
         let attempt = self.item.number("attempts").unsigned_abs() + 1;
         let dispatch_id = format!("{}:{attempt}:{random:08x}", self.item.request.job_id);
-        let assigned = if target.mode == Mode::Direct { target.worker_id.clone() } else { String::new() };
+        let assigned = if target.mode == Mode::Direct {
+            target.worker_id.clone()
+        } else {
+            String::new()
+        };
         self.change.to = "DISPATCHED";
         self.change.attempt = Some(attempt);
         self.change.incr.insert("attempts", 1);
@@ -283,35 +385,65 @@ impl<'a> Draft<'a> {
             set.insert("worker_id", assigned.clone());
         }
         if self.item.record.is_some() {
-            self.change.del.extend(["route_failures", "safety_defers", "failure_reason"]);
+            self.change
+                .del
+                .extend(["route_failures", "safety_defers", "failure_reason"]);
         }
-        let own = self.item.request.budget.as_ref().map_or(0, |budget| budget.deadline_ms);
+        let own = self
+            .item
+            .request
+            .budget
+            .as_ref()
+            .map_or(0, |budget| budget.deadline_ms);
         let limit = budget_of(&constraints, "maxRuntimeMs");
         let deadline_ms = [own, limit].into_iter().filter(|ms| *ms > 0).min();
         if let Some(deadline_ms) = deadline_ms {
-            set_deadline(&mut self.change, self.now_us.saturating_add(deadline_ms.saturating_mul(1000)));
+            set_deadline(
+                &mut self.change,
+                self.now_us.saturating_add(deadline_ms.saturating_mul(1000)),
+            );
         }
-        let since = self.item.record.as_ref().map_or(self.item.arrived_us, |record| record.number("created_at"));
+        let since = self
+            .item
+            .record
+            .as_ref()
+            .map_or(self.item.arrived_us, |record| record.number("created_at"));
         let wait_ms = (self.now_us - since).max(0) / 1000;
         self.event("SCHEDULED", Value::Null);
         self.event(
             "DISPATCHED",
             json!({"worker_id": assigned, "pool": target.pool, "strategy": "least_loaded", "wait_ms": wait_ms}),
         );
-        let identity = DispatchIdentity { dispatch_id, attempt, assigned_worker_id: assigned };
-        Effect::Dispatch { target, identity, constraints }
+        let identity = DispatchIdentity {
+            dispatch_id,
+            attempt,
+            assigned_worker_id: assigned,
+        };
+        Effect::Dispatch {
+            target,
+            identity,
+            constraints,
+        }
     }
 
     fn deny(&mut self, response: &PolicyCheckResponse) -> Effect {
         self.record_decision(response, "DENY");
-        let code = if response.decision == 2 { "safety_denied" } else { "safety_unknown" };
+        let code = if response.decision == 2 {
+            "safety_denied"
+        } else {
+            "safety_unknown"
+        };
         let reason = format!("safety: denied: {}", response.reason);
         self.refuse(code, &reason, &response.rule_id)
     }
 
     fn refuse(&mut self, code: &'static str, reason: &str, rule: &str) -> Effect {
         // RETRYING has no edge to DENIED (scheduler spec §2.2 †): FAILED is stored, the dead letter keeps the requested status.
-        let state = if self.item.state() == "RETRYING" { "FAILED" } else { "DENIED" };
+        let state = if self.item.state() == "RETRYING" {
+            "FAILED"
+        } else {
+            "DENIED"
+        };
         self.event(state, json!({"rule": rule, "reason": reason, "error_code": code}));
         self.finish(JobStatus::Denied, state, code, reason, true)
     }
@@ -319,12 +451,24 @@ impl<'a> Draft<'a> {
     fn hold(&mut self, response: &PolicyCheckResponse) -> Effect {
         self.record_decision(response, "REQUIRE_APPROVAL");
         if self.item.state() != "PENDING" {
-            return self.refuse("safety_denied", "safety: denied: approval is required since a policy change", &response.rule_id);
+            return self.refuse(
+                "safety_denied",
+                "safety: denied: approval is required since a policy change",
+                &response.rule_id,
+            );
         }
         self.change.to = "APPROVAL_REQUIRED";
         self.change.not_approved = true;
-        let pinned = self.item.record.as_ref().map_or("", |record| record.text("safety_job_hash"));
-        let hash = if pinned.is_empty() { &self.item.hash } else { pinned };
+        let pinned = self
+            .item
+            .record
+            .as_ref()
+            .map_or("", |record| record.text("safety_job_hash"));
+        let hash = if pinned.is_empty() {
+            &self.item.hash
+        } else {
+            pinned
+        };
         let set = &mut self.change.set;
         set.insert("safety_job_hash", hash.to_owned());
         set.insert("safety_approval_required", "true".into());
@@ -332,7 +476,10 @@ impl<'a> Draft<'a> {
         set.insert("approval_status", "pending".into());
         set.insert("approval_actionability", "actionable".into());
         set.insert("approval_revision", "1".into());
-        self.event("APPROVAL_REQUIRED", json!({"rule": response.rule_id, "reason": response.reason}));
+        self.event(
+            "APPROVAL_REQUIRED",
+            json!({"rule": response.rule_id, "reason": response.reason}),
+        );
         Effect::Hold
     }
 
@@ -344,8 +491,18 @@ impl<'a> Draft<'a> {
         self.park("safety_unavailable", delay, Vec::new(), false)
     }
 
-    fn park(&mut self, cause: &'static str, delay_us: i64, pools: Vec<String>, route_failure: bool) -> Effect {
-        let at = self.now_us + delay_us;
+    fn park(
+        &mut self,
+        cause: &'static str,
+        delay_us: i64,
+        pools: Vec<String>,
+        route_failure: bool,
+    ) -> Effect {
+        // A job woken early, because its pool had room for somebody, keeps its place: no failure is counted.
+        let planned = self.item.number("next_attempt_at");
+        let early = route_failure && planned > self.now_us;
+        let at = if early { planned } else { self.now_us + delay_us };
+        let route_failure = route_failure && !early;
         self.change.retry = Some(at);
         self.change.wait.clone_from(&pools);
         self.change.set.insert("next_attempt_at", at.to_string());
@@ -360,14 +517,32 @@ impl<'a> Draft<'a> {
         self.end(JobStatus::Failed, "FAILED", code, reason, true)
     }
 
-    fn end(&mut self, status: JobStatus, state: &'static str, code: &'static str, reason: &str, dead_letter: bool) -> Effect {
+    fn end(
+        &mut self,
+        status: JobStatus,
+        state: &'static str,
+        code: &'static str,
+        reason: &str,
+        dead_letter: bool,
+    ) -> Effect {
         self.event(state, json!({"error_code": code, "error_msg": reason}));
         self.finish(status, state, code, reason, dead_letter)
     }
 
-    fn finish(&mut self, status: JobStatus, state: &'static str, code: &'static str, reason: &str, dead_letter: bool) -> Effect {
+    fn finish(
+        &mut self,
+        status: JobStatus,
+        state: &'static str,
+        code: &'static str,
+        reason: &str,
+        dead_letter: bool,
+    ) -> Effect {
         self.change.to = state;
-        self.change.after = Some(if dead_letter { vec!["result", "dlq"] } else { vec!["result"] });
+        self.change.after = Some(if dead_letter {
+            vec!["result", "dlq"]
+        } else {
+            vec!["result"]
+        });
         if !reason.is_empty() {
             self.change.set.insert("failure_reason", reason.to_owned());
         }
@@ -379,7 +554,12 @@ impl<'a> Draft<'a> {
                 created_at: outgoing::rfc3339(self.now_us),
             });
         }
-        Effect::End { status, code: code.to_owned(), reason: reason.to_owned(), dead_letter }
+        Effect::End {
+            status,
+            code: code.to_owned(),
+            reason: reason.to_owned(),
+            dead_letter,
+        }
     }
 
     fn event(&mut self, state: &str, context: Value) {
@@ -395,7 +575,10 @@ impl<'a> Draft<'a> {
 
     /// Decision record on the hash and in the decision list (scheduler spec §3.4, policy spec §16.1).
     fn record_decision(&mut self, response: &PolicyCheckResponse, word: &'static str) {
-        let constraints = response.constraints.as_ref().map_or(Value::Null, cordum_wire::constraints_json);
+        let constraints = response
+            .constraints
+            .as_ref()
+            .map_or(Value::Null, cordum_wire::constraints_json);
         let remediations = match response.remediations.as_slice() {
             [] => Value::Null,
             list => remediations_json(list),
@@ -410,18 +593,24 @@ impl<'a> Draft<'a> {
             })
             .to_string(),
         );
-        self.change.decision_key =
-            Some(format!("{word}|{}|{}|{}", response.rule_id, response.policy_snapshot, response.reason));
+        self.change.decision_key = Some(format!(
+            "{word}|{}|{}|{}",
+            response.rule_id, response.policy_snapshot, response.reason
+        ));
         self.change.set.insert("safety_decision", word.to_owned());
         self.change.set.insert("safety_checked_at", now.to_string());
         self.change.set_if("safety_reason", &response.reason);
         self.change.set_if("safety_rule_id", &response.rule_id);
         self.change.set_if("safety_snapshot", &response.policy_snapshot);
         if !constraints.is_null() {
-            self.change.set.insert("safety_constraints", constraints.to_string());
+            self.change
+                .set
+                .insert("safety_constraints", constraints.to_string());
         }
         if !remediations.is_null() {
-            self.change.set.insert("safety_remediations", remediations.to_string());
+            self.change
+                .set
+                .insert("safety_remediations", remediations.to_string());
         }
         if response.reason.is_empty() && self.item.record.is_some() {
             self.change.del.push("safety_reason");

@@ -78,11 +78,20 @@ impl Config {
             .map(|(name, pool)| {
                 let requires = pool.requires.iter().map(|item| normal(item)).collect();
                 let dispatchable = !matches!(pool.status.as_str(), "draining" | "inactive");
-                (name, Pool { requires, dispatchable })
+                (
+                    name,
+                    Pool {
+                        requires,
+                        dispatchable,
+                    },
+                )
             })
             .collect();
         for name in document.topics.values().flatten() {
-            pools.entry(name.clone()).or_insert(Pool { requires: Vec::new(), dispatchable: true });
+            pools.entry(name.clone()).or_insert(Pool {
+                requires: Vec::new(),
+                dispatchable: true,
+            });
         }
         Ok(Config {
             topics: document.topics,
@@ -125,13 +134,23 @@ impl Config {
 
     /// Time a job of the topic may run, µs.
     pub fn running_timeout_us(&self, topic: &str) -> i64 {
-        let own = self.timeouts.topics.get(topic).map_or(0, |entry| entry.timeout_seconds);
+        let own = self
+            .timeouts
+            .topics
+            .get(topic)
+            .map_or(0, |entry| entry.timeout_seconds);
         positive_or(own, positive_or(self.timeouts.running_timeout_seconds, 900)) * 1_000_000
     }
 
     /// Retry budget of FAILED_RETRYABLE results of the topic.
     pub fn max_retries(&self, topic: &str) -> i64 {
-        positive_or(self.timeouts.topics.get(topic).map_or(0, |entry| entry.max_retries), 3)
+        positive_or(
+            self.timeouts
+                .topics
+                .get(topic)
+                .map_or(0, |entry| entry.max_retries),
+            3,
+        )
     }
 }
 

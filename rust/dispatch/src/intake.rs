@@ -33,12 +33,17 @@ pub fn decode_request(bytes: &[u8]) -> Intake<JobRequest> {
         Ok(opened) => opened,
         Err(intake) => return intake.cast(),
     };
-    let Payload::JobRequest(mut request) = payload else { return invalid("unknown_payload", "no job request") };
+    let Payload::JobRequest(mut request) = payload else {
+        return invalid("unknown_payload", "no job request");
+    };
     request.job_id = request.job_id.trim().to_owned();
     request.topic = request.topic.trim().to_owned();
     match request_fault(&request) {
         Some((reason, detail)) => invalid(reason, detail),
-        None => Intake::Accepted { packet: envelope, body: request },
+        None => Intake::Accepted {
+            packet: envelope,
+            body: request,
+        },
     }
 }
 
@@ -48,7 +53,9 @@ pub fn decode_result(bytes: &[u8]) -> Intake<JobResult> {
         Ok(opened) => opened,
         Err(intake) => return intake.cast(),
     };
-    let Payload::JobResult(result) = payload else { return invalid("unknown_payload", "no job result") };
+    let Payload::JobResult(result) = payload else {
+        return invalid("unknown_payload", "no job result");
+    };
     let fault = if result.job_id.is_empty() {
         Some("job_id is empty")
     } else if result.worker_id.is_empty() {
@@ -62,18 +69,26 @@ pub fn decode_result(bytes: &[u8]) -> Intake<JobResult> {
     };
     match fault {
         Some(detail) => invalid("invalid", detail),
-        None => Intake::Accepted { packet: envelope, body: result },
+        None => Intake::Accepted {
+            packet: envelope,
+            body: result,
+        },
     }
 }
 
 fn request_fault(request: &JobRequest) -> Option<(&'static str, &'static str)> {
     let budget_ok = request.budget.as_ref().is_none_or(|budget| {
-        let tokens = [budget.max_input_tokens, budget.max_output_tokens, budget.max_total_tokens];
+        let tokens = [
+            budget.max_input_tokens,
+            budget.max_output_tokens,
+            budget.max_total_tokens,
+        ];
         tokens.iter().all(|value| (0..=MAX_TOKENS).contains(value)) && budget.deadline_ms >= 0
     });
-    let lists_ok = request.meta.as_ref().is_none_or(|meta| {
-        meta.risk_tags.len() <= MAX_LIST && meta.requires.len() <= MAX_LIST
-    });
+    let lists_ok = request
+        .meta
+        .as_ref()
+        .is_none_or(|meta| meta.risk_tags.len() <= MAX_LIST && meta.requires.len() <= MAX_LIST);
     let env_tenant = request.env.get("tenant_id").map_or("", String::as_str);
     let detail = if request.job_id.is_empty() {
         "job_id is empty"
@@ -98,27 +113,38 @@ fn request_fault(request: &JobRequest) -> Option<(&'static str, &'static str)> {
 fn open(bytes: &[u8]) -> Result<(Envelope, Payload), Intake<()>> {
     let packet = BusPacket::decode(bytes).map_err(|_| Intake::Corrupt)?;
     if packet.protocol_version != 1 {
-        return Err(if packet == BusPacket::default() { Intake::Corrupt } else { invalid("version", "protocol_version is not 1") });
+        return Err(if packet == BusPacket::default() {
+            Intake::Corrupt
+        } else {
+            invalid("version", "protocol_version is not 1")
+        });
     }
     let envelope = Envelope {
         trace_id: packet.trace_id,
         sender_id: packet.sender_id,
         created_us: packet.created_at.map_or(0, |at| at.as_micros()),
     };
-    let payload = packet.payload.ok_or_else(|| invalid("unknown_payload", "no known payload"))?;
+    let payload = packet
+        .payload
+        .ok_or_else(|| invalid("unknown_payload", "no known payload"))?;
     Ok((envelope, payload))
 }
 
 /// Decode a heartbeat or handshake packet; `None` when unusable.
 pub fn decode_presence(bytes: &[u8]) -> Option<(Envelope, Payload)> {
     match open(bytes) {
-        Ok((envelope, payload @ (Payload::Heartbeat(_) | Payload::Handshake(_)))) => Some((envelope, payload)),
+        Ok((envelope, payload @ (Payload::Heartbeat(_) | Payload::Handshake(_)))) => {
+            Some((envelope, payload))
+        }
         _ => None,
     }
 }
 
 fn invalid<T>(reason: &'static str, detail: impl Into<String>) -> Intake<T> {
-    Intake::Invalid { reason, detail: detail.into() }
+    Intake::Invalid {
+        reason,
+        detail: detail.into(),
+    }
 }
 
 impl Intake<()> {

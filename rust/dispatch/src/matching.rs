@@ -56,18 +56,36 @@ pub struct Matcher<'a> {
 impl<'a> Matcher<'a> {
     /// Matcher over a locked worker table.
     pub fn new(table: &'a mut WorkerTable, config: &'a Config, replicas: i64, now_us: i64) -> Self {
-        Matcher { table, config, replicas, now_us, sets: AHashMap::new() }
+        Matcher {
+            table,
+            config,
+            replicas,
+            now_us,
+            sets: AHashMap::new(),
+        }
     }
 
     /// Pools that may serve the request: mapped, preferred, dispatchable, offering what it requires.
     pub fn pools(&self, request: &JobRequest) -> Result<Vec<String>, Miss> {
         let mapped = self.config.pools_of(&request.topic);
-        let preferred = request.labels.get("preferred_pool").map(|pool| pool.trim()).filter(|pool| !pool.is_empty());
-        let required: Vec<String> = request.meta.iter().flat_map(|meta| &meta.requires).map(|r| normal(r)).collect();
+        let preferred = request
+            .labels
+            .get("preferred_pool")
+            .map(|pool| pool.trim())
+            .filter(|pool| !pool.is_empty());
+        let required: Vec<String> = request
+            .meta
+            .iter()
+            .flat_map(|meta| &meta.requires)
+            .map(|r| normal(r))
+            .collect();
         let fits = |name: &&String| {
             preferred.is_none_or(|wanted| wanted == name.as_str())
                 && self.config.pool(name).is_some_and(|pool| {
-                    pool.dispatchable && required.iter().all(|need| need.is_empty() || pool.requires.contains(need))
+                    pool.dispatchable
+                        && required
+                            .iter()
+                            .all(|need| need.is_empty() || pool.requires.contains(need))
                 })
         };
         let pools: Vec<String> = mapped.iter().filter(fits).cloned().collect();
@@ -85,16 +103,26 @@ impl<'a> Matcher<'a> {
             let built = self.candidates(&request.topic, pools, &placement);
             self.sets.insert(key.clone(), built);
         }
-        let Some(mut set) = self.sets.remove(&key) else { return Err(Miss::NoWorkers) };
-        let wanted = request.labels.get("preferred_worker_id").map(|id| id.trim()).filter(|id| !id.is_empty());
+        let Some(mut set) = self.sets.remove(&key) else {
+            return Err(Miss::NoWorkers);
+        };
+        let wanted = request
+            .labels
+            .get("preferred_worker_id")
+            .map(|id| id.trim())
+            .filter(|id| !id.is_empty());
         let chosen = match wanted.and_then(|id| self.preferred(id, &set)) {
             Some(index) => Ok(index),
             None => self.lowest(&mut set),
         };
-        let target = chosen.and_then(|index| self.target(index, &set, &request.topic).map(|target| (index, target)));
+        let target = chosen.and_then(|index| {
+            self.target(index, &set, &request.topic)
+                .map(|target| (index, target))
+        });
         if let Ok((index, _)) = &target {
             if let Some(worker) = self.table.at(*index) {
-                set.heap.push(Reverse((worker.score(self.replicas), worker.last_pick, *index)));
+                set.heap
+                    .push(Reverse((worker.score(self.replicas), worker.last_pick, *index)));
             }
         }
         self.sets.insert(key, set);
@@ -102,18 +130,26 @@ impl<'a> Matcher<'a> {
     }
 
     fn candidates(&mut self, topic: &str, pools: &[String], placement: &[(&str, &str)]) -> Candidates {
-        let mut set = Candidates { heap: BinaryHeap::new(), modes: AHashMap::new() };
+        let mut set = Candidates {
+            heap: BinaryHeap::new(),
+            modes: AHashMap::new(),
+        };
         let limit = self.now_us - self.config.worker_ttl_us;
         for pool in pools {
             let members = self.table.in_pool(pool, self.config).to_vec();
             for index in members {
-                let Some(worker) = self.table.at(index) else { continue };
-                let placed = placement.iter().all(|(key, value)| worker.labels.get(*key).is_some_and(|own| own == value));
+                let Some(worker) = self.table.at(index) else {
+                    continue;
+                };
+                let placed = placement
+                    .iter()
+                    .all(|(key, value)| worker.labels.get(*key).is_some_and(|own| own == value));
                 if worker.last_seen_us < limit || !placed || set.modes.contains_key(&index) {
                     continue;
                 }
                 if let Some(mode) = worker.mode_for(topic, self.config, self.now_us) {
-                    set.heap.push(Reverse((worker.score(self.replicas), worker.last_pick, index)));
+                    set.heap
+                        .push(Reverse((worker.score(self.replicas), worker.last_pick, index)));
                     set.modes.insert(index, (mode, pool.clone()));
                 }
             }
@@ -122,8 +158,15 @@ impl<'a> Matcher<'a> {
     }
 
     fn preferred(&self, id: &str, set: &Candidates) -> Option<usize> {
-        let found = set.modes.keys().copied().find(|index| self.table.at(*index).is_some_and(|worker| worker.id == id))?;
-        self.table.at(found).filter(|worker| !worker.overloaded(self.replicas)).map(|_| found)
+        let found = set
+            .modes
+            .keys()
+            .copied()
+            .find(|index| self.table.at(*index).is_some_and(|worker| worker.id == id))?;
+        self.table
+            .at(found)
+            .filter(|worker| !worker.overloaded(self.replicas))
+            .map(|_| found)
     }
 
     /// Lowest current score; entries whose load changed meanwhile are ranked anew.
@@ -132,7 +175,9 @@ impl<'a> Matcher<'a> {
             return Err(Miss::NoWorkers);
         }
         while let Some(Reverse((score, pick, index))) = set.heap.pop() {
-            let Some(worker) = self.table.at(index) else { continue };
+            let Some(worker) = self.table.at(index) else {
+                continue;
+            };
             if worker.overloaded(self.replicas) {
                 continue;
             }
@@ -148,13 +193,22 @@ impl<'a> Matcher<'a> {
 
     fn target(&mut self, index: usize, set: &Candidates, topic: &str) -> Result<Target, Miss> {
         let (mode, pool) = set.modes.get(&index).cloned().ok_or(Miss::NoWorkers)?;
-        let worker_id = self.table.at(index).map(|worker| worker.id.clone()).ok_or(Miss::NoWorkers)?;
+        let worker_id = self
+            .table
+            .at(index)
+            .map(|worker| worker.id.clone())
+            .ok_or(Miss::NoWorkers)?;
         self.table.charge(index);
         let subject = match mode {
             Mode::Direct => format!("worker.{worker_id}.jobs"),
             Mode::Topic => topic.to_owned(),
         };
-        Ok(Target { worker_id, pool, subject, mode })
+        Ok(Target {
+            worker_id,
+            pool,
+            subject,
+            mode,
+        })
     }
 }
 
@@ -162,7 +216,11 @@ fn placement_labels(request: &JobRequest) -> Vec<(&str, &str)> {
     request
         .labels
         .iter()
-        .filter(|(key, _)| ["placement.", "constraint.", "node."].iter().any(|prefix| key.starts_with(prefix)))
+        .filter(|(key, _)| {
+            ["placement.", "constraint.", "node."]
+                .iter()
+                .any(|prefix| key.starts_with(prefix))
+        })
         .map(|(key, value)| (key.as_str(), value.as_str()))
         .collect()
 }

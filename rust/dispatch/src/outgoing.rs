@@ -1,6 +1,8 @@
 //! What the scheduler publishes: dispatches, accepted results, dead-letter events.
 
-use cordum_wire::messages::{Budget, BusPacket, DispatchIdentity, JobRequest, JobResult, JobStatus, Payload, Timestamp};
+use cordum_wire::messages::{
+    Budget, BusPacket, DispatchIdentity, JobRequest, JobResult, JobStatus, Payload, Timestamp,
+};
 use prost::Message;
 use serde_json::Value;
 
@@ -24,9 +26,13 @@ pub fn apply_constraints(request: &mut JobRequest, constraints: &Value) {
     if constraints.as_object().is_none_or(serde_json::Map::is_empty) {
         return;
     }
-    request.env.insert("CORDUM_POLICY_CONSTRAINTS".into(), constraints.to_string());
+    request
+        .env
+        .insert("CORDUM_POLICY_CONSTRAINTS".into(), constraints.to_string());
     if let Some(level) = constraints.get("redactionLevel").and_then(Value::as_str) {
-        request.env.insert("CORDUM_REDACTION_LEVEL".into(), level.to_owned());
+        request
+            .env
+            .insert("CORDUM_REDACTION_LEVEL".into(), level.to_owned());
     }
     let named = [
         ("maxArtifactBytes", "CORDUM_MAX_ARTIFACT_BYTES"),
@@ -42,38 +48,82 @@ pub fn apply_constraints(request: &mut JobRequest, constraints: &Value) {
     let limit = budget_of(constraints, "maxRuntimeMs");
     if limit > 0 {
         let budget = request.budget.get_or_insert_with(Budget::default);
-        budget.deadline_ms = if budget.deadline_ms > 0 { budget.deadline_ms.min(limit) } else { limit };
+        budget.deadline_ms = if budget.deadline_ms > 0 {
+            budget.deadline_ms.min(limit)
+        } else {
+            limit
+        };
     }
 }
 
 /// A budget constraint, 0 when absent; 64-bit values are strings in protojson.
 pub fn budget_of(constraints: &Value, field: &str) -> i64 {
     let value = constraints.get("budgets").and_then(|budgets| budgets.get(field));
-    value.and_then(|value| value.as_i64().or_else(|| value.as_str()?.parse().ok())).unwrap_or(0)
+    value
+        .and_then(|value| value.as_i64().or_else(|| value.as_str()?.parse().ok()))
+        .unwrap_or(0)
 }
 
 /// The packet that hands a job to a worker or topic subject.
-pub fn dispatch(request: JobRequest, trace_id: &str, identity: DispatchIdentity, subject: &str, now_us: i64) -> Outgoing {
+pub fn dispatch(
+    request: JobRequest,
+    trace_id: &str,
+    identity: DispatchIdentity,
+    subject: &str,
+    now_us: i64,
+) -> Outgoing {
     let job_id = request.job_id.clone();
     let message_id = format!("dispatch:{}", identity.dispatch_id);
-    let request = JobRequest { dispatch: Some(identity), ..request };
-    let payload = packet(if trace_id.is_empty() { &job_id } else { trace_id }, Payload::JobRequest(request), now_us);
-    Outgoing { subject: subject.to_owned(), payload, message_id, job_id }
+    let request = JobRequest {
+        dispatch: Some(identity),
+        ..request
+    };
+    let payload = packet(
+        if trace_id.is_empty() { &job_id } else { trace_id },
+        Payload::JobRequest(request),
+        now_us,
+    );
+    Outgoing {
+        subject: subject.to_owned(),
+        payload,
+        message_id,
+        job_id,
+    }
 }
 
 /// A result published on one of the scheduler's result subjects.
 pub fn result(subject: &str, result: JobResult, trace_id: &str, now_us: i64) -> Outgoing {
-    let dispatch_id = result.dispatch.as_ref().map_or("-", |dispatch| dispatch.dispatch_id.as_str());
+    let dispatch_id = result
+        .dispatch
+        .as_ref()
+        .map_or("-", |dispatch| dispatch.dispatch_id.as_str());
     let message_id = format!("{subject}:{}:{}:{dispatch_id}", result.job_id, result.status);
     let job_id = result.job_id.clone();
-    let payload = packet(if trace_id.is_empty() { &job_id } else { trace_id }, Payload::JobResult(result), now_us);
-    Outgoing { subject: subject.to_owned(), payload, message_id, job_id }
+    let payload = packet(
+        if trace_id.is_empty() { &job_id } else { trace_id },
+        Payload::JobResult(result),
+        now_us,
+    );
+    Outgoing {
+        subject: subject.to_owned(),
+        payload,
+        message_id,
+        job_id,
+    }
 }
 
 /// A result the scheduler itself gives a job.
-pub fn own_result(job_id: &str, status: JobStatus, code: &str, message: &str, dispatch_id: &str) -> JobResult {
-    let dispatch = (!dispatch_id.is_empty())
-        .then(|| DispatchIdentity { dispatch_id: dispatch_id.to_owned(), ..DispatchIdentity::default() });
+pub fn own_result(
+    job_id: &str,
+    status: JobStatus,
+    code: &str,
+    message: &str,
+    dispatch_id: &str,
+) -> JobResult {
+    let dispatch = (!dispatch_id.is_empty()).then(|| DispatchIdentity {
+        dispatch_id: dispatch_id.to_owned(),
+        ..DispatchIdentity::default()
+    });
     JobResult {
         job_id: job_id.to_owned(),
         status: status as i32,
@@ -122,9 +172,18 @@ pub fn rfc3339(now_us: i64) -> String {
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month_index = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month_index + 2) / 5 + 1;
-    let month = if month_index < 10 { month_index + 3 } else { month_index - 9 };
+    let month = if month_index < 10 {
+        month_index + 3
+    } else {
+        month_index - 9
+    };
     let year = year_of_era + era * 400 + i64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", second / 3600, second / 60 % 60, second % 60)
+    format!(
+        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z",
+        second / 3600,
+        second / 60 % 60,
+        second % 60
+    )
 }
 
 #[cfg(test)]
@@ -141,18 +200,35 @@ mod tests {
 
     #[test]
     fn constraints_lower_the_deadline_and_replace_reserved_variables() {
-        let mut request = JobRequest { budget: Some(Budget { deadline_ms: 900, ..Budget::default() }), ..JobRequest::default() };
+        let mut request = JobRequest {
+            budget: Some(Budget {
+                deadline_ms: 900,
+                ..Budget::default()
+            }),
+            ..JobRequest::default()
+        };
         request.env.insert("CORDUM_MAX_RETRIES".into(), "99".into());
-        apply_constraints(&mut request, &json!({"budgets": {"maxRuntimeMs": "500", "maxRetries": 2}, "redactionLevel": "high"}));
+        apply_constraints(
+            &mut request,
+            &json!({"budgets": {"maxRuntimeMs": "500", "maxRetries": 2}, "redactionLevel": "high"}),
+        );
         assert_eq!(request.budget.map(|budget| budget.deadline_ms), Some(500));
-        assert_eq!(request.env.get("CORDUM_MAX_RETRIES").map(String::as_str), Some("2"));
-        assert_eq!(request.env.get("CORDUM_REDACTION_LEVEL").map(String::as_str), Some("high"));
+        assert_eq!(
+            request.env.get("CORDUM_MAX_RETRIES").map(String::as_str),
+            Some("2")
+        );
+        assert_eq!(
+            request.env.get("CORDUM_REDACTION_LEVEL").map(String::as_str),
+            Some("high")
+        );
     }
 
     #[test]
     fn a_submitter_cannot_preset_reserved_variables() {
         let mut request = JobRequest::default();
-        request.env.insert("CORDUM_POLICY_CONSTRAINTS".into(), "{}".into());
+        request
+            .env
+            .insert("CORDUM_POLICY_CONSTRAINTS".into(), "{}".into());
         apply_constraints(&mut request, &Value::Null);
         assert!(request.env.is_empty());
     }

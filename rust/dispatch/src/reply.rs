@@ -10,9 +10,24 @@ pub enum Value {
 /// Outcome of one job in a script call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
-    Moved { state: String, rev: i64, attempts: i64, topic: String, tenant: String, created_at: i64, worker_id: String, pool: String },
-    Conflict { why: String, state: String },
-    Ignored { why: String, state: String },
+    Moved {
+        state: String,
+        rev: i64,
+        attempts: i64,
+        topic: String,
+        tenant: String,
+        created_at: i64,
+        worker_id: String,
+        pool: String,
+    },
+    Conflict {
+        why: String,
+        state: String,
+    },
+    Ignored {
+        why: String,
+        state: String,
+    },
     /// The call failed; nothing is known.
     Failed,
 }
@@ -41,8 +56,14 @@ impl Reply {
                 worker_id: text(8),
                 pool: text(9),
             },
-            "conflict" => Reply::Conflict { why: text(1), state: text(2) },
-            "ignored" => Reply::Ignored { why: text(1), state: text(2) },
+            "conflict" => Reply::Conflict {
+                why: text(1),
+                state: text(2),
+            },
+            "ignored" => Reply::Ignored {
+                why: text(1),
+                state: text(2),
+            },
             _ => Reply::Failed,
         }
     }

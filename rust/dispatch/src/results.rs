@@ -46,6 +46,8 @@ pub struct ResultsApplied {
     pub events: Vec<Outgoing>,
     /// tenant, job id, open, active.
     pub tenants: Vec<(String, String, bool, bool)>,
+    /// tenant, job id of dead letters written.
+    pub dead_letters: Vec<(String, String)>,
     pub duties: Vec<String>,
     /// Keys of worker results that now get the data TTL.
     pub result_keys: Vec<String>,
@@ -77,10 +79,18 @@ impl ResultPlan {
                 }
             };
             // Control-plane senders repeat outcomes for outside observers; those are already committed.
-            if matches!(packet.sender_id.as_str(), "api-gateway" | "workflow-engine" | SENDER) {
+            if matches!(
+                packet.sender_id.as_str(),
+                "api-gateway" | "workflow-engine" | SENDER
+            ) {
                 continue;
             }
-            let fence = (body.worker_id.clone(), body.dispatch.as_ref().map_or(String::new(), |d| d.dispatch_id.clone()));
+            let fence = (
+                body.worker_id.clone(),
+                body.dispatch
+                    .as_ref()
+                    .map_or(String::new(), |d| d.dispatch_id.clone()),
+            );
             match seen.get(&body.job_id) {
                 Some(first) if *first == fence => continue,
                 Some(_) => plan.verdict(position, Verdict::Nak(500_000)),
@@ -95,7 +105,11 @@ impl ResultPlan {
 
     /// Jobs whose record is needed: retryable failures.
     pub fn reads(&self) -> Vec<String> {
-        self.items.iter().filter(|item| item.is_retryable()).map(|item| item.result.job_id.clone()).collect()
+        self.items
+            .iter()
+            .filter(|item| item.is_retryable())
+            .map(|item| item.result.job_id.clone())
+            .collect()
     }
 
     /// Supply the records, in the order of [`ResultPlan::reads`].
@@ -114,7 +128,10 @@ impl ResultPlan {
                 item.open = false;
                 continue;
             };
-            changes.push((cordum_wire::partition(&change.id, self.surroundings.partitions), change.pack()));
+            changes.push((
+                cordum_wire::partition(&change.id, self.surroundings.partitions),
+                change.pack(),
+            ));
         }
         changes
     }
@@ -125,9 +142,13 @@ impl ResultPlan {
         let mut verdicts = Vec::new();
         for (item, reply) in self.items.iter().filter(|item| item.open).zip(replies) {
             match reply {
-                Reply::Moved { state, topic, tenant, .. } => {
+                Reply::Moved {
+                    state, topic, tenant, ..
+                } => {
                     item.moved(&mut applied, state, topic, tenant, &self.surroundings, now_us);
-                    applied.capacity.extend(table.finished(&item.result.worker_id, self.surroundings.replicas));
+                    applied
+                        .capacity
+                        .extend(table.finished(&item.result.worker_id, self.surroundings.replicas));
                 }
                 Reply::Conflict { why, state } | Reply::Ignored { why, state } => {
                     let kind = if state.is_empty() { "unknown" } else { why.as_str() };
@@ -157,7 +178,15 @@ impl Item {
         if result.error_code_enum == 0 {
             result.error_code_enum = outgoing::error_code_enum(&result.error_code);
         }
-        Item { message, trace_id, result, record: None, open: true, to: "", dead_letter: false }
+        Item {
+            message,
+            trace_id,
+            result,
+            record: None,
+            open: true,
+            to: "",
+            dead_letter: false,
+        }
     }
 
     fn status(&self) -> JobStatus {
@@ -169,10 +198,21 @@ impl Item {
     }
 
     /// The change this result asks for; `None` when it asks for nothing.
-    fn change(&mut self, surroundings: &Surroundings, jitter: &mut Jitter, now_us: i64) -> Option<Transition> {
-        let mut change = Transition { id: self.result.job_id.clone(), from: OPEN.to_vec(), ..Transition::default() };
+    fn change(
+        &mut self,
+        surroundings: &Surroundings,
+        jitter: &mut Jitter,
+        now_us: i64,
+    ) -> Option<Transition> {
+        let mut change = Transition {
+            id: self.result.job_id.clone(),
+            from: OPEN.to_vec(),
+            ..Transition::default()
+        };
         match &self.result.dispatch {
-            Some(dispatch) if !dispatch.dispatch_id.is_empty() => change.dispatch_id = Some(dispatch.dispatch_id.clone()),
+            Some(dispatch) if !dispatch.dispatch_id.is_empty() => {
+                change.dispatch_id = Some(dispatch.dispatch_id.clone())
+            }
             _ => change.worker_id = Some(self.result.worker_id.clone()),
         }
         let (code, reason) = (self.result.error_code.clone(), self.result.error_message.clone());
@@ -184,12 +224,23 @@ impl Item {
                 return Some(change);
             }
             JobStatus::FailedRetryable => return self.retry(change, surroundings, jitter, now_us),
-            JobStatus::Pending | JobStatus::Scheduled | JobStatus::Dispatched | JobStatus::Unspecified => return None,
-            JobStatus::Timeout => self.dead(&mut change, "TIMEOUT", JobStatus::Timeout, &code, &reason, now_us),
+            JobStatus::Pending | JobStatus::Scheduled | JobStatus::Dispatched | JobStatus::Unspecified => {
+                return None
+            }
+            JobStatus::Timeout => {
+                self.dead(&mut change, "TIMEOUT", JobStatus::Timeout, &code, &reason, now_us)
+            }
             // No edge from an active state to DENIED: FAILED is stored (scheduler spec §2.2 †).
             JobStatus::Denied => self.dead(&mut change, "FAILED", JobStatus::Denied, &code, &reason, now_us),
             JobStatus::Failed => self.dead(&mut change, "FAILED", JobStatus::Failed, &code, &reason, now_us),
-            JobStatus::FailedFatal => self.dead(&mut change, "FAILED", JobStatus::FailedFatal, &code, &reason, now_us),
+            JobStatus::FailedFatal => self.dead(
+                &mut change,
+                "FAILED",
+                JobStatus::FailedFatal,
+                &code,
+                &reason,
+                now_us,
+            ),
         }
         self.end(&mut change, now_us);
         Some(change)
@@ -197,14 +248,22 @@ impl Item {
 
     fn end(&mut self, change: &mut Transition, now_us: i64) {
         change.to = self.to;
-        change.after = Some(if self.dead_letter { vec!["result", "dlq"] } else { vec!["result"] });
+        change.after = Some(if self.dead_letter {
+            vec!["result", "dlq"]
+        } else {
+            vec!["result"]
+        });
         // A pointer may only name the job's own result; anything else is dropped (protocol spec §10).
-        if !self.result.result_ptr.is_empty() && self.result.result_ptr != format!("redis://res:{}", self.result.job_id) {
+        if !self.result.result_ptr.is_empty()
+            && self.result.result_ptr != format!("redis://res:{}", self.result.job_id)
+        {
             self.result.result_ptr.clear();
         }
         change.set_if("result_ptr", &self.result.result_ptr);
         change.set.insert("worker_id", self.result.worker_id.clone());
-        change.set.insert("execution_ms", self.result.execution_ms.to_string());
+        change
+            .set
+            .insert("execution_ms", self.result.execution_ms.to_string());
         change.set_if("failure_reason", &self.result.error_message);
         let mut context = json!({"duration_ms": self.result.execution_ms});
         if let Some(map) = context.as_object_mut() {
@@ -214,12 +273,27 @@ impl Item {
                 ("result_ptr", &self.result.result_ptr),
                 ("worker_id", &self.result.worker_id),
             ];
-            map.extend(texts.into_iter().filter(|(_, t)| !t.is_empty()).map(|(k, t)| (k.to_owned(), Value::from(t.as_str()))));
+            map.extend(
+                texts
+                    .into_iter()
+                    .filter(|(_, t)| !t.is_empty())
+                    .map(|(k, t)| (k.to_owned(), Value::from(t.as_str()))),
+            );
         }
-        change.events.push(json!({"ts": now_us, "state": self.to, "ctx": context}).to_string());
+        change
+            .events
+            .push(json!({"ts": now_us, "state": self.to, "ctx": context}).to_string());
     }
 
-    fn dead(&mut self, change: &mut Transition, state: &'static str, status: JobStatus, code: &str, reason: &str, now_us: i64) {
+    fn dead(
+        &mut self,
+        change: &mut Transition,
+        state: &'static str,
+        status: JobStatus,
+        code: &str,
+        reason: &str,
+        now_us: i64,
+    ) {
         self.to = state;
         self.dead_letter = true;
         change.dlq = Some(DeadLetter {
@@ -235,14 +309,23 @@ impl Item {
         change.from = vec!["DISPATCHED"];
         change.to = "RUNNING";
         change.due = Some(now_us + surroundings.config.running_timeout_us(""));
-        change.events.push(json!({"ts": now_us, "state": "RUNNING"}).to_string());
+        change
+            .events
+            .push(json!({"ts": now_us, "state": "RUNNING"}).to_string());
     }
 
     /// FAILED_RETRYABLE: another attempt within the budget, else FAILED (scheduler spec §9).
-    fn retry(&mut self, mut change: Transition, surroundings: &Surroundings, jitter: &mut Jitter, now_us: i64) -> Option<Transition> {
+    fn retry(
+        &mut self,
+        mut change: Transition,
+        surroundings: &Surroundings,
+        jitter: &mut Jitter,
+        now_us: i64,
+    ) -> Option<Transition> {
         let record = self.record.take()?;
         let attempts = record.number("attempts");
-        let constraints: Value = serde_json::from_str(record.text("safety_constraints")).unwrap_or(Value::Null);
+        let constraints: Value =
+            serde_json::from_str(record.text("safety_constraints")).unwrap_or(Value::Null);
         let limit = match budget_of(&constraints, "maxRetries") {
             0 => surroundings.config.max_retries(record.text("topic")),
             budget => budget,
@@ -251,7 +334,14 @@ impl Item {
         change.rev = Some(record.revision());
         if !owned_by_workflow && attempts - record.number("rollbacks") > limit {
             let reason = format!("max retries exceeded (attempts={attempts}, max_retries={limit})");
-            self.dead(&mut change, "FAILED", JobStatus::Failed, "max_retries_exceeded", &reason, now_us);
+            self.dead(
+                &mut change,
+                "FAILED",
+                JobStatus::Failed,
+                "max_retries_exceeded",
+                &reason,
+                now_us,
+            );
             self.result.error_code = "max_retries_exceeded".into();
             self.result.error_message = reason;
             self.result.status = JobStatus::Failed as i32;
@@ -269,22 +359,45 @@ impl Item {
             change.set.insert("last_cause", "failed_retryable".into());
         }
         let context = json!({"error_code": self.result.error_code, "error_msg": self.result.error_message});
-        change.events.push(json!({"ts": now_us, "state": "RETRYING", "ctx": context}).to_string());
+        change
+            .events
+            .push(json!({"ts": now_us, "state": "RETRYING", "ctx": context}).to_string());
         Some(change)
     }
 
-    fn moved(&self, applied: &mut ResultsApplied, state: &str, topic: &str, tenant: &str, surroundings: &Surroundings, now_us: i64) {
+    fn moved(
+        &self,
+        applied: &mut ResultsApplied,
+        state: &str,
+        topic: &str,
+        tenant: &str,
+        surroundings: &Surroundings,
+        now_us: i64,
+    ) {
         let job_id = &self.result.job_id;
         if state == "RUNNING" {
             return;
         }
         let result = &self.result;
         if self.dead_letter {
-            applied.events.push(outgoing::result(SUBJECT_DLQ, result.clone(), &self.trace_id, now_us));
+            applied.dead_letters.push((tenant.to_owned(), job_id.clone()));
+            applied.events.push(outgoing::result(
+                SUBJECT_DLQ,
+                result.clone(),
+                &self.trace_id,
+                now_us,
+            ));
         }
-        applied.events.push(outgoing::result(SUBJECT_ACCEPTED, result.clone(), &self.trace_id, now_us));
+        applied.events.push(outgoing::result(
+            SUBJECT_ACCEPTED,
+            result.clone(),
+            &self.trace_id,
+            now_us,
+        ));
         applied.duties.push(job_id.clone());
-        applied.tenants.push((tenant.to_owned(), job_id.clone(), state == "RETRYING", false));
+        applied
+            .tenants
+            .push((tenant.to_owned(), job_id.clone(), state == "RETRYING", false));
         if !result.result_ptr.is_empty() {
             applied.result_keys.push(format!("res:{job_id}"));
         }

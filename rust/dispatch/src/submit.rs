@@ -33,11 +33,22 @@ pub enum Verdict {
 /// Policy answer of one job, reduced to what the pipeline acts on.
 #[derive(Clone, Debug)]
 pub enum Judgement {
-    Allow { constraints: Value, response: Option<Box<PolicyCheckResponse>> },
-    Deny { response: Box<PolicyCheckResponse> },
-    Approval { response: Box<PolicyCheckResponse> },
-    Throttle { response: Box<PolicyCheckResponse> },
-    Unavailable { reason: String },
+    Allow {
+        constraints: Value,
+        response: Option<Box<PolicyCheckResponse>>,
+    },
+    Deny {
+        response: Box<PolicyCheckResponse>,
+    },
+    Approval {
+        response: Box<PolicyCheckResponse>,
+    },
+    Throttle {
+        response: Box<PolicyCheckResponse>,
+    },
+    Unavailable {
+        reason: String,
+    },
 }
 
 /// One job of the batch.
@@ -82,7 +93,13 @@ pub struct SubmitPlan {
 
 impl SubmitPlan {
     /// Decode messages (`delivered` = delivery count of each) and add due retries by job id.
-    pub fn new(surroundings: Surroundings, messages: &[&[u8]], delivered: &[u64], due: Vec<String>, seed: u64) -> Self {
+    pub fn new(
+        surroundings: Surroundings,
+        messages: &[&[u8]],
+        delivered: &[u64],
+        due: Vec<String>,
+        seed: u64,
+    ) -> Self {
         let mut plan = SubmitPlan {
             surroundings,
             items: Vec::with_capacity(messages.len() + due.len()),
@@ -92,7 +109,12 @@ impl SubmitPlan {
         };
         let mut seen = AHashSet::with_capacity(messages.len() + due.len());
         for (position, bytes) in messages.iter().enumerate() {
-            plan.take_message(position, bytes, delivered.get(position).copied().unwrap_or(1), &mut seen);
+            plan.take_message(
+                position,
+                bytes,
+                delivered.get(position).copied().unwrap_or(1),
+                &mut seen,
+            );
         }
         for job_id in due {
             if seen.insert(job_id.clone()) {
@@ -131,7 +153,11 @@ impl SubmitPlan {
 
     /// Job ids whose record and request must be read before planning goes on.
     pub fn reads(&self) -> Vec<String> {
-        self.items.iter().filter(|item| item.needs_read).map(|item| item.request.job_id.clone()).collect()
+        self.items
+            .iter()
+            .filter(|item| item.needs_read)
+            .map(|item| item.request.job_id.clone())
+            .collect()
     }
 
     /// Supply the reads, in the order of [`SubmitPlan::reads`].
@@ -152,16 +178,29 @@ impl SubmitPlan {
 
     /// Indexes of items whose record has to be created first (submitted on the bus, not by the gateway).
     pub fn to_create(&self) -> Vec<usize> {
-        self.items.iter().enumerate().filter(|(_, item)| item.open && item.needs_create).map(|(i, _)| i).collect()
+        self.items
+            .iter()
+            .enumerate()
+            .filter(|(_, item)| item.open && item.needs_create)
+            .map(|(i, _)| i)
+            .collect()
     }
 
     /// Note the outcome of creating the item at `index`.
     pub fn created(&mut self, index: usize, created: bool, now_us: i64) {
-        let Some(item) = self.items.get_mut(index) else { return };
+        let Some(item) = self.items.get_mut(index) else {
+            return;
+        };
         item.needs_create = false;
         if created {
-            let fields = [("state", "PENDING".to_owned()), ("rev", "1".to_owned()), ("created_at", now_us.to_string())];
-            item.record = Some(Record::new(fields.map(|(key, value)| (key.to_owned(), value)).into()));
+            let fields = [
+                ("state", "PENDING".to_owned()),
+                ("rev", "1".to_owned()),
+                ("created_at", now_us.to_string()),
+            ];
+            item.record = Some(Record::new(
+                fields.map(|(key, value)| (key.to_owned(), value)).into(),
+            ));
         } else {
             item.open = false;
             let message = item.message;
@@ -178,7 +217,9 @@ impl SubmitPlan {
                 continue;
             }
             let encoded = item.policy_request().encode_to_vec();
-            let full = batches.last().is_some_and(|batch| batch.len() >= MAX_RPC_ITEMS || size + encoded.len() > MAX_RPC_BYTES);
+            let full = batches
+                .last()
+                .is_some_and(|batch| batch.len() >= MAX_RPC_ITEMS || size + encoded.len() > MAX_RPC_BYTES);
             if full {
                 batches.push(Vec::new());
                 size = 0;
@@ -194,9 +235,17 @@ impl SubmitPlan {
 
     /// Supply the kernel's answers, in the order of [`SubmitPlan::policy_batches`]; `None` = no answer for that batch.
     pub fn decide(&mut self, answers: &[(usize, Option<&[u8]>)]) {
-        let mut judgements = answers.iter().flat_map(|(count, answer)| judgements(*count, *answer));
-        for item in self.items.iter_mut().filter(|item| item.open && item.judgement.is_none()) {
-            let missing = || Judgement::Unavailable { reason: "safety kernel gave no answer".into() };
+        let mut judgements = answers
+            .iter()
+            .flat_map(|(count, answer)| judgements(*count, *answer));
+        for item in self
+            .items
+            .iter_mut()
+            .filter(|item| item.open && item.judgement.is_none())
+        {
+            let missing = || Judgement::Unavailable {
+                reason: "safety kernel gave no answer".into(),
+            };
             item.judgement = Some(judgements.next().unwrap_or_else(missing));
         }
     }
@@ -208,18 +257,27 @@ impl SubmitPlan {
             if let Some(Judgement::Allow { constraints, .. }) = &item.judgement {
                 let limit = crate::outgoing::budget_of(constraints, "maxConcurrentJobs");
                 if limit > 0 {
-                    let entry = wanted.entry(tenant_of(&item.request).to_owned()).or_insert((limit, Vec::new()));
+                    let entry = wanted
+                        .entry(tenant_of(&item.request).to_owned())
+                        .or_insert((limit, Vec::new()));
                     entry.0 = entry.0.min(limit);
                     entry.1.push(item.request.job_id.clone());
                 }
             }
         }
-        wanted.into_iter().map(|(tenant, (limit, ids))| (tenant, limit, ids)).collect()
+        wanted
+            .into_iter()
+            .map(|(tenant, (limit, ids))| (tenant, limit, ids))
+            .collect()
     }
 
     /// Note which of `ids` got no slot.
     pub fn refused(&mut self, ids: &[String]) {
-        for item in self.items.iter_mut().filter(|item| ids.contains(&item.request.job_id)) {
+        for item in self
+            .items
+            .iter_mut()
+            .filter(|item| ids.contains(&item.request.job_id))
+        {
             item.over_limit = true;
         }
     }
@@ -243,7 +301,10 @@ impl Item {
         Item {
             message: None,
             trace_id: String::new(),
-            request: JobRequest { job_id, ..JobRequest::default() },
+            request: JobRequest {
+                job_id,
+                ..JobRequest::default()
+            },
             hash: String::new(),
             arrived_us: 0,
             record: None,
@@ -263,7 +324,9 @@ impl Item {
             return None;
         };
         let processable = matches!(record.state(), "PENDING" | "SCHEDULED" | "RETRYING");
-        let same = self.hash.is_empty() || record.text("req_hash").is_empty() || record.text("req_hash") == self.hash;
+        let same = self.hash.is_empty()
+            || record.text("req_hash").is_empty()
+            || record.text("req_hash") == self.hash;
         if !processable || !same {
             self.open = false;
             return Some(Verdict::Ack);
@@ -295,7 +358,10 @@ impl Item {
 
     /// Whether the topic is a workflow gate, which no worker serves.
     pub fn is_gate(&self) -> bool {
-        matches!(self.request.topic.as_str(), "sys.approval.gate" | "job.cordum.approval-gate")
+        matches!(
+            self.request.topic.as_str(),
+            "sys.approval.gate" | "job.cordum.approval-gate"
+        )
     }
 
     /// An approved job passes on its stored approval alone: the stored record must carry the human's decision and its hash and
@@ -313,7 +379,10 @@ impl Item {
             return false;
         }
         let constraints = serde_json::from_str(record.text("safety_constraints")).unwrap_or(Value::Null);
-        self.judgement = Some(Judgement::Allow { constraints, response: None });
+        self.judgement = Some(Judgement::Allow {
+            constraints,
+            response: None,
+        });
         true
     }
 
@@ -336,7 +405,9 @@ impl Item {
 }
 
 fn judgements(count: usize, answer: Option<&[u8]>) -> Vec<Judgement> {
-    let unavailable = |reason: &str| Judgement::Unavailable { reason: reason.to_owned() };
+    let unavailable = |reason: &str| Judgement::Unavailable {
+        reason: reason.to_owned(),
+    };
     let Some(response) = answer.and_then(|bytes| BatchResponse::decode(bytes).ok()) else {
         return vec![unavailable("safety kernel unavailable"); count];
     };
@@ -347,16 +418,23 @@ fn judgements(count: usize, answer: Option<&[u8]>) -> Vec<Judgement> {
         if item.code != 0 {
             return unavailable(&format!("safety kernel: code {} {}", item.code, item.error));
         }
-        PolicyCheckResponse::decode(item.response.as_slice()).map_or_else(|_| unavailable("undecodable answer"), judgement)
+        PolicyCheckResponse::decode(item.response.as_slice())
+            .map_or_else(|_| unavailable("undecodable answer"), judgement)
     };
     response.items.iter().map(judge).collect()
 }
 
 fn judgement(response: PolicyCheckResponse) -> Judgement {
-    let constraints = response.constraints.as_ref().map_or(Value::Null, cordum_wire::constraints_json);
+    let constraints = response
+        .constraints
+        .as_ref()
+        .map_or(Value::Null, cordum_wire::constraints_json);
     let response = Box::new(response);
     match cordum_wire::decision_word(&response) {
-        "ALLOW" | "ALLOW_WITH_CONSTRAINTS" => Judgement::Allow { constraints, response: Some(response) },
+        "ALLOW" | "ALLOW_WITH_CONSTRAINTS" => Judgement::Allow {
+            constraints,
+            response: Some(response),
+        },
         "REQUIRE_APPROVAL" => Judgement::Approval { response },
         "THROTTLE" => Judgement::Throttle { response },
         _ => Judgement::Deny { response },

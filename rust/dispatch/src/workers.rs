@@ -58,7 +58,8 @@ impl Worker {
     /// No further job now (scheduler spec §7.2).
     pub fn overloaded(&self, replicas: i64) -> bool {
         let active = self.active(replicas);
-        let full = self.max_parallel > 0 && (active >= self.max_parallel || active * 10 >= self.max_parallel * 9);
+        let full =
+            self.max_parallel > 0 && (active >= self.max_parallel || active * 10 >= self.max_parallel * 9);
         full || self.cpu_load >= 90.0 || self.gpu_utilization >= 90.0
     }
 
@@ -79,7 +80,11 @@ impl Worker {
 
     /// Whether and how this worker may get `topic` (readiness table of protocol spec §13).
     pub fn mode_for(&self, topic: &str, config: &Config, now_us: i64) -> Option<Mode> {
-        let direct = if is_subject_token(&self.id) { Mode::Direct } else { Mode::Topic };
+        let direct = if is_subject_token(&self.id) {
+            Mode::Direct
+        } else {
+            Mode::Topic
+        };
         let ready = !self.ready_topics.is_empty() && now_us - self.ready_at_us <= config.readiness_ttl_us;
         if !ready {
             return (!config.readiness_required).then_some(direct);
@@ -87,7 +92,10 @@ impl Worker {
         if self.ready_topics.iter().any(|listed| listed == topic) {
             return Some(direct);
         }
-        self.ready_topics.iter().any(|pattern| subject_matches(pattern, topic)).then_some(Mode::Topic)
+        self.ready_topics
+            .iter()
+            .any(|pattern| subject_matches(pattern, topic))
+            .then_some(Mode::Topic)
     }
 
     /// Pools it belongs to: the named one, else every pool mapped to a ready topic.
@@ -97,7 +105,11 @@ impl Worker {
         }
         let mut pools: Vec<String> = config
             .topics()
-            .filter(|(topic, _)| self.ready_topics.iter().any(|ready| ready == *topic || subject_matches(ready, topic)))
+            .filter(|(topic, _)| {
+                self.ready_topics
+                    .iter()
+                    .any(|ready| ready == *topic || subject_matches(ready, topic))
+            })
             .flat_map(|(_, pools)| pools.iter().cloned())
             .collect();
         pools.sort_unstable();
@@ -127,9 +139,19 @@ pub struct WorkerTable {
 
 impl WorkerTable {
     /// Apply one admitted heartbeat; returns what became available. A heartbeat older than the last one is ignored.
-    pub fn heartbeat(&mut self, beat: &Heartbeat, sent_us: i64, now_us: i64, config: &Config) -> Vec<Capacity> {
-        let Some(index) = self.entry(&beat.worker_id) else { return Vec::new() };
-        let Some(worker) = self.workers.get_mut(index) else { return Vec::new() };
+    pub fn heartbeat(
+        &mut self,
+        beat: &Heartbeat,
+        sent_us: i64,
+        now_us: i64,
+        config: &Config,
+    ) -> Vec<Capacity> {
+        let Some(index) = self.entry(&beat.worker_id) else {
+            return Vec::new();
+        };
+        let Some(worker) = self.workers.get_mut(index) else {
+            return Vec::new();
+        };
         if sent_us > 0 && sent_us < worker.heartbeat_at_us {
             return Vec::new();
         }
@@ -156,8 +178,12 @@ impl WorkerTable {
     /// Apply one worker handshake; an empty topic list clears readiness.
     pub fn handshake(&mut self, shake: &Handshake, now_us: i64, config: &Config) -> Vec<Capacity> {
         let topics = clean_topics(&shake.ready_topics);
-        let Some(index) = self.entry(&shake.component_id) else { return Vec::new() };
-        let Some(worker) = self.workers.get_mut(index) else { return Vec::new() };
+        let Some(index) = self.entry(&shake.component_id) else {
+            return Vec::new();
+        };
+        let Some(worker) = self.workers.get_mut(index) else {
+            return Vec::new();
+        };
         if worker.heartbeat_at_us == 0 {
             worker.max_parallel = 1;
         }
@@ -169,7 +195,11 @@ impl WorkerTable {
 
     /// Readiness remembered from an earlier life of the registry; never overrides a live announcement.
     pub fn remember_topics(&mut self, worker_id: &str, topics: &[String]) {
-        if let Some(worker) = self.by_id.get(worker_id).and_then(|index| self.workers.get_mut(*index)) {
+        if let Some(worker) = self
+            .by_id
+            .get(worker_id)
+            .and_then(|index| self.workers.get_mut(*index))
+        {
             if worker.ready_topics.is_empty() {
                 worker.ready_topics = clean_topics(topics);
                 self.indexed = false;
@@ -179,17 +209,27 @@ impl WorkerTable {
 
     /// True when the worker is known but never announced its topics here.
     pub fn lacks_topics(&self, worker_id: &str) -> bool {
-        self.get(worker_id).is_some_and(|worker| worker.ready_topics.is_empty())
+        self.get(worker_id)
+            .is_some_and(|worker| worker.ready_topics.is_empty())
     }
 
     /// Drop workers without a sign of life for longer than the TTL; returns their ids.
     pub fn expire(&mut self, now_us: i64, config: &Config) -> Vec<String> {
         let limit = now_us - config.worker_ttl_us;
-        let gone: Vec<String> =
-            self.workers.iter().filter(|w| w.last_seen_us < limit).map(|w| w.id.clone()).collect();
+        let gone: Vec<String> = self
+            .workers
+            .iter()
+            .filter(|w| w.last_seen_us < limit)
+            .map(|w| w.id.clone())
+            .collect();
         if !gone.is_empty() {
             self.workers.retain(|worker| worker.last_seen_us >= limit);
-            self.by_id = self.workers.iter().enumerate().map(|(i, w)| (w.id.clone(), i)).collect();
+            self.by_id = self
+                .workers
+                .iter()
+                .enumerate()
+                .map(|(i, w)| (w.id.clone(), i))
+                .collect();
             self.indexed = false;
         }
         gone
@@ -224,12 +264,18 @@ impl WorkerTable {
 
     /// Note a finished job; returns its pools' capacity when the worker stopped being overloaded.
     pub fn finished(&mut self, id: &str, replicas: i64) -> Vec<Capacity> {
-        let Some(worker) = self.by_id.get(id).and_then(|index| self.workers.get_mut(*index)) else { return Vec::new() };
+        let Some(worker) = self.by_id.get(id).and_then(|index| self.workers.get_mut(*index)) else {
+            return Vec::new();
+        };
         worker.finished += 1;
         if worker.overloaded(replicas) {
             return Vec::new();
         }
-        let of = |pool: &String| Capacity { pool: pool.clone(), worker_id: id.to_owned(), online: false };
+        let of = |pool: &String| Capacity {
+            pool: pool.clone(),
+            worker_id: id.to_owned(),
+            online: false,
+        };
         worker.pools.iter().map(of).collect()
     }
 
@@ -245,7 +291,10 @@ impl WorkerTable {
     pub fn pool_alive(&mut self, pool: &str, now_us: i64, config: &Config) -> bool {
         let limit = now_us - config.worker_ttl_us;
         let members = self.in_pool(pool, config).to_vec();
-        members.iter().filter_map(|index| self.at(*index)).any(|worker| worker.last_seen_us >= limit)
+        members
+            .iter()
+            .filter_map(|index| self.at(*index))
+            .any(|worker| worker.last_seen_us >= limit)
     }
 
     /// Forget the pool index, e.g. after a routing change.
@@ -271,24 +320,40 @@ impl WorkerTable {
         }
         let index = self.workers.len();
         self.by_id.insert(id.to_owned(), index);
-        self.workers.push(Worker { id: id.to_owned(), ..Worker::default() });
+        self.workers.push(Worker {
+            id: id.to_owned(),
+            ..Worker::default()
+        });
         self.indexed = false;
         Some(index)
     }
 
-    fn capacity_of(&mut self, index: usize, known: bool, moved: bool, now_us: i64, config: &Config) -> Vec<Capacity> {
+    fn capacity_of(
+        &mut self,
+        index: usize,
+        known: bool,
+        moved: bool,
+        now_us: i64,
+        config: &Config,
+    ) -> Vec<Capacity> {
         if moved {
             self.indexed = false;
         }
         if !self.indexed {
             self.reindex(config);
         }
-        let Some(worker) = self.workers.get(index).filter(|worker| !worker.overloaded(1)) else { return Vec::new() };
+        let Some(worker) = self.workers.get(index).filter(|worker| !worker.overloaded(1)) else {
+            return Vec::new();
+        };
         let limit = now_us - config.worker_ttl_us;
         let other_fresh = |pool: &String| {
             self.by_pool.get(pool).is_some_and(|members| {
                 members.iter().any(|other| {
-                    *other != index && self.workers.get(*other).is_some_and(|worker| worker.last_seen_us >= limit)
+                    *other != index
+                        && self
+                            .workers
+                            .get(*other)
+                            .is_some_and(|worker| worker.last_seen_us >= limit)
                 })
             })
         };
@@ -411,7 +476,11 @@ fn is_zero(value: &f32) -> bool {
 
 fn clean_topics(topics: &[String]) -> Vec<String> {
     let mut seen = Vec::new();
-    for topic in topics.iter().map(|topic| topic.trim()).filter(|topic| !topic.is_empty()) {
+    for topic in topics
+        .iter()
+        .map(|topic| topic.trim())
+        .filter(|topic| !topic.is_empty())
+    {
         if !seen.iter().any(|known| known == topic) {
             seen.push(topic.to_owned());
         }
@@ -425,7 +494,9 @@ pub fn is_subject_token(id: &str) -> bool {
         && !id.starts_with('.')
         && !id.ends_with('.')
         && !id.contains("..")
-        && id.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'*' && byte != b'>')
+        && id
+            .bytes()
+            .all(|byte| byte.is_ascii_graphic() && byte != b'*' && byte != b'>')
 }
 
 /// NATS subject matching: `*` is one token, a final `>` the rest.

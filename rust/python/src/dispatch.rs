@@ -81,7 +81,12 @@ impl Planner {
         py: Python<'_>,
         packets: Vec<PyBackedBytes>,
         now_us: i64,
-    ) -> (Vec<(String, String, bool)>, Vec<(String, String)>, Vec<(String, Vec<String>, String)>, usize) {
+    ) -> (
+        Vec<(String, String, bool)>,
+        Vec<(String, String)>,
+        Vec<(String, Vec<String>, String)>,
+        usize,
+    ) {
         let config = self.surroundings().config;
         let table = Arc::clone(&self.table);
         py.detach(move || {
@@ -147,7 +152,9 @@ impl Planner {
         if worker_id.is_empty() {
             return table.pool_alive(pool, now_us, &config);
         }
-        table.get(worker_id).is_some_and(|worker| now_us - worker.last_seen_us <= config.worker_ttl_us)
+        table
+            .get(worker_id)
+            .is_some_and(|worker| now_us - worker.last_seen_us <= config.worker_ttl_us)
     }
 
     /// Free slots of a pool now.
@@ -172,7 +179,13 @@ impl Planner {
     }
 
     /// Build again the dispatch of a stored job (fields of its record, stored request in protojson).
-    fn rebuild_dispatch(&self, py: Python<'_>, fields: Fields, request: &[u8], now_us: i64) -> PyResult<PyOutgoing> {
+    fn rebuild_dispatch(
+        &self,
+        py: Python<'_>,
+        fields: Fields,
+        request: &[u8],
+        now_us: i64,
+    ) -> PyResult<PyOutgoing> {
         let mut request = request_from(request)?;
         let record = Record::new(fields);
         let constraints = serde_json::from_str(record.text("safety_constraints")).unwrap_or_default();
@@ -182,19 +195,38 @@ impl Planner {
         let identity = DispatchIdentity {
             dispatch_id: record.text("dispatch_id").to_owned(),
             attempt: record.number("attempts").unsigned_abs(),
-            assigned_worker_id: if direct { record.text("worker_id").to_owned() } else { String::new() },
+            assigned_worker_id: if direct {
+                record.text("worker_id").to_owned()
+            } else {
+                String::new()
+            },
         };
-        Ok(to_py(py, outgoing::dispatch(request, record.text("trace_id"), identity, &subject, now_us)))
+        Ok(to_py(
+            py,
+            outgoing::dispatch(request, record.text("trace_id"), identity, &subject, now_us),
+        ))
     }
 
     /// Start planning a batch of submits.
-    fn plan_submit(&self, py: Python<'_>, messages: Vec<PyBackedBytes>, delivered: Vec<u64>, due: Vec<String>, seed: u64) -> SubmitPlan {
+    fn plan_submit(
+        &self,
+        py: Python<'_>,
+        messages: Vec<PyBackedBytes>,
+        delivered: Vec<u64>,
+        due: Vec<String>,
+        seed: u64,
+    ) -> SubmitPlan {
         let surroundings = self.surroundings();
         let inner = py.detach(move || {
             let slices: Vec<&[u8]> = messages.iter().map(|bytes| bytes.as_ref()).collect();
             Submits::new(surroundings, &slices, &delivered, due, seed)
         });
-        SubmitPlan { inner, planned: Vec::new(), table: Arc::clone(&self.table), rpc_sizes: Vec::new() }
+        SubmitPlan {
+            inner,
+            planned: Vec::new(),
+            table: Arc::clone(&self.table),
+            rpc_sizes: Vec::new(),
+        }
     }
 
     /// Start planning a batch of results.
@@ -204,7 +236,11 @@ impl Planner {
             let slices: Vec<&[u8]> = messages.iter().map(|bytes| bytes.as_ref()).collect();
             Results::new(surroundings, &slices, seed)
         });
-        ResultPlan { inner, order: Vec::new(), table: Arc::clone(&self.table) }
+        ResultPlan {
+            inner,
+            order: Vec::new(),
+            table: Arc::clone(&self.table),
+        }
     }
 }
 
@@ -227,7 +263,10 @@ impl SubmitPlan {
         let rows = rows
             .into_iter()
             .map(|(fields, request)| {
-                (fields.map(Record::new), request.and_then(|bytes| request_from(&bytes).ok()))
+                (
+                    fields.map(Record::new),
+                    request.and_then(|bytes| request_from(&bytes).ok()),
+                )
             })
             .collect();
         self.inner.supply(rows);
@@ -242,7 +281,11 @@ impl SubmitPlan {
             .filter_map(|index| {
                 let item = self.inner.items.get(index)?;
                 let partition = cordum_wire::partition(&item.request.job_id, partitions);
-                Some((index, partition, PyBytes::new(py, &creation(item, now_us).pack()).unbind()))
+                Some((
+                    index,
+                    partition,
+                    PyBytes::new(py, &creation(item, now_us).pack()).unbind(),
+                ))
             })
             .collect()
     }
@@ -257,10 +300,16 @@ impl SubmitPlan {
     fn policy_requests(&mut self, py: Python<'_>) -> Vec<Py<PyBytes>> {
         let encoded: Vec<(usize, Vec<u8>)> = py.detach(|| {
             let batches = self.inner.policy_batches();
-            batches.into_iter().map(|requests| (requests.len(), BatchRequest { requests }.encode_to_vec())).collect()
+            batches
+                .into_iter()
+                .map(|requests| (requests.len(), BatchRequest { requests }.encode_to_vec()))
+                .collect()
         });
         self.rpc_sizes = encoded.iter().map(|(count, _)| *count).collect();
-        encoded.into_iter().map(|(_, bytes)| PyBytes::new(py, &bytes).unbind()).collect()
+        encoded
+            .into_iter()
+            .map(|(_, bytes)| PyBytes::new(py, &bytes).unbind())
+            .collect()
     }
 
     /// Serialized `cordum.v1.BatchResponse`s, `None` where the kernel gave no answer.
@@ -270,7 +319,14 @@ impl SubmitPlan {
                 .rpc_sizes
                 .iter()
                 .enumerate()
-                .map(|(index, count)| (*count, answers.get(index).and_then(|answer| answer.as_ref().map(|b| b.as_ref()))))
+                .map(|(index, count)| {
+                    (
+                        *count,
+                        answers
+                            .get(index)
+                            .and_then(|answer| answer.as_ref().map(|b| b.as_ref())),
+                    )
+                })
                 .collect();
             self.inner.decide(&sized);
         });
@@ -285,7 +341,12 @@ impl SubmitPlan {
     }
 
     /// Match and build the changes: packed changes grouped by partition.
-    fn commits(&mut self, py: Python<'_>, entropy: PyBackedBytes, now_us: i64) -> Vec<(u32, Vec<Py<PyBytes>>)> {
+    fn commits(
+        &mut self,
+        py: Python<'_>,
+        entropy: PyBackedBytes,
+        now_us: i64,
+    ) -> Vec<(u32, Vec<Py<PyBytes>>)> {
         let inner = &mut self.inner;
         let table = &self.table;
         let mut planned = py.detach(|| inner.commits(&mut lock(table), &entropy, now_us));
@@ -304,7 +365,12 @@ impl SubmitPlan {
     }
 
     /// Apply the replies (flattened in group order).
-    fn apply(&mut self, py: Python<'_>, replies: Vec<Bound<'_, PyAny>>, now_us: i64) -> PyResult<SubmitEffects> {
+    fn apply(
+        &mut self,
+        py: Python<'_>,
+        replies: Vec<Bound<'_, PyAny>>,
+        now_us: i64,
+    ) -> PyResult<SubmitEffects> {
         let replies = replies.iter().map(reply_from).collect::<Vec<Reply>>();
         let planned = std::mem::take(&mut self.planned);
         let inner = &mut self.inner;
@@ -314,10 +380,15 @@ impl SubmitPlan {
             dispatches: applied.dispatches.into_iter().map(|out| to_py(py, out)).collect(),
             events: applied.events.into_iter().map(|out| to_py(py, out)).collect(),
             tenants: applied.tenants,
+            dead_letters: applied.dead_letters,
             assignments: applied.assignments,
             duties: applied.duties,
             waiting: applied.waiting,
-            counts: applied.counts.into_iter().map(|(name, label)| (name.to_owned(), label)).collect(),
+            counts: applied
+                .counts
+                .into_iter()
+                .map(|(name, label)| (name.to_owned(), label))
+                .collect(),
             arrivals: applied.arrivals,
         })
     }
@@ -338,6 +409,7 @@ pub struct SubmitEffects {
     dispatches: Vec<PyOutgoing>,
     events: Vec<PyOutgoing>,
     tenants: Vec<TenantChange>,
+    dead_letters: Vec<(String, String)>,
     assignments: Vec<(String, String)>,
     duties: Vec<String>,
     waiting: Vec<String>,
@@ -360,7 +432,12 @@ impl ResultPlan {
     }
 
     fn supply(&mut self, records: Vec<Option<Fields>>) {
-        self.inner.supply(records.into_iter().map(|fields| fields.map(Record::new)).collect());
+        self.inner.supply(
+            records
+                .into_iter()
+                .map(|fields| fields.map(Record::new))
+                .collect(),
+        );
     }
 
     fn commits(&mut self, py: Python<'_>, now_us: i64) -> Vec<(u32, Vec<Py<PyBytes>>)> {
@@ -380,7 +457,12 @@ impl ResultPlan {
         groups
     }
 
-    fn apply(&mut self, py: Python<'_>, replies: Vec<Bound<'_, PyAny>>, now_us: i64) -> PyResult<ResultEffects> {
+    fn apply(
+        &mut self,
+        py: Python<'_>,
+        replies: Vec<Bound<'_, PyAny>>,
+        now_us: i64,
+    ) -> PyResult<ResultEffects> {
         let mut ordered = vec![Reply::Failed; self.order.len()];
         for (index, reply) in self.order.iter().zip(replies.iter().map(reply_from)) {
             if let Some(slot) = ordered.get_mut(*index) {
@@ -393,10 +475,15 @@ impl ResultPlan {
         Ok(ResultEffects {
             events: applied.events.into_iter().map(|out| to_py(py, out)).collect(),
             tenants: applied.tenants,
+            dead_letters: applied.dead_letters,
             duties: applied.duties,
             result_keys: applied.result_keys,
             capacity: tuples(applied.capacity),
-            counts: applied.counts.into_iter().map(|(name, label)| (name.to_owned(), label)).collect(),
+            counts: applied
+                .counts
+                .into_iter()
+                .map(|(name, label)| (name.to_owned(), label))
+                .collect(),
         })
     }
 
@@ -414,6 +501,7 @@ impl ResultPlan {
 pub struct ResultEffects {
     events: Vec<PyOutgoing>,
     tenants: Vec<TenantChange>,
+    dead_letters: Vec<(String, String)>,
     duties: Vec<String>,
     result_keys: Vec<String>,
     capacity: Vec<(String, String, bool)>,
@@ -421,14 +509,22 @@ pub struct ResultEffects {
 }
 
 fn tuples(capacity: Vec<Capacity>) -> Vec<(String, String, bool)> {
-    let mut list: Vec<_> = capacity.into_iter().map(|c| (c.pool, c.worker_id, c.online)).collect();
+    let mut list: Vec<_> = capacity
+        .into_iter()
+        .map(|c| (c.pool, c.worker_id, c.online))
+        .collect();
     list.sort();
     list.dedup_by(|a, b| a.0 == b.0 && a.2 == b.2);
     list
 }
 
 fn to_py(py: Python<'_>, out: Outgoing) -> PyOutgoing {
-    (out.subject, PyBytes::new(py, &out.payload).unbind(), out.message_id, out.job_id)
+    (
+        out.subject,
+        PyBytes::new(py, &out.payload).unbind(),
+        out.message_id,
+        out.job_id,
+    )
 }
 
 fn verdict_tuple(verdict: &Verdict) -> (u8, f64) {
@@ -440,13 +536,18 @@ fn verdict_tuple(verdict: &Verdict) -> (u8, f64) {
 }
 
 fn reply_from(reply: &Bound<'_, PyAny>) -> Reply {
-    let Ok(values) = reply.extract::<Vec<Bound<'_, PyAny>>>() else { return Reply::Failed };
+    let Ok(values) = reply.extract::<Vec<Bound<'_, PyAny>>>() else {
+        return Reply::Failed;
+    };
     let values: Vec<Value> = values
         .iter()
         .map(|value| match value.extract::<i64>() {
             Ok(number) => Value::Int(number),
             Err(_) => Value::Text(
-                value.extract::<&[u8]>().map(|bytes| String::from_utf8_lossy(bytes).into_owned()).unwrap_or_default(),
+                value
+                    .extract::<&[u8]>()
+                    .map(|bytes| String::from_utf8_lossy(bytes).into_owned())
+                    .unwrap_or_default(),
             ),
         })
         .collect();

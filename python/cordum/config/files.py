@@ -1,0 +1,124 @@
+"""Configuration files of the scheduler: pools and time-outs (configuration spec §4.1, §4.2)."""
+
+import hashlib
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import orjson
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from cordum.domain.errors import ConfigError
+
+__all__ = ["PoolsFile", "TimeoutsFile", "load_file", "section_hash"]
+
+_MAX_BYTES = 2 * 1024 * 1024
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class PoolEntry(_Strict):
+    """One pool: what it offers and its lifecycle."""
+
+    requires: tuple[str, ...] = ()
+    status: Literal["active", "draining", "inactive"] = "active"
+    description: str = ""
+    drain_started_at: str | None = None
+    drain_timeout_seconds: int | None = Field(None, ge=0)
+
+
+def _as_list(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else value
+
+
+PoolNames = Annotated[
+    tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_as_list), Field(min_length=1)
+]
+
+
+class PoolsFile(_Strict):
+    """`pools.yaml`: topics to pools, and the pools."""
+
+    topics: dict[str, PoolNames] = Field(min_length=1)
+    pools: dict[str, Annotated[PoolEntry, BeforeValidator(lambda value: value or {})]] = {}
+
+
+class TopicTimeouts(_Strict):
+    """Limits of one topic; 0 = not set."""
+
+    timeout_seconds: int = Field(0, ge=0)
+    max_retries: int = Field(0, ge=0)
+
+
+class WorkflowTimeouts(_Strict):
+    """Limits of one workflow; 0 = not set."""
+
+    child_timeout_seconds: int = Field(0, ge=0)
+    total_timeout_seconds: int = Field(0, ge=0)
+    max_retries: int = Field(0, ge=0)
+
+
+class ReconcilerTimeouts(_Strict):
+    """Limits of all topics, seconds; 0 takes the default."""
+
+    dispatch_timeout_seconds: int = Field(300, ge=0)
+    running_timeout_seconds: int = Field(900, ge=0)
+    scan_interval_seconds: int = Field(30, ge=0)
+    scheduled_timeout_seconds: int = Field(60, ge=0)
+    retrying_timeout_seconds: int = Field(900, ge=0)
+
+
+class TimeoutsFile(_Strict):
+    """`timeouts.yaml`."""
+
+    workflows: dict[str, WorkflowTimeouts] = {}
+    topics: dict[str, TopicTimeouts] = {}
+    reconciler: ReconcilerTimeouts = ReconcilerTimeouts()
+
+
+class _UniqueKeyLoader(yaml.CSafeLoader):
+    """Safe loader that refuses duplicate keys."""
+
+
+def _unique_mapping(loader: yaml.CSafeLoader, node: yaml.MappingNode) -> dict[Any, Any]:
+    seen: set[Any] = set()
+    for key_node, _ in node.value:
+        key = loader.construct_object(key_node, deep=True)
+        if key in seen:
+            raise yaml.constructor.ConstructorError(None, None, f"duplicate key `{key}`", key_node.start_mark)
+        seen.add(key)
+    return dict(loader.construct_mapping(node, deep=True))
+
+
+_UniqueKeyLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _unique_mapping)
+
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def load_file(path: str, model: type[M]) -> M:
+    """Read and check a configuration file. Raises ConfigError naming file, line or path, and expectation."""
+    try:
+        raw = Path(path).read_bytes()
+    except OSError as error:
+        raise ConfigError(f"`{path}` is not readable: {error.strerror}") from error
+    if len(raw) > _MAX_BYTES:
+        raise ConfigError(f"`{path}` is larger than 2 MiB")
+    try:
+        data = yaml.load(raw, Loader=_UniqueKeyLoader)  # noqa: S506 - a subclass of the safe loader
+        return model.model_validate(data or {})
+    except yaml.YAMLError as error:
+        raise ConfigError(f"`{path}`: {' '.join(str(error).split())}") from error
+    except ValidationError as error:
+        faults = "; ".join(
+            f"{'.'.join(str(part) for part in fault['loc']) or '(document)'}: {fault['msg']}"
+            for fault in error.errors()[:5]
+        )
+        raise ConfigError(f"`{path}`: {faults}") from error
+
+
+def section_hash(section: Any) -> str:
+    """Return the SHA-256 of a section's canonical JSON (configuration spec §5.2)."""
+    return hashlib.sha256(orjson.dumps(section, option=orjson.OPT_SORT_KEYS)).hexdigest()

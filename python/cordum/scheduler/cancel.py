@@ -1,0 +1,96 @@
+"""Cancels and progress heard on the bus (scheduler spec §2.4, §12)."""
+
+import asyncio
+from typing import Any
+
+import orjson
+import structlog
+from google.protobuf.message import DecodeError
+from nats.aio.msg import Msg
+
+from cordum._core import Planner
+from cordum.domain.errors import CordumError
+from cordum.domain.states import TERMINAL_STATES, JobState
+from cordum.protocol.cap import BusPacket
+from cordum.runtime.clock import now_us
+from cordum.scheduler import metrics
+from cordum.scheduler.duties import Duties
+from cordum.scheduler.side_writes import SideWrites
+from cordum.store.jobs import JobStore
+
+_log = structlog.get_logger("cordum.scheduler")
+_TRIES = 3
+_WAIT_S = 1.0
+
+
+class BusEvents:
+    """Applies JobCancel and JobProgress packets; both are idempotent."""
+
+    def __init__(self, planner: Planner, jobs: JobStore, duties: Duties, side_writes: SideWrites) -> None:
+        self._planner = planner
+        self._jobs = jobs
+        self._duties = duties
+        self._side = side_writes
+
+    async def on_cancel(self, messages: list[Msg]) -> None:
+        """Cancel jobs in the store; a store failure is tried again here, because core NATS does not redeliver."""
+        for message in messages:
+            packet = _decode(message.data)
+            if packet is None or not packet.job_cancel.job_id:
+                metrics.INVALID_PACKETS.labels("sys.job.cancel", "invalid").inc()
+                continue
+            await self._cancel(packet.job_cancel.job_id, packet.job_cancel.reason)
+
+    async def _cancel(self, job_id: str, reason: str) -> None:
+        for attempt in range(1, _TRIES + 1):
+            try:
+                reply = await self._jobs.move(_cancel_change(job_id, reason), now_us=now_us())
+            except CordumError as error:
+                _log.warning("cancel not stored", job_id=job_id, attempt=attempt, error=str(error))
+                await asyncio.sleep(_WAIT_S)
+                continue
+            if reply[0] == b"moved":
+                self._side.tenants([(reply[5].decode(), job_id, False, False)])
+                metrics.COMPLETED.labels(self._planner.metric_topic(reply[4].decode()), "cancelled").inc()
+                await self._duties.perform([job_id])
+            return
+        metrics.CANCEL_FAILURES.inc()
+
+    async def on_progress(self, messages: list[Msg]) -> None:
+        """Take progress as evidence that a dispatched job runs."""
+        now = now_us()
+        groups: list[tuple[int, tuple[bytes]]] = []
+        for message in messages:
+            packet = _decode(message.data)
+            job_id = packet.job_progress.job_id if packet is not None else ""
+            if job_id:
+                change = {
+                    "id": job_id,
+                    "from": [JobState.DISPATCHED],
+                    "to": str(JobState.RUNNING),
+                    "due": now + self._planner.running_timeout_us(""),
+                    "events": [orjson.dumps({"ts": now, "state": "RUNNING"}).decode()],
+                }
+                groups.append((self._jobs.partition(job_id), (self._jobs.pack(change),)))
+        if groups:
+            await self._jobs.apply("job_move", groups, now_us=now)
+
+
+def _cancel_change(job_id: str, reason: str) -> dict[str, Any]:
+    now = now_us()
+    event = {"ts": now, "state": "CANCELLED", "ctx": {"reason": reason}}
+    return {
+        "id": job_id,
+        "from": [state for state in JobState if state not in TERMINAL_STATES],
+        "to": str(JobState.CANCELLED),
+        "set": {"failure_reason": reason},
+        "after": ["result"],
+        "events": [orjson.dumps(event).decode()],
+    }
+
+
+def _decode(data: bytes) -> Any | None:
+    try:
+        return BusPacket.FromString(data)
+    except DecodeError:
+        return None

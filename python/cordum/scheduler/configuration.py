@@ -1,0 +1,121 @@
+"""Routing and time-outs of a scheduler: files at first start, then the stored sections (configuration spec §5.3)."""
+
+import asyncio
+from contextlib import suppress
+from typing import Any
+
+import orjson
+import structlog
+from pydantic import ValidationError
+
+from cordum._core import Planner
+from cordum.config.files import PoolsFile, TimeoutsFile, load_file, section_hash
+from cordum.config.scheduler import SchedulerSettings
+from cordum.domain.errors import ConfigError, CordumError
+from cordum.runtime.clock import rfc3339
+from cordum.scheduler import metrics
+from cordum.store.config_documents import ConfigDocuments
+
+_log = structlog.get_logger("cordum.scheduler")
+
+
+class Configuration:
+    """Loads the sections and hands them to the planner; a bad stored section keeps the last good one."""
+
+    def __init__(
+        self, settings: SchedulerSettings, planner: Planner, documents: ConfigDocuments, *, production: bool
+    ) -> None:
+        self._settings = settings
+        self._planner = planner
+        self._documents = documents
+        self._production = production
+        self._active = b""
+        self.timeouts = TimeoutsFile()
+        self.changed = asyncio.Event()
+
+    def load_files(self) -> tuple[PoolsFile, TimeoutsFile]:
+        """Read both files. Raises ConfigError: the pools file is mandatory, the time-outs file in production when named."""
+        pools = load_file(self._settings.pools_path, PoolsFile)
+        try:
+            timeouts = load_file(self._settings.timeouts_path, TimeoutsFile)
+        except ConfigError as error:
+            named = "timeouts_path" in self._settings.model_fields_set
+            if self._production and named:
+                raise
+            _log.warning("time-outs file not used, defaults apply", error=error.message)
+            timeouts = TimeoutsFile()
+        return pools, timeouts
+
+    async def start(self) -> None:
+        """Bootstrap the stored sections from the files where nothing is stored, then load them. Raises ConfigError, Unavailable."""
+        pools, timeouts = self.load_files()
+        sections = {
+            "pools": pools.model_dump(mode="json", exclude_defaults=True),
+            "timeouts": timeouts.model_dump(mode="json"),
+        }
+        hashes = {name: section_hash(section) for name, section in sections.items()}
+        defaults = {"safety": {"enabled": True, "mode": "enforce"}, "rate_limits": {"enabled": True}}
+        drifted = await self._documents.bootstrap(sections, hashes, defaults, updated_at=rfc3339())
+        for name in sections:
+            metrics.CONFIG_DRIFT.labels(name).set(float(name in drifted))
+        if drifted:
+            _log.warning(
+                "config file differs from stored section; delete cfg:system:default or apply the file to load it",
+                sections=sorted(drifted),
+            )
+        await self.reload()
+
+    async def reload(self) -> None:
+        """Load the stored sections; invalid ones are reported and ignored."""
+        document = await self._documents.get("system", "default")
+        data: dict[str, Any] = dict(document.data) if document else {}
+        try:
+            pools = PoolsFile.model_validate(data.get("pools") or {})
+            timeouts = TimeoutsFile.model_validate(data.get("timeouts") or {})
+        except ValidationError as error:
+            _log.warning(
+                "stored pools or timeouts are invalid, the last good ones stay", faults=error.error_count()
+            )
+            return
+        encoded = self._encode(pools, timeouts)
+        if encoded != self._active:
+            self._planner.configure(encoded)
+            self._active, self.timeouts = encoded, timeouts
+            _log.info("routing loaded", topics=len(pools.topics), pools=len(pools.pools))
+
+    def _encode(self, pools: PoolsFile, timeouts: TimeoutsFile) -> bytes:
+        return orjson.dumps(
+            {
+                "topics": pools.topics,
+                "pools": {n: {"requires": p.requires, "status": p.status} for n, p in pools.pools.items()},
+                "timeouts": {
+                    **timeouts.reconciler.model_dump(),
+                    "topics": {name: topic.model_dump() for name, topic in timeouts.topics.items()},
+                },
+                "readiness_required": self._settings.readiness_required,
+                "readiness_ttl_s": self._settings.readiness_ttl_s,
+                "worker_ttl_s": self._settings.worker_ttl_s,
+            }
+        )
+
+    async def keep_current(self) -> None:
+        """Reload on notice and on every poll interval; a deleted document is bootstrapped again."""
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._settings.config_reload_s):
+                    await self.changed.wait()
+            self.changed.clear()
+            try:
+                await self.start()
+            except CordumError as error:
+                _log.warning("configuration not reloaded", error=error.message)
+
+    @property
+    def scan_interval_s(self) -> float:
+        """Seconds between reconciler ticks."""
+        return float(self.timeouts.reconciler.scan_interval_seconds or 30)
+
+    @property
+    def dispatch_timeout_s(self) -> int:
+        """Seconds a dispatch may stay without evidence of running."""
+        return self.timeouts.reconciler.dispatch_timeout_seconds or 300

@@ -1,0 +1,250 @@
+"""`cordum-scheduler`: wiring and the written start and stop sequences (scheduler spec §25)."""
+
+import asyncio
+from collections.abc import Iterable
+from importlib.metadata import version
+
+from nats.aio.msg import Msg
+
+from cordum._core import Planner
+from cordum.bus.connection import Bus
+from cordum.bus.consumer import BatchConsumer
+from cordum.bus.publisher import Publisher
+from cordum.bus.streams import keep_streams
+from cordum.bus.subscriptions import CoreSubscription
+from cordum.config.base import load_all
+from cordum.config.nats import NatsSettings
+from cordum.config.redis import RedisSettings, StoreSettings
+from cordum.config.scheduler import SchedulerSettings
+from cordum.domain.errors import Unavailable
+from cordum.protocol import subjects
+from cordum.protocol.cap import BusPacket, Handshake
+from cordum.protocol.kernel_client import PolicyClient
+from cordum.runtime.clock import now_us, rfc3339
+from cordum.runtime.ids import new_id
+from cordum.runtime.logs import get_logger
+from cordum.runtime.service import Service, run_service, wait_for_dependency
+from cordum.scheduler.cancel import BusEvents
+from cordum.scheduler.configuration import Configuration
+from cordum.scheduler.duties import Duties
+from cordum.scheduler.reconciler import Reconciler
+from cordum.scheduler.registry import Registry
+from cordum.scheduler.result_pipeline import ResultPipeline
+from cordum.scheduler.settling import SERVICE, Settler
+from cordum.scheduler.side_writes import SideWrites
+from cordum.scheduler.submit_pipeline import SubmitPipeline
+from cordum.scheduler.wheel import Wheel
+from cordum.store.blobs import BlobStore
+from cordum.store.config_documents import ConfigDocuments
+from cordum.store.connection import RedisClient
+from cordum.store.dlq import DeadLetterStore
+from cordum.store.instances import Instances
+from cordum.store.jobs import JobStore
+from cordum.store.locks import LeaderLock, Lock
+from cordum.store.worker_snapshot import WorkerSnapshots
+
+_NAME = "cordum-scheduler"
+_BEAT_S = 5.0
+_WRITER_TTL_S = 30.0
+_RECONCILER_LOCK = "cordum:reconciler:default"
+_SNAPSHOT_LOCK = "cordum:scheduler:snapshot:writer"
+
+_log = get_logger()
+
+
+class Scheduler:
+    """The parts of one scheduler process."""
+
+    def __init__(
+        self,
+        service: Service,
+        settings: SchedulerSettings,
+        store: StoreSettings,
+        nats: NatsSettings,
+        redis: RedisClient,
+        bus: Bus,
+        jobs: JobStore,
+    ) -> None:
+        self.service = service
+        self.settings = settings
+        self.redis = redis
+        self.bus = bus
+        self.jobs = jobs
+        instance = service.instance_id
+        self.planner = Planner(instance, jobs.partitions)
+        self.kernel = PolicyClient(settings.kernel_addr.dial)
+        self.instances = Instances(
+            redis, SERVICE, instance, {"version": version("cordum"), "started_at": rfc3339()}
+        )
+        letters = DeadLetterStore(jobs)
+        publisher = Publisher(bus)
+        self.side = SideWrites(jobs, BlobStore(redis, store.data_ttl_s))
+        submit_durable = subjects.durable_name(_NAME, subjects.SUBMIT)
+        result_durable = subjects.durable_name(_NAME, subjects.RESULT)
+        self.submits = SubmitPipeline(
+            self.planner, jobs, letters, self.kernel, publisher, self.side, submit_durable
+        )
+        self.wheel = Wheel(self.planner, jobs, self.submits, settings.batch_max)
+        self.results = ResultPipeline(
+            self.planner, jobs, letters, self.submits, self.side, self.wheel.on_capacity, result_durable
+        )
+        self.registry = Registry(
+            self.planner,
+            WorkerSnapshots(redis),
+            Lock(redis, _SNAPSHOT_LOCK, _WRITER_TTL_S),
+            instance,
+            self.wheel.on_capacity,
+        )
+        self.configuration = Configuration(
+            settings, self.planner, ConfigDocuments(redis), production=service.production
+        )
+        self.duties = Duties(jobs, letters, bus, publisher, self.side)
+        settler = Settler(self.planner, jobs, self.instances, bus, publisher, instance)
+        self.events = BusEvents(self.planner, jobs, self.duties, self.side)
+        self.nats = nats
+        self.settler = settler
+        self.consumers: list[BatchConsumer] = []
+        self.subscriptions: list[CoreSubscription] = []
+
+    async def start(self) -> None:
+        """Configuration, registry, subscriptions, loops. Raises ConfigError or Unavailable."""
+        service, spawn = self.service, self.service.supervisor.spawn
+        await self.instances.beat()
+        await self.configuration.start()
+        await self.registry.warm_start()
+        reconciler = Reconciler(
+            self.planner,
+            self.jobs,
+            self.duties,
+            self.settler,
+            self.side,
+            LeaderLock(self.redis, _RECONCILER_LOCK, 2 * self.configuration.scan_interval_s),
+            lambda: self.configuration.dispatch_timeout_s,
+        )
+        self._subscribe()
+        for consumer in self.consumers:
+            spawn(f"consumer {consumer.durable}", consumer.run, on_error="restart")
+        spawn("side writes", self.side.run, on_error="restart")
+        spawn("wheel", self.wheel.run, on_error="restart")
+        spawn("capacity", self.wheel.watch_capacity, on_error="restart")
+        spawn("worker snapshot", self._keep_snapshot, on_error="restart")
+        spawn("configuration", self.configuration.keep_current, on_error="restart")
+        spawn(
+            "reconciler",
+            lambda: reconciler.run(lambda: self.configuration.scan_interval_s),
+            on_error="restart",
+        )
+        spawn("settling", reconciler.run_settling, on_error="restart")
+        spawn("instance", self._beat, on_error="restart")
+        for subscription in self.subscriptions:
+            await self._wait_ready(subscription)
+        await self._announce()
+        service.mark_started()
+
+    def _subscribe(self) -> None:
+        settings = self.settings
+        for subject, handler in (
+            (subjects.SUBMIT, self.submits.handle),
+            (subjects.RESULT, self.results.handle),
+        ):
+            self.consumers.append(
+                BatchConsumer(
+                    self.bus,
+                    subjects.STREAM_SYS,
+                    subject,
+                    _NAME,
+                    self.nats,
+                    handler,
+                    batch_max=settings.batch_max,
+                    linger_ms=settings.batch_linger_ms,
+                    in_flight=settings.batches_in_flight,
+                )
+            )
+        core = (
+            (subjects.HEARTBEAT, self.registry.on_presence, ""),
+            (subjects.HANDSHAKE, self.registry.on_presence, ""),
+            (subjects.CONFIG_CHANGED, self._on_config_changed, ""),
+            (subjects.CANCEL, self.events.on_cancel, _NAME),
+            (subjects.PROGRESS, self.events.on_progress, _NAME),
+        )
+        for subject, on_messages, queue in core:
+            subscription = CoreSubscription(self.bus, subject, on_messages, queue=queue)
+            self.subscriptions.append(subscription)
+            self.service.supervisor.spawn(f"subscription {subject}", subscription.run, on_error="restart")
+
+    async def _wait_ready(self, subscription: CoreSubscription) -> None:
+        async with asyncio.timeout(10):
+            await subscription.ready.wait()
+
+    async def _on_config_changed(self, _messages: list[Msg]) -> None:
+        self.configuration.changed.set()
+
+    async def _keep_snapshot(self) -> None:
+        await self.registry.keep_snapshot(self.settings.snapshot_interval_s)
+
+    async def _beat(self) -> None:
+        while True:
+            await self.instances.beat()
+            await asyncio.sleep(_BEAT_S)
+
+    async def _announce(self) -> None:
+        """Publish our handshake, best effort (protocol spec §13)."""
+        handshake = Handshake(
+            component_id="scheduler", role=2, supported_versions=[1], sdk_version=version("cordum")
+        )
+        for capability in ("safety_check", "routing", "compensation"):
+            handshake.capabilities[capability] = True
+        packet = BusPacket(trace_id=new_id(), sender_id="scheduler", protocol_version=1, handshake=handshake)
+        packet.created_at.FromMicroseconds(now_us())
+        try:
+            await self.bus.publish_core(subjects.HANDSHAKE, packet.SerializeToString(deterministic=True))
+        except Unavailable as error:
+            _log.warning("handshake not published", error=str(error))
+
+    async def stop(self) -> None:
+        """Stop intake, finish batches, flush, leave."""
+        for stoppable in _stoppables(self.consumers, self.subscriptions):
+            stoppable.stop()
+        while any(consumer.held for consumer in self.consumers):
+            await asyncio.sleep(0.01)
+        await self.side.flush()
+        await self.instances.leave()
+        await self.kernel.close()
+
+
+def _stoppables(
+    consumers: Iterable[BatchConsumer], subscriptions: Iterable[CoreSubscription]
+) -> list[BatchConsumer | CoreSubscription]:
+    return [*consumers, *subscriptions]
+
+
+async def serve(service: Service, settings: SchedulerSettings) -> None:
+    """Run the scheduler until the stop signal."""
+    redis_settings, store_settings, nats_settings = load_all(RedisSettings, StoreSettings, NatsSettings)
+    service.listen_health("SCHEDULER_METRICS_ADDR", settings.metrics_addr, public=settings.metrics_public)
+    redis = await wait_for_dependency("redis", lambda: RedisClient.open(redis_settings))
+    bus = await wait_for_dependency("nats", lambda: Bus.open(nats_settings))
+    await keep_streams(bus, nats_settings)
+    jobs = await JobStore.open(redis, store_settings)
+    scheduler = Scheduler(service, settings, store_settings, nats_settings, redis, bus, jobs)
+    service.health.required |= {"redis": redis.ping, "nats": bus.ping}
+    service.health.soft["safety"] = lambda: _check_kernel(scheduler.kernel)
+    await scheduler.start()
+    await service.stop_requested()
+    await scheduler.stop()
+    await bus.close()
+    await redis.close()
+
+
+async def _check_kernel(kernel: PolicyClient) -> None:
+    if not await kernel.is_serving():
+        raise Unavailable("safety kernel is not serving")
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    run_service(_NAME, SchedulerSettings.load, serve)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+"""Metrics of the scheduler (scheduler spec §26) and the mapping from planner counts to them."""
+
+from collections.abc import Iterable
+
+from prometheus_client import Counter, Gauge, Histogram
+
+_D = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+
+RECEIVED = Counter("cordum_jobs_received_total", "Jobs taken in", ["topic"])
+DISPATCHED = Counter("cordum_jobs_dispatched_total", "Dispatches committed", ["topic"])
+COMPLETED = Counter("cordum_jobs_completed_total", "Jobs ended", ["topic", "status"])
+DENIED = Counter("cordum_safety_denied_total", "Jobs denied by policy", ["topic"])
+UNAVAILABLE = Counter(
+    "cordum_safety_unavailable_total", "Deferrals because the kernel gave no answer", ["topic"]
+)
+DISPATCH_LATENCY = Histogram(
+    "cordum_scheduler_dispatch_latency_seconds", "Receive to PubAck", ["topic"], buckets=_D
+)
+ROLLBACKS = Counter("cordum_scheduler_dispatch_rollback_total", "Dispatches rolled back", ["topic"])
+FLUSHES = Counter(
+    "cordum_scheduler_dispatch_flush_on_worker_online_total", "Flushes after a pool came online", ["pool"]
+)
+REPLAYED = Counter("cordum_scheduler_orphan_replayed_total", "Orphans fed again", ["topic"])
+STALE = Gauge("cordum_scheduler_stale_jobs", "Jobs found past their limit by the last tick", ["state"])
+IN_FLIGHT = Gauge("cordum_scheduler_active_goroutines", "Job handlers in flight")
+VALIDATION_REJECTIONS = Counter("cordum_validation_rejections_total", "Packets refused by validation")
+INVALID_PACKETS = Counter("cordum_bus_invalid_packets_total", "Invalid packets", ["subject_class", "reason"])
+POISON = Counter("cordum_bus_poison_total", "Messages dead-lettered as poison", ["consumer"])
+CONFLICTS = Counter(
+    "cordum_scheduler_commit_conflicts_total", "Changes another replica or event got ahead of"
+)
+UNKNOWN_RESULTS = Counter("cordum_scheduler_unknown_results_total", "Results of unknown jobs")
+DUPLICATES = Counter("cordum_scheduler_duplicates_total", "Messages without effect", ["kind"])
+PARKED = Counter("cordum_scheduler_parks_total", "Jobs parked", ["cause"])
+BATCH_SIZE = Histogram(
+    "cordum_scheduler_batch_size", "Items per batch", buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+)
+BATCH_STAGE = Histogram("cordum_scheduler_batch_stage_seconds", "Time per stage", ["stage"], buckets=_D)
+CANCEL_FAILURES = Counter("cordum_job_cancel_failures_total", "Cancels that could not be stored")
+DLQ_EMIT_FAILURES = Counter("cordum_dlq_emit_failures_total", "Dead-letter events not published", ["topic"])
+LAST_HEARTBEAT = Gauge("cordum_last_heartbeat_timestamp", "Newest heartbeat, Unix seconds", ["pool"])
+CONFIG_DRIFT = Gauge("cordum_config_drift", "1: the file differs from the stored section", ["section"])
+
+_PLAIN = {"received": RECEIVED, "dispatched": DISPATCHED, "denied": DENIED}
+
+
+def count(counts: Iterable[tuple[str, str]]) -> None:
+    """Add the planner's counts: (name, label)."""
+    for name, label in counts:
+        if name.startswith("completed:"):
+            COMPLETED.labels(label, name.removeprefix("completed:")).inc()
+        elif name in _PLAIN:
+            _PLAIN[name].labels(label).inc()
+        elif name == "conflict":
+            CONFLICTS.inc()
+        elif name == "ignored":
+            (UNKNOWN_RESULTS if label == "unknown" else DUPLICATES.labels(label)).inc()
+        elif name == "safety_unavailable":
+            UNAVAILABLE.labels(label).inc()
+            PARKED.labels(name).inc()
+        elif name != "held":
+            PARKED.labels(name).inc()
+
+
+def count_invalid(subject_class: str, reasons: Iterable[str]) -> None:
+    """Count packets that decode but break a rule."""
+    for reason in reasons:
+        VALIDATION_REJECTIONS.inc()
+        INVALID_PACKETS.labels(subject_class, reason).inc()

@@ -1,0 +1,123 @@
+"""Worker registry of one replica: heartbeats, handshakes, remembered readiness, snapshot (scheduler spec §18)."""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from datetime import datetime
+
+import orjson
+import structlog
+from nats.aio.msg import Msg
+
+from cordum._core import Planner
+from cordum.domain.errors import CordumError
+from cordum.protocol import subjects
+from cordum.runtime.clock import monotonic_s, now_s, now_us, rfc3339
+from cordum.scheduler import metrics
+from cordum.store.locks import Lock
+from cordum.store.worker_snapshot import WorkerSnapshots
+
+_log = structlog.get_logger("cordum.scheduler")
+_REMEMBER_EVERY_S = 60.0
+
+Capacities = Iterable[tuple[str, str, bool]]
+
+
+class Registry:
+    """Feeds the planner's worker table and shares what it knows."""
+
+    def __init__(
+        self,
+        planner: Planner,
+        snapshots: WorkerSnapshots,
+        writer_lock: Lock,
+        instance: str,
+        on_capacity: Callable[[Capacities], None],
+    ) -> None:
+        self._planner = planner
+        self._snapshots = snapshots
+        self._lock = writer_lock
+        self._instance = instance
+        self._on_capacity = on_capacity
+        self._remembered: dict[str, float] = {}
+
+    async def on_presence(self, messages: list[Msg]) -> None:
+        """Handle heartbeat and handshake packets."""
+        capacity, beats, shakes, invalid = self._planner.presence(
+            [message.data for message in messages], now_us()
+        )
+        if invalid:
+            metrics.INVALID_PACKETS.labels(subjects.HEARTBEAT, "invalid").inc(invalid)
+        for _, pool in beats:
+            if pool:
+                metrics.LAST_HEARTBEAT.labels(pool).set(now_s())
+        await self._recall([worker_id for worker_id, _ in beats])
+        for worker_id, ready_topics, sdk_version in shakes:
+            await self._remember(worker_id, ready_topics, sdk_version)
+        self._on_capacity(capacity)
+
+    async def _recall(self, worker_ids: list[str]) -> None:
+        """Load the topics of workers that announced them to an earlier process; they never announce again by themselves."""
+        now = monotonic_s()
+        unknown = [
+            worker_id
+            for worker_id in self._planner.lacking_topics(worker_ids)
+            if now - self._remembered.get(worker_id, -_REMEMBER_EVERY_S) >= _REMEMBER_EVERY_S
+        ]
+        if not unknown:
+            return
+        handshakes = await self._snapshots.handshakes(unknown)
+        for worker_id in unknown:
+            self._remembered[worker_id] = now
+            topics = handshakes.get(worker_id, {}).get("ready_topics")
+            if isinstance(topics, list):
+                self._planner.remember_topics(worker_id, [str(topic) for topic in topics])
+
+    async def _remember(self, worker_id: str, ready_topics: list[str], sdk_version: str) -> None:
+        try:
+            await self._snapshots.save_handshake(
+                worker_id, {"ready_topics": ready_topics, "sdk_version": sdk_version, "at": rfc3339()}
+            )
+        except CordumError as error:
+            _log.warning("handshake not remembered", worker_id=worker_id, error=str(error))
+
+    async def warm_start(self) -> None:
+        """Insert workers of the last snapshot, with their age."""
+        snapshot = await self._snapshots.load()
+        if snapshot is None:
+            return
+        try:
+            captured = datetime.fromisoformat(str(snapshot["captured_at"]))
+            elapsed_us = now_us() - int(captured.timestamp() * 1_000_000)
+            self._planner.restore_workers(orjson.dumps(snapshot["workers"]), max(0, elapsed_us), now_us())
+        except (KeyError, ValueError, TypeError) as error:
+            _log.warning("worker snapshot ignored", error=str(error))
+
+    async def keep_snapshot(self, interval_s: float) -> None:
+        """Expire silent workers and write the snapshot, one writer at a time."""
+        while True:
+            gone = self._planner.expire(now_us())
+            for worker_id in gone:
+                self._remembered.pop(worker_id, None)
+                _log.info("worker left", worker_id=worker_id)
+            if await self._lock.acquire():
+                await self._snapshots.save(self.snapshot())
+                await self._lock.release()
+            await asyncio.sleep(interval_s)
+
+    def snapshot(self) -> dict[str, object]:
+        """Return the snapshot document."""
+        workers = orjson.loads(self._planner.worker_entries(now_us()))
+        pools: dict[str, dict[str, int]] = {}
+        for worker in workers:
+            if worker.get("pool"):
+                pool = pools.setdefault(worker["pool"], {"workers": 0, "active_jobs": 0, "capacity": 0})
+                pool["workers"] += 1
+                pool["active_jobs"] += worker["active_jobs"]
+                pool["capacity"] += worker["max_parallel_jobs"]
+        return {
+            "captured_at": rfc3339(),
+            "writer_id": self._instance,
+            "pools": pools,
+            "topics": {},
+            "workers": workers,
+        }

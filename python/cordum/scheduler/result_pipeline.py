@@ -1,0 +1,67 @@
+"""The result pipeline: worker results become outcomes (scheduler spec §10, §29)."""
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+
+from cordum._core import Planner
+from cordum.bus.messages import InMessage, Verdict
+from cordum.protocol import subjects
+from cordum.runtime.clock import monotonic_s, now_us
+from cordum.scheduler import metrics
+from cordum.scheduler.side_writes import SideWrites
+from cordum.scheduler.submit_pipeline import SubmitPipeline
+from cordum.scheduler.verdicts import settle_verdicts
+from cordum.store.dlq import DeadLetterStore
+from cordum.store.jobs import JobStore
+
+Capacities = Iterable[tuple[str, str, bool]]
+
+
+class ResultPipeline:
+    """Handles batches of `sys.job.result`; ``on_capacity`` hears which pools have room again."""
+
+    def __init__(
+        self,
+        planner: Planner,
+        jobs: JobStore,
+        letters: DeadLetterStore,
+        submits: SubmitPipeline,
+        side_writes: SideWrites,
+        on_capacity: Callable[[Capacities], None],
+        consumer: str,
+    ) -> None:
+        self._planner = planner
+        self._jobs = jobs
+        self._letters = letters
+        self._submits = submits
+        self._side = side_writes
+        self._on_capacity = on_capacity
+        self._consumer = consumer
+
+    async def handle(self, messages: list[InMessage]) -> Sequence[Verdict]:
+        """Process one batch. Raises Unavailable when the store is away: nothing is acknowledged then."""
+        metrics.BATCH_SIZE.observe(len(messages))
+        started_s = monotonic_s()
+        plan = self._planner.plan_results(
+            [message.data for message in messages], int.from_bytes(os.urandom(8), "little")
+        )
+        metrics.count_invalid(subjects.RESULT, plan.invalid())
+        ids = plan.reads()
+        if ids:
+            plan.supply(await self._jobs.get_many(ids))
+        now = now_us()
+        groups = plan.commits(now)
+        if groups:
+            replies = await self._jobs.apply("result_commit", groups, self._side.take(), now_us=now)
+            effects = plan.apply([reply for group in replies for reply in group], now)
+            metrics.count(effects.counts)
+            self._side.tenants(effects.tenants)
+            self._side.dead_letters(effects.dead_letters)
+            self._side.results_kept(effects.result_keys)
+            self._on_capacity(effects.capacity)
+            if effects.events:
+                await self._submits.publish_events(effects.events, effects.duties)
+        metrics.BATCH_STAGE.labels("result").observe(monotonic_s() - started_s)
+        return await settle_verdicts(
+            self._letters, self._consumer, subjects.STREAM_SYS, messages, plan.verdicts()
+        )

@@ -1,0 +1,75 @@
+"""Dispatches whose publish failed (scheduler spec §8, §31.3)."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import orjson
+import structlog
+
+from cordum._core import Outgoing
+from cordum.bus.messages import PubOutcome
+from cordum.domain.states import JobState
+from cordum.runtime.clock import now_us, rfc3339
+from cordum.scheduler import metrics
+from cordum.store.jobs import JobStore
+
+_log = structlog.get_logger("cordum.scheduler")
+_DELAY_US = 1_000_000
+
+
+def rollback_change(job_id: str, dispatch_id: str, now: int) -> dict[str, Any]:
+    """Return the change DISPATCHED → SCHEDULED of one unpublished dispatch, parked for a second."""
+    return {
+        "id": job_id,
+        "from": [JobState.DISPATCHED],
+        "to": str(JobState.SCHEDULED),
+        "dispatch_id": dispatch_id,
+        "incr": {"rollbacks": 1, "route_failures": 1},
+        "set": {"last_cause": "dispatch_failed"},
+        "due": 0,
+        "retry": now + _DELAY_US,
+        "events": [
+            orjson.dumps({"ts": now, "state": "SCHEDULED", "ctx": {"reason": "dispatch_failed"}}).decode()
+        ],
+    }
+
+
+def too_large_change(job_id: str, dispatch_id: str, now: int) -> dict[str, Any]:
+    """Return the change that ends a job whose dispatch can never fit the broker's limit."""
+    reason = "dispatch does not fit the broker's message size"
+    event = {"ts": now, "state": "FAILED", "ctx": {"error_code": "payload_too_large", "error_msg": reason}}
+    return {
+        "id": job_id,
+        "from": [JobState.DISPATCHED],
+        "to": str(JobState.FAILED),
+        "dispatch_id": dispatch_id,
+        "set": {"failure_reason": reason},
+        "dlq": {
+            "status": "JOB_STATUS_FAILED",
+            "reason": reason,
+            "reason_code": "payload_too_large",
+            "created_at": rfc3339(now),
+        },
+        "after": ["result", "dlq"],
+        "events": [orjson.dumps(event).decode()],
+    }
+
+
+async def roll_back(jobs: JobStore, failed: Iterable[tuple[Outgoing, PubOutcome]]) -> None:
+    """Undo dispatches nobody can have received.
+
+    A time-out or a lost connection proves nothing: such a job keeps its `job:disp` entry and is settled against the stream later.
+    """
+    now = now_us()
+    changes: list[Mapping[str, Any]] = []
+    for outgoing, outcome in failed:
+        dispatch_id = outgoing[2].removeprefix("dispatch:")
+        _log.warning("dispatch not published", job_id=outgoing[3], kind=outcome.kind, error=outcome.error)
+        if outcome.kind == "too_large":
+            changes.append(too_large_change(outgoing[3], dispatch_id, now))
+        elif outcome.kind in ("no_stream", "refused"):
+            metrics.ROLLBACKS.labels("other").inc()
+            changes.append(rollback_change(outgoing[3], dispatch_id, now))
+    if changes:
+        groups = [(jobs.partition(change["id"]), (jobs.pack(change),)) for change in changes]
+        await jobs.apply("job_move", groups, now_us=now)

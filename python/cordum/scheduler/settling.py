@@ -1,0 +1,100 @@
+"""Settling dispatches whose publish was never confirmed (scheduler spec §31.3).
+
+Nothing is published again blindly: workers on core NATS would receive every copy. The stream is asked first.
+"""
+
+from collections import defaultdict
+
+import structlog
+
+from cordum._core import Planner
+from cordum.bus.connection import Bus
+from cordum.bus.messages import OutMessage
+from cordum.bus.publisher import Publisher
+from cordum.bus.stream_lookup import find_message_ids
+from cordum.domain.errors import CordumError
+from cordum.domain.states import JobState
+from cordum.runtime.clock import now_us
+from cordum.scheduler import metrics
+from cordum.scheduler.rollback import rollback_change
+from cordum.store import keys
+from cordum.store.instances import Instances
+from cordum.store.jobs import JobStore, Record
+from cordum.store.schedule import overdue
+
+_log = structlog.get_logger("cordum.scheduler")
+_AGE_US = 10_000_000
+_BATCH = 50
+SERVICE = "scheduler"
+
+
+class Settler:
+    """Settles own unconfirmed dispatches and, on the leading replica, those of replicas that are gone."""
+
+    def __init__(
+        self,
+        planner: Planner,
+        jobs: JobStore,
+        instances: Instances,
+        bus: Bus,
+        publisher: Publisher,
+        instance: str,
+    ) -> None:
+        self._planner = planner
+        self._jobs = jobs
+        self._instances = instances
+        self._bus = bus
+        self._publisher = publisher
+        self._instance = instance
+
+    async def sweep(self, *, leading: bool) -> int:
+        """Settle what is older than 10 s; return how many jobs were settled."""
+        if not self._bus.is_connected:
+            return 0
+        ids = await overdue(self._jobs, keys.job_disp, before_us=now_us() - _AGE_US, limit=_BATCH)
+        records = [record for record in await self._jobs.get_many(ids) if record is not None] if ids else []
+        mine: dict[str, list[Record]] = defaultdict(list)
+        for record in records:
+            if record.get("state") != JobState.DISPATCHED:
+                await self._jobs.confirm_dispatch([record["id"]])
+            elif record.get("dispatched_by") == self._instance or (leading and await self._is_gone(record)):
+                mine[record.get("dispatch_subject", "")].append(record)
+        for subject, group in mine.items():
+            await self._settle(subject, group)
+        return sum(map(len, mine.values()))
+
+    async def _is_gone(self, record: Record) -> bool:
+        return not await self._instances.is_alive(SERVICE, record.get("dispatched_by", ""))
+
+    async def _settle(self, subject: str, group: list[Record]) -> None:
+        since_us = min(int(record.get("dispatched_at", "0")) for record in group) - 1_000_000
+        wanted = {f"dispatch:{record['dispatch_id']}" for record in group}
+        try:
+            found = await find_message_ids(self._bus, subject, since_us, wanted)
+        except CordumError as error:
+            _log.warning("dispatches not settled yet", subject=subject, error=str(error))
+            return
+        for record in group:
+            if f"dispatch:{record['dispatch_id']}" in found:
+                await self._jobs.confirm_dispatch([record["id"]])
+            elif record.get("dispatched_by") == self._instance:
+                # Our own publish failed and the stream never stored it.
+                metrics.ROLLBACKS.labels(self._planner.metric_topic(record.get("topic", ""))).inc()
+                await self._jobs.move(
+                    rollback_change(record["id"], record["dispatch_id"], now_us()), now_us=now_us()
+                )
+            else:
+                await self._publish(record)
+
+    async def _publish(self, record: Record) -> None:
+        """Publish the dispatch a crashed replica had committed: the same attempt, under the same id."""
+        request = await self._jobs.request(record["id"])
+        if request is None:
+            return
+        subject, payload, message_id, _ = self._planner.rebuild_dispatch(record, request, now_us())
+        outcome = (await self._publisher.publish_burst([OutMessage(subject, payload, message_id)]))[0]
+        if outcome.ok:
+            _log.info(
+                "dispatch of a lost replica published", job_id=record["id"], dispatch_id=record["dispatch_id"]
+            )
+            await self._jobs.confirm_dispatch([record["id"]])

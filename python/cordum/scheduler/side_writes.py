@@ -1,0 +1,100 @@
+"""Writes that follow a commit and may come a little later: sets in other slots, confirmations, finished duties.
+
+They are collected over batches and sent with the next commit or after 50 ms. A crash loses nothing that a sweep does not find again
+(scheduler spec §29 H, §31.2).
+"""
+
+import asyncio
+from collections.abc import Iterable
+
+from cordum.runtime.clock import now_us
+from cordum.store.blobs import BlobStore
+from cordum.store.dlq import dead_letter_commands
+from cordum.store.job_sets import tenant_commands, worker_job_commands
+from cordum.store.jobs import JobStore
+from cordum.store.scripts import Command
+
+_FLUSH_S = 0.05
+
+
+class SideWrites:
+    """Collector of pending side writes of one process."""
+
+    def __init__(self, jobs: JobStore, blobs: BlobStore) -> None:
+        self._jobs = jobs
+        self._blobs = blobs
+        self._tenants: list[tuple[str, str, int, bool, bool]] = []
+        self._workers: list[tuple[str, str, int]] = []
+        self._letters: list[tuple[str, str, int]] = []
+        self._confirmed: list[str] = []
+        self._done: list[str] = []
+        self._results: list[str] = []
+        self._pending = asyncio.Event()
+
+    def tenants(self, changes: Iterable[tuple[str, str, bool, bool]]) -> None:
+        """Note (tenant, job id, open, active)."""
+        now = now_us()
+        self._tenants.extend(
+            (tenant, job_id, now, is_open, active) for tenant, job_id, is_open, active in changes
+        )
+        self._pending.set()
+
+    def assignments(self, pairs: Iterable[tuple[str, str]]) -> None:
+        """Note (worker id, job id)."""
+        now = now_us()
+        self._workers.extend((worker_id, job_id, now) for worker_id, job_id in pairs)
+        self._pending.set()
+
+    def dead_letters(self, pairs: Iterable[tuple[str, str]]) -> None:
+        """Note (tenant, job id) of dead letters, for the tenant's list."""
+        now = now_us()
+        self._letters.extend((tenant, job_id, now) for tenant, job_id in pairs)
+        self._pending.set()
+
+    def confirmed(self, job_ids: Iterable[str]) -> None:
+        """Note dispatches whose publish is confirmed."""
+        self._confirmed.extend(job_ids)
+        self._pending.set()
+
+    def duties_done(self, job_ids: Iterable[str]) -> None:
+        """Note jobs whose post-commit duties are done."""
+        self._done.extend(job_ids)
+        self._pending.set()
+
+    def results_kept(self, keys: Iterable[str]) -> None:
+        """Note result blobs that now get the data TTL."""
+        self._results.extend(keys)
+        self._pending.set()
+
+    def take(self) -> list[Command]:
+        """Return the commands of everything noted so far and forget it."""
+        commands: list[Command] = []
+        if self._tenants:
+            commands += tenant_commands(self._tenants, recent_max=self._jobs.settings.job_recent_max)
+        if self._workers:
+            commands += worker_job_commands(self._workers)
+        if self._letters:
+            commands += dead_letter_commands(self._letters, max_size=self._jobs.settings.dlq_max_size)
+        if self._confirmed:
+            commands += self._jobs.confirm_dispatch_commands(self._confirmed)
+        if self._done:
+            commands += self._jobs.clear_after_commands(self._done)
+        if self._results:
+            commands += self._blobs.keep_commands(self._results)
+        self._tenants, self._workers, self._letters = [], [], []
+        self._confirmed, self._done, self._results = [], [], []
+        self._pending.clear()
+        return commands
+
+    async def run(self) -> None:
+        """Flush what no commit took along."""
+        while True:
+            await self._pending.wait()
+            await asyncio.sleep(_FLUSH_S)
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Send everything noted now. Raises Unavailable; what was noted is then left to the sweeps."""
+        commands = self.take()
+        if commands:
+            await self._jobs.client.pipeline(commands)

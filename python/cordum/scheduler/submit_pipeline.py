@@ -1,0 +1,177 @@
+"""The submit pipeline: batches of new jobs and due retries (scheduler spec §29).
+
+decode → reads → policy → reservations → one commit per partition → one publish burst → ack. Python touches a batch a constant number
+of times; the planner (`cordum._core`) holds every rule.
+"""
+
+import asyncio
+import os
+from collections.abc import Sequence
+
+import structlog
+
+from cordum._core import Outgoing, Planner, SubmitEffects, SubmitPlan
+from cordum.bus.messages import InMessage, OutMessage, PubOutcome, Verdict
+from cordum.bus.publisher import Publisher
+from cordum.domain.errors import Unavailable
+from cordum.protocol import subjects
+from cordum.protocol.kernel_client import PolicyClient
+from cordum.runtime.clock import monotonic_s, now_us
+from cordum.scheduler import metrics
+from cordum.scheduler.rollback import roll_back
+from cordum.scheduler.side_writes import SideWrites
+from cordum.scheduler.verdicts import settle_verdicts
+from cordum.store.dlq import DeadLetterStore
+from cordum.store.job_sets import reserve_tenant_slots
+from cordum.store.jobs import JobStore
+
+_log = structlog.get_logger("cordum.scheduler")
+_POLICY_TIMEOUT_S = 2.0
+
+
+class SubmitPipeline:
+    """Handles batches; safe to run for several batches at once."""
+
+    def __init__(
+        self,
+        planner: Planner,
+        jobs: JobStore,
+        letters: DeadLetterStore,
+        kernel: PolicyClient,
+        publisher: Publisher,
+        side_writes: SideWrites,
+        consumer: str,
+    ) -> None:
+        self._planner = planner
+        self._jobs = jobs
+        self._letters = letters
+        self._kernel = kernel
+        self._publisher = publisher
+        self._side = side_writes
+        self._consumer = consumer
+        self.waiting: set[str] = set()
+        """Pools some parked job waits for, as far as this process knows."""
+
+    async def handle(self, messages: list[InMessage]) -> Sequence[Verdict]:
+        """Process one batch of `sys.job.submit`. Raises Unavailable when the store is away: nothing is acknowledged then."""
+        plan = self._planner.plan_submit(
+            [message.data for message in messages],
+            [message.delivered for message in messages],
+            [],
+            int.from_bytes(os.urandom(8), "little"),
+        )
+        metrics.count_invalid(subjects.SUBMIT, plan.invalid())
+        with metrics.IN_FLIGHT.track_inprogress():
+            await self._run(plan, len(messages))
+        return await settle_verdicts(
+            self._letters, self._consumer, subjects.STREAM_SYS, messages, plan.verdicts()
+        )
+
+    async def handle_due(self, job_ids: list[str]) -> None:
+        """Process parked jobs that are due, as if they had been delivered."""
+        plan = self._planner.plan_submit([], [], job_ids, int.from_bytes(os.urandom(8), "little"))
+        with metrics.IN_FLIGHT.track_inprogress():
+            await self._run(plan, len(job_ids))
+
+    async def _run(self, plan: SubmitPlan, size: int) -> None:
+        metrics.BATCH_SIZE.observe(size)
+        started_s = monotonic_s()
+        await self._read(plan)
+        await self._create(plan)
+        await self._judge(plan)
+        await self._reserve(plan)
+        judged_s = monotonic_s()
+        effects = await self._commit(plan, size)
+        committed_s = monotonic_s()
+        await self._publish(effects)
+        metrics.BATCH_STAGE.labels("judge").observe(judged_s - started_s)
+        metrics.BATCH_STAGE.labels("commit").observe(committed_s - judged_s)
+        metrics.BATCH_STAGE.labels("publish").observe(monotonic_s() - committed_s)
+
+    async def _read(self, plan: SubmitPlan) -> None:
+        ids = plan.reads()
+        if not ids:
+            return
+        records = await self._jobs.get_many(ids)
+        requests = await self._jobs.requests(ids)
+        plan.supply(list(zip(records, requests, strict=True)))
+
+    async def _create(self, plan: SubmitPlan) -> None:
+        now = now_us()
+        creates = plan.creates(now)
+        if not creates:
+            return
+        replies = await self._jobs.apply(
+            "job_create", [(partition, (packed,)) for _, partition, packed in creates], now_us=now
+        )
+        plan.created(
+            [(index, reply[0][0] == b"moved") for (index, _, _), reply in zip(creates, replies, strict=True)],
+            now,
+        )
+
+    async def _judge(self, plan: SubmitPlan) -> None:
+        answers: list[bytes | None] = []
+        for request in plan.policy_requests():
+            try:
+                answers.append(await self._kernel.evaluate_encoded(request, _POLICY_TIMEOUT_S))
+            except Unavailable as error:
+                _log.warning("no policy answer, jobs wait", error=str(error))
+                answers.append(None)
+        plan.decide(answers)
+
+    async def _reserve(self, plan: SubmitPlan) -> None:
+        for tenant, limit, ids in plan.reservations():
+            granted = await reserve_tenant_slots(self._jobs.client, tenant, limit, ids, now_us())
+            plan.refused([job_id for job_id in ids if job_id not in granted])
+
+    async def _commit(self, plan: SubmitPlan, size: int) -> SubmitEffects:
+        now = now_us()
+        groups = plan.commits(os.urandom(4 * max(size, 1)), now)
+        replies = (
+            await self._jobs.apply("sched_commit", groups, self._side.take(), now_us=now) if groups else []
+        )
+        return plan.apply([reply for group in replies for reply in group], now)
+
+    async def _publish(self, effects: SubmitEffects) -> None:
+        metrics.count(effects.counts)
+        self.waiting.update(effects.waiting)
+        self._side.tenants(effects.tenants)
+        self._side.dead_letters(effects.dead_letters)
+        self._side.assignments(effects.assignments)
+        if effects.dispatches and effects.events:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._publish_dispatches(effects))
+                group.create_task(self.publish_events(effects.events, effects.duties))
+        elif effects.dispatches:
+            await self._publish_dispatches(effects)
+        elif effects.events:
+            await self.publish_events(effects.events, effects.duties)
+
+    async def _publish_dispatches(self, effects: SubmitEffects) -> None:
+        outcomes = await self._publisher.publish_burst(_out(effects.dispatches))
+        now = now_us()
+        for topic, arrived_us in effects.arrivals:
+            if arrived_us:
+                metrics.DISPATCH_LATENCY.labels(topic).observe(max(0, now - arrived_us) / 1e6)
+        failed: list[tuple[Outgoing, PubOutcome]] = []
+        confirmed: list[str] = []
+        for outgoing, outcome in zip(effects.dispatches, outcomes, strict=True):
+            if outcome.ok:
+                confirmed.append(outgoing[3])
+            else:
+                failed.append((outgoing, outcome))
+        self._side.confirmed(confirmed)
+        if failed:
+            await roll_back(self._jobs, failed)
+
+    async def publish_events(self, events: Sequence[Outgoing], duties: Sequence[str]) -> None:
+        """Publish accepted results and dead-letter events; a failed one stays a duty of its job for the sweep."""
+        outcomes = await self._publisher.publish_burst(_out(events), atomic=True)
+        failed = {event[3] for event, outcome in zip(events, outcomes, strict=True) if not outcome.ok}
+        if failed:
+            metrics.DLQ_EMIT_FAILURES.labels("other").inc(len(failed))
+        self._side.duties_done(job_id for job_id in duties if job_id not in failed)
+
+
+def _out(messages: Sequence[Outgoing]) -> list[OutMessage]:
+    return [OutMessage(subject, payload, message_id) for subject, payload, message_id, _ in messages]

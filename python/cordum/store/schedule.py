@@ -1,0 +1,68 @@
+"""Jobs whose time has come: the retry wheel, wake-ups and the overdue entries of time-outs, dispatches and duties.
+
+Scheduler spec §15, §16. Every function touches the partitions it is given, in one round trip per node.
+"""
+
+from collections.abc import Callable, Sequence
+
+from cordum.store import keys
+from cordum.store.jobs import JobStore
+from cordum.store.scripts import Command, script
+
+__all__ = ["lease_due", "overdue", "wake_pool"]
+
+Index = Callable[[str], str]
+"""A key function of one partition tag, such as `keys.job_due`."""
+
+
+async def lease_due(
+    store: JobStore, partitions: Sequence[int], *, now_us: int, limit: int, lease_us: int = 30_000_000
+) -> list[str]:
+    """Take parked jobs that are due, at most ``limit`` per partition; others do not see them until the lease ends."""
+    wheel = script("wheel_lease")
+    commands: list[Command] = [
+        wheel.command((keys.job_retry(store.tags[partition]),), (now_us, limit, lease_us))
+        for partition in partitions
+    ]
+    return [job_id.decode() for ids in await _all(store, commands) for job_id in ids]
+
+
+async def overdue(
+    store: JobStore, index: Index, *, before_us: int, limit: int, partitions: Sequence[int] | None = None
+) -> list[str]:
+    """Return jobs whose entry in an index is not after ``before_us``, at most ``limit`` per partition, oldest first."""
+    chosen = range(store.partitions) if partitions is None else partitions
+    commands: list[Command] = [
+        ("ZRANGEBYSCORE", index(store.tags[partition]), "-inf", before_us, "LIMIT", 0, limit)
+        for partition in chosen
+    ]
+    return [job_id.decode() for ids in await _all(store, commands) for job_id in ids]
+
+
+async def wake_pool(store: JobStore, pool: str, *, now_us: int, limit: int) -> int:
+    """Make the ``limit`` jobs that have waited longest for a pool due now; return how many (scheduler spec §16.3)."""
+    share = limit // store.partitions + 1
+    commands: list[Command] = [
+        ("ZRANGE", keys.job_wait(tag, pool), 0, share - 1, "WITHSCORES") for tag in store.tags
+    ]
+    waiting: list[tuple[float, str, bytes]] = []
+    for tag, reply in zip(store.tags, await _all(store, commands), strict=True):
+        waiting.extend((float(reply[i + 1]), tag, reply[i]) for i in range(0, len(reply), 2))
+    waiting.sort(key=lambda entry: entry[0])
+    chosen: dict[str, list[int | bytes]] = {}
+    for _, tag, job_id in waiting[:limit]:
+        chosen.setdefault(tag, []).extend((now_us, job_id))
+    # XX: a job that left in the meantime must not come back.
+    updates: list[Command] = [("ZADD", keys.job_retry(tag), "XX", *pairs) for tag, pairs in chosen.items()]
+    await _all(store, updates)
+    return sum(len(pairs) // 2 for pairs in chosen.values())
+
+
+async def _all(store: JobStore, commands: Sequence[Command]) -> list[list[bytes]]:
+    if not commands:
+        return []
+    replies = await store.client.pipeline(commands)
+    for reply in replies:
+        if isinstance(reply, Exception):
+            raise reply
+    return replies

@@ -33,7 +33,8 @@ class BusEvents:
         self._side = side_writes
 
     async def on_cancel(self, messages: list[Msg]) -> None:
-        """Cancel jobs in the store; a store failure is tried again here, because core NATS does not redeliver."""
+        """Cancel jobs in the store; a store failure is tried again here, because core NATS does not
+        redeliver."""
         for message in messages:
             packet = _decode(message.data)
             if packet is None or not packet.job_cancel.job_id:

@@ -1,4 +1,5 @@
-"""Routing and time-outs of a scheduler: files at first start, then the stored sections (configuration spec §5.3)."""
+"""Routing and time-outs of a scheduler: files at first start, then the stored sections (configuration spec
+§5.3)."""
 
 import asyncio
 from contextlib import suppress
@@ -34,7 +35,8 @@ class Configuration:
         self.changed = asyncio.Event()
 
     def load_files(self) -> tuple[PoolsFile, TimeoutsFile]:
-        """Read both files. Raises ConfigError: the pools file is mandatory, the time-outs file in production when named."""
+        """Read both files. Raises ConfigError: the pools file is mandatory, the time-outs file in
+        production when named."""
         pools = load_file(self._settings.pools_path, PoolsFile)
         try:
             timeouts = load_file(self._settings.timeouts_path, TimeoutsFile)
@@ -47,7 +49,8 @@ class Configuration:
         return pools, timeouts
 
     async def start(self) -> None:
-        """Bootstrap the stored sections from the files where nothing is stored, then load them. Raises ConfigError, Unavailable."""
+        """Bootstrap the stored sections from the files where nothing is stored, then load them. Raises
+        ConfigError, Unavailable."""
         pools, timeouts = self.load_files()
         sections = {
             "pools": pools.model_dump(mode="json", exclude_defaults=True),
@@ -60,7 +63,8 @@ class Configuration:
             metrics.CONFIG_DRIFT.labels(name).set(float(name in drifted))
         if drifted:
             _log.warning(
-                "config file differs from stored section; delete cfg:system:default or apply the file to load it",
+                "config file differs from stored section; "
+                "delete cfg:system:default or apply the file to load it",
                 sections=sorted(drifted),
             )
         await self.reload()

@@ -1,4 +1,5 @@
-"""Post-commit duties: what a crash left undone is found in `job:after` and done again (scheduler spec §31.2)."""
+"""Post-commit duties: what a crash left undone is found in `job:after` and done again (scheduler spec
+§31.2)."""
 
 from collections.abc import Sequence
 
@@ -46,7 +47,8 @@ class Duties:
         return len(ids)
 
     async def perform(self, job_ids: Sequence[str]) -> None:
-        """Publish what is due for these jobs, then clear the duties. Idempotent: consumers key on the message's identity."""
+        """Publish what is due for these jobs, then clear the duties. Idempotent: consumers key on the
+        message's identity."""
         for start in range(0, len(job_ids), _BATCH):
             await self._perform(job_ids[start : start + _BATCH])
 

@@ -104,6 +104,7 @@ class Scheduler:
         self.nats = nats
         self.settler = settler
         self.consumers: list[BatchConsumer] = []
+        self._consuming: list[asyncio.Task[None]] = []
         self.subscriptions: list[CoreSubscription] = []
 
     async def start(self) -> None:
@@ -122,8 +123,10 @@ class Scheduler:
             lambda: self.configuration.dispatch_timeout_s,
         )
         self._subscribe()
-        for consumer in self.consumers:
+        self._consuming = [
             spawn(f"consumer {consumer.durable}", consumer.run, on_error="restart")
+            for consumer in self.consumers
+        ]
         spawn("side writes", self.side.run, on_error="restart")
         spawn("wheel", self.wheel.run, on_error="restart")
         spawn("capacity", self.wheel.watch_capacity, on_error="restart")
@@ -205,11 +208,15 @@ class Scheduler:
         """Stop intake, finish batches, flush, leave."""
         for stoppable in _stoppables(self.consumers, self.subscriptions):
             stoppable.stop()
-        while any(consumer.held for consumer in self.consumers):
-            await asyncio.sleep(0.01)
+        await self._drained()
         await self.side.flush()
         await self.instances.leave()
         await self.kernel.close()
+
+    async def _drained(self) -> None:
+        """Return when every consumer has ended; started batches finish within their drain time."""
+        for task in self._consuming:
+            await task
 
 
 def _stoppables(

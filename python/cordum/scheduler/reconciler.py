@@ -29,7 +29,8 @@ _ORPHAN_AGE_US = 120_000_000
 
 
 class Reconciler:
-    """Moves jobs that waited too long. ``limits`` returns (dispatch, running) time-outs in seconds for texts."""
+    """Moves jobs that waited too long. ``limits`` returns (dispatch, running) time-outs in seconds for
+    texts."""
 
     def __init__(
         self,
@@ -149,7 +150,8 @@ class Reconciler:
             await self._duties.perform([record["id"]])
 
     async def _replay_orphans(self) -> None:
-        """Feed PENDING and SCHEDULED jobs nothing else will touch again: no retry entry, older than two minutes."""
+        """Feed PENDING and SCHEDULED jobs nothing else will touch again: no retry entry, older than two
+        minutes."""
         before = now_us() - _ORPHAN_AGE_US
         for state in (JobState.PENDING, JobState.SCHEDULED):
             ids = await overdue(

@@ -1,4 +1,5 @@
-"""Worker registry of one replica: heartbeats, handshakes, remembered readiness, snapshot (scheduler spec §18)."""
+"""Worker registry of one replica: heartbeats, handshakes, remembered readiness, snapshot (scheduler spec
+§18)."""
 
 import asyncio
 from collections.abc import Callable, Iterable
@@ -56,7 +57,8 @@ class Registry:
         self._on_capacity(capacity)
 
     async def _recall(self, worker_ids: list[str]) -> None:
-        """Load the topics of workers that announced them to an earlier process; they never announce again by themselves."""
+        """Load the topics of workers that announced them to an earlier process; they never announce again
+        by themselves."""
         now = monotonic_s()
         unknown = [
             worker_id

@@ -58,7 +58,8 @@ def too_large_change(job_id: str, dispatch_id: str, now: int) -> dict[str, Any]:
 async def roll_back(jobs: JobStore, failed: Iterable[tuple[Outgoing, PubOutcome]]) -> None:
     """Undo dispatches nobody can have received.
 
-    A time-out or a lost connection proves nothing: such a job keeps its `job:disp` entry and is settled against the stream later.
+    A time-out or a lost connection proves nothing: such a job keeps its `job:disp` entry and is settled
+    against the stream later.
     """
     now = now_us()
     changes: list[Mapping[str, Any]] = []

@@ -1,6 +1,8 @@
-"""Writes that follow a commit and may come a little later: sets in other slots, confirmations, finished duties.
+"""Writes that follow a commit and may come a little later: sets in other slots, confirmations, finished
+duties.
 
-They are collected over batches and sent with the next commit or after 50 ms. A crash loses nothing that a sweep does not find again
+They are collected over batches and sent with the next commit or after 50 ms. A crash loses nothing that a
+sweep does not find again
 (scheduler spec §29 H, §31.2).
 """
 

@@ -1,6 +1,7 @@
 """The submit pipeline: batches of new jobs and due retries (scheduler spec §29).
 
-decode → reads → policy → reservations → one commit per partition → one publish burst → ack. Python touches a batch a constant number
+decode → reads → policy → reservations → one commit per partition → one publish burst → ack. Python touches
+a batch a constant number
 of times; the planner (`cordum._core`) holds every rule.
 """
 
@@ -53,7 +54,8 @@ class SubmitPipeline:
         """Pools some parked job waits for, as far as this process knows."""
 
     async def handle(self, messages: list[InMessage]) -> Sequence[Verdict]:
-        """Process one batch of `sys.job.submit`. Raises Unavailable when the store is away: nothing is acknowledged then."""
+        """Process one batch of `sys.job.submit`. Raises Unavailable when the store is away: nothing is
+        acknowledged then."""
         plan = self._planner.plan_submit(
             [message.data for message in messages],
             [message.delivered for message in messages],
@@ -165,7 +167,8 @@ class SubmitPipeline:
             await roll_back(self._jobs, failed)
 
     async def publish_events(self, events: Sequence[Outgoing], duties: Sequence[str]) -> None:
-        """Publish accepted results and dead-letter events; a failed one stays a duty of its job for the sweep."""
+        """Publish accepted results and dead-letter events; a failed one stays a duty of its job for the
+        sweep."""
         outcomes = await self._publisher.publish_burst(_out(events), atomic=True)
         failed = {event[3] for event, outcome in zip(events, outcomes, strict=True) if not outcome.ok}
         if failed:

@@ -1,4 +1,5 @@
-"""The retry wheel: parked jobs whose time has come, and early wake-ups when a pool gains room (scheduler spec §16)."""
+"""The retry wheel: parked jobs whose time has come, and early wake-ups when a pool gains room (scheduler
+spec §16)."""
 
 import asyncio
 from collections.abc import Iterable
@@ -39,7 +40,8 @@ class Wheel:
     def on_capacity(self, capacities: Iterable[tuple[str, str, bool]]) -> None:
         """Note pools that came online or have room again: (pool, worker id, online).
 
-        A pool nobody here waits for is probed at most once a second, because another replica may have parked its jobs.
+        A pool nobody here waits for is probed at most once a second, because another replica may have
+        parked its jobs.
         """
         now = monotonic_s()
         for pool, _, online in capacities:

@@ -1,6 +1,8 @@
-"""The Redis connection: standalone or cluster, TLS, one round trip per node for any number of commands (architecture §6).
+"""The Redis connection: standalone or cluster, TLS, one round trip per node for any number of commands
+(architecture §6).
 
-Replies are raw: bytes, integers, None, lists. A command that Redis refused comes back as an exception in its place; a lost
+Replies are raw: bytes, integers, None, lists. A command that Redis refused comes back as an exception in
+its place; a lost
 connection raises `Unavailable`. Library exceptions are translated here and nowhere else.
 """
 
@@ -133,8 +135,10 @@ class RedisClient:
     async def pipeline(self, commands: Sequence[Command]) -> list[Any]:
         """Run commands in one round trip per node; replies in the order of the commands.
 
-        A refused command is an exception (Unavailable or RedisCommandError) in its place. Raises Unavailable when no node
-        could be reached; in a cluster, commands of a lost node are Unavailable instances while others have their replies.
+        A refused command is an exception (Unavailable or RedisCommandError) in its place. Raises
+        Unavailable when no node
+        could be reached; in a cluster, commands of a lost node are Unavailable instances while others have
+        their replies.
         """
         if not commands:
             return []
@@ -164,7 +168,8 @@ class RedisClient:
     async def _reload(
         node: _Node, commands: Sequence[Command], replies: list[Any], missing: list[int]
     ) -> None:
-        """Load the scripts a restarted or new node does not know and repeat only those calls, in one round trip."""
+        """Load the scripts a restarted or new node does not know and repeat only those calls, in one round
+        trip."""
         digests = list(dict.fromkeys(commands[i][1] for i in missing))
         sources = [source for source in map(source_of, digests) if source is not None]
         loads: list[Command] = [("SCRIPT", "LOAD", source) for source in sources]

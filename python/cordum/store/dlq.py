@@ -1,4 +1,5 @@
-"""Dead letters: pages, single entries, deletion (scheduler spec §13). Entries are written by the job scripts."""
+"""Dead letters: pages, single entries, deletion (scheduler spec §13). Entries are written by the job
+scripts."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -75,7 +76,8 @@ class DeadLetterStore:
         return [None if raw is None else orjson.loads(raw) for raw in _checked(replies)]
 
     async def put_poison(self, entry: Entry, *, now_us: int) -> None:
-        """Write the entry of a message that could not be processed; there is no job record behind it. Raises Unavailable."""
+        """Write the entry of a message that could not be processed; there is no job record behind it.
+        Raises Unavailable."""
         job_id = str(entry["job_id"])
         tag = self._jobs.tag(job_id)
         commands: list[Command] = [

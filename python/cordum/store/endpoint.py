@@ -51,7 +51,8 @@ class Endpoint:
     def connection_arguments(self, host: str, port: int) -> dict[str, Any]:
         """Return the keyword arguments of a connection pool for one server of this deployment.
 
-        The library's own retries are off: it would repeat a whole pipeline whose first copy may have been applied, and our
+        The library's own retries are off: it would repeat a whole pipeline whose first copy may have been
+        applied, and our
         callers have their own way to try again.
         """
         arguments: dict[str, Any] = {
@@ -85,7 +86,8 @@ class Endpoint:
 
 
 def _named_connection(server_name: str) -> type[SSLConnection]:
-    """Return a connection class that checks the certificate against `server_name` instead of the host, if one is given."""
+    """Return a connection class that checks the certificate against `server_name` instead of the host, if
+    one is given."""
     if not server_name:
         return SSLConnection
 

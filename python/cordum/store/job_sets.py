@@ -1,4 +1,5 @@
-"""Commands for the sets that list jobs but live in other slots: tenants, traces, workers, idempotency (scheduler spec §3.2).
+"""Commands for the sets that list jobs but live in other slots: tenants, traces, workers, idempotency
+(scheduler spec §3.2).
 
 The builders return plain commands so that callers can add them to a pipeline they send anyway.
 """
@@ -27,7 +28,8 @@ _WORKER_JOBS_MAX = 1000
 def tenant_commands(
     changes: Iterable[tuple[str, str, int, bool, bool]], *, recent_max: int = 100_000
 ) -> list[Command]:
-    """Return the updates of `job:tenant:{open,active,recent}` for (tenant, job_id, now_us, is_open, is_active) changes.
+    """Return the updates of `job:tenant:{open,active,recent}` for (tenant, job_id, now_us, is_open,
+    is_active) changes.
 
     One ZADD or ZREM per tenant and set; the last change of a job wins.
     """
@@ -72,7 +74,8 @@ def trace_commands(members: Iterable[tuple[str, str]]) -> list[Command]:
 
 
 def worker_job_commands(dispatches: Iterable[tuple[str, str, int]]) -> list[Command]:
-    """Return the updates of `worker:jobs:<id>` for (worker_id, job_id, now_us): the newest 1000, kept 7 days."""
+    """Return the updates of `worker:jobs:<id>` for (worker_id, job_id, now_us): the newest 1000, kept 7
+    days."""
     workers: dict[str, list[int | str]] = {}
     for worker_id, job_id, now_us in dispatches:
         if worker_id:
@@ -89,7 +92,8 @@ def worker_job_commands(dispatches: Iterable[tuple[str, str, int]]) -> list[Comm
 
 
 def reserve_command(tenant: str, limit: int, job_ids: Sequence[str], now_us: int) -> Command:
-    """Return the call that reserves slots under a tenant's limit (negative: none); it answers the granted ids."""
+    """Return the call that reserves slots under a tenant's limit (negative: none); it answers the granted
+    ids."""
     return script("tenant_reserve").command((keys.tenant_active(tenant),), (now_us, limit, *job_ids))
 
 
@@ -110,6 +114,7 @@ async def release_tenant_slots(client: RedisClient, tenant: str, job_ids: Sequen
 
 
 async def claim_idempotency(client: RedisClient, tenant: str, key: str, job_id: str, ttl_s: int) -> str:
-    """Bind a caller's key to a job id, or return the id it is bound to (scheduler spec §3.6). Raises Unavailable."""
+    """Bind a caller's key to a job id, or return the id it is bound to (scheduler spec §3.6). Raises
+    Unavailable."""
     command = script("idem_claim").command((keys.idempotency(tenant, key),), (job_id, ttl_s))
     return (await client.execute(*command)).decode()

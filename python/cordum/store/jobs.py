@@ -39,7 +39,8 @@ class JobStore:
 
     @classmethod
     async def open(cls, client: RedisClient, settings: StoreSettings) -> Self:
-        """Read the layout, writing it on first use (scheduler spec §30). Raises Unavailable, CordumError on a foreign layout."""
+        """Read the layout, writing it on first use (scheduler spec §30). Raises Unavailable, CordumError
+        on a foreign layout."""
         wanted = orjson.dumps({"version": _LAYOUT_VERSION, "partitions": settings.partitions})
         await client.execute("SET", keys.JOB_LAYOUT, wanted, "NX")
         layout = orjson.loads(await client.execute("GET", keys.JOB_LAYOUT) or wanted)
@@ -77,7 +78,8 @@ class JobStore:
         """Return the hash tag of a job."""
         return self.tags[self.partition(job_id)]
 
-    # -- changes ---------------------------------------------------------------------------------------------------------
+    # -- changes
+    # ---------------------------------------------------------------------------------------------------------
 
     @staticmethod
     def pack(transition: Mapping[str, Any]) -> bytes:
@@ -95,9 +97,12 @@ class JobStore:
     ) -> list[list[Reply]]:
         """Run a job script over packed transitions, grouped by partition, in one pipelined step.
 
-        ``extra`` commands ride in the same step; their failures are logged, a repair closes the gap (scheduler spec §15.8).
-        Returns per group, per job: ``[b"moved", state, rev, attempts, topic, tenant, prev_state, created_at, worker_id, pool]``,
-        ``[b"conflict" | b"ignored", why, current_state, rev]`` or ``[b"error", b"unavailable" | b"refused", message]`` when
+        ``extra`` commands ride in the same step; their failures are logged, a repair closes the gap
+        (scheduler spec §15.8).
+        Returns per group, per job: ``[b"moved", state, rev, attempts, topic, tenant, prev_state,
+        created_at, worker_id, pool]``,
+        ``[b"conflict" | b"ignored", why, current_state, rev]`` or ``[b"error", b"unavailable" |
+        b"refused", message]`` when
         the group's call failed as a whole. Raises Unavailable when nothing could be sent.
         """
         if name not in _SCRIPTS:
@@ -197,7 +202,8 @@ class JobStore:
         return replies
 
     async def events(self, job_id: str) -> list[dict[str, Any]]:
-        """Return a job's transitions, oldest first; malformed entries are left out with a warning (scheduler spec §3.3)."""
+        """Return a job's transitions, oldest first; malformed entries are left out with a warning
+        (scheduler spec §3.3)."""
         entries = await self.client.execute("LRANGE", keys.job_events(self.tag(job_id), job_id), 0, -1)
         return [event for event in (_event(entry, job_id) for entry in entries) if event is not None]
 

@@ -1,6 +1,8 @@
-"""Every Redis key of Cordum (scheduler spec §3.2, §30; configuration spec §5.1). Nobody builds a key anywhere else.
+"""Every Redis key of Cordum (scheduler spec §3.2, §30; configuration spec §5.1). Nobody builds a key
+anywhere else.
 
-Partitioned keys carry the hash tag ``{jNN}`` of their job; ``tag`` arguments are such tags with braces, as `tag_of` gives them.
+Partitioned keys carry the hash tag ``{jNN}`` of their job; ``tag`` arguments are such tags with braces, as
+`tag_of` gives them.
 Keys that the scripts in ``store/lua`` derive themselves follow the same patterns; a test compares both.
 """
 

@@ -1,4 +1,5 @@
-"""Jobs whose time has come: the retry wheel, wake-ups and the overdue entries of time-outs, dispatches and duties.
+"""Jobs whose time has come: the retry wheel, wake-ups and the overdue entries of time-outs, dispatches and
+duties.
 
 Scheduler spec §15, §16. Every function touches the partitions it is given, in one round trip per node.
 """
@@ -18,7 +19,8 @@ Index = Callable[[str], str]
 async def lease_due(
     store: JobStore, partitions: Sequence[int], *, now_us: int, limit: int, lease_us: int = 30_000_000
 ) -> list[str]:
-    """Take parked jobs that are due, at most ``limit`` per partition; others do not see them until the lease ends."""
+    """Take parked jobs that are due, at most ``limit`` per partition; others do not see them until the
+    lease ends."""
     wheel = script("wheel_lease")
     commands: list[Command] = [
         wheel.command((keys.job_retry(store.tags[partition]),), (now_us, limit, lease_us))
@@ -30,7 +32,8 @@ async def lease_due(
 async def overdue(
     store: JobStore, index: Index, *, before_us: int, limit: int, partitions: Sequence[int] | None = None
 ) -> list[str]:
-    """Return jobs whose entry in an index is not after ``before_us``, at most ``limit`` per partition, oldest first."""
+    """Return jobs whose entry in an index is not after ``before_us``, at most ``limit`` per partition,
+    oldest first."""
     chosen = range(store.partitions) if partitions is None else partitions
     commands: list[Command] = [
         ("ZRANGEBYSCORE", index(store.tags[partition]), "-inf", before_us, "LIMIT", 0, limit)
@@ -40,7 +43,8 @@ async def overdue(
 
 
 async def wake_pool(store: JobStore, pool: str, *, now_us: int, limit: int) -> int:
-    """Make the ``limit`` jobs that have waited longest for a pool due now; return how many (scheduler spec §16.3)."""
+    """Make the ``limit`` jobs that have waited longest for a pool due now; return how many (scheduler spec
+    §16.3)."""
     share = limit // store.partitions + 1
     commands: list[Command] = [
         ("ZRANGE", keys.job_wait(tag, pool), 0, share - 1, "WITHSCORES") for tag in store.tags

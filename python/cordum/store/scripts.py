@@ -1,4 +1,5 @@
-"""Registry of the Lua scripts in ``store/lua``: reads the headers, splices includes, builds EVALSHA commands (style §5)."""
+"""Registry of the Lua scripts in ``store/lua``: reads the headers, splices includes, builds EVALSHA
+commands (style §5)."""
 
 import hashlib
 import re
@@ -16,7 +17,8 @@ Command = tuple[Any, ...]
 """One Redis command: name and arguments (str, bytes, int or float)."""
 
 _HEADER = re.compile(
-    r"-- (?P<name>\w+)  slot=(?P<slot>[^\n]+?)  KEYS: (?P<keys>[^\n]+?)  ARGV: (?P<argv>[^\n]+)\n-- returns [^\n]+\n"
+    r"-- (?P<name>\w+)  slot=(?P<slot>[^\n]+?)  KEYS: (?P<keys>[^\n]+?)  ARGV: (?P<argv>[^\n]+)\n"
+    r"-- returns [^\n]+\n"
 )
 _INCLUDE = re.compile(r"^-- include (\w+)$", re.MULTILINE)
 _ITEM = re.compile(r"\b(\d+)(\.\.)? ")

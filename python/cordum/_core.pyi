@@ -15,9 +15,6 @@ def request_to_json(job_request: bytes) -> bytes:
 def request_from_json(text: bytes) -> bytes:
     """Return the canonically serialized ``JobRequest`` of stored protojson; raises ValueError naming the field."""
 
-Outgoing = tuple[str, bytes, str, str]
-"""Subject, payload, `Nats-Msg-Id`, job id."""
-
 class Planner:
     """Routing, time-outs and the worker table of one scheduler process; makes the plans of its batches."""
 
@@ -45,7 +42,7 @@ class Planner:
     def pools_of(self, topic: str) -> list[str]: ...
     def running_timeout_us(self, topic: str) -> int: ...
     def metric_topic(self, topic: str) -> str: ...
-    def rebuild_dispatch(self, fields: dict[str, str], request: bytes, now_us: int) -> Outgoing: ...
+    def rebuild_dispatch(self, fields: dict[str, str], request: bytes, now_us: int) -> tuple[str, bytes, str, str]: ...
     def plan_submit(self, messages: list[bytes], delivered: list[int], due: list[str], seed: int) -> SubmitPlan: ...
     def plan_results(self, messages: list[bytes], seed: int) -> ResultPlan: ...
 
@@ -68,8 +65,8 @@ class SubmitPlan:
 class SubmitEffects:
     """What follows from a committed submit batch."""
 
-    dispatches: list[Outgoing]
-    events: list[Outgoing]
+    dispatches: list[tuple[str, bytes, str, str]]
+    events: list[tuple[str, bytes, str, str]]
     tenants: list[tuple[str, str, bool, bool]]
     dead_letters: list[tuple[str, str]]
     assignments: list[tuple[str, str]]
@@ -91,7 +88,7 @@ class ResultPlan:
 class ResultEffects:
     """What follows from a committed result batch."""
 
-    events: list[Outgoing]
+    events: list[tuple[str, bytes, str, str]]
     tenants: list[tuple[str, str, bool, bool]]
     dead_letters: list[tuple[str, str]]
     duties: list[str]

@@ -6,11 +6,11 @@ from typing import Any
 import orjson
 import structlog
 
-from cordum._core import Outgoing
 from cordum.bus.messages import PubOutcome
 from cordum.domain.states import JobState
 from cordum.runtime.clock import now_us, rfc3339
 from cordum.scheduler import metrics
+from cordum.scheduler.outgoing import Outgoing
 from cordum.store.jobs import JobStore
 
 _log = structlog.get_logger("cordum.scheduler")

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import structlog
 
-from cordum._core import Outgoing, Planner, SubmitEffects, SubmitPlan
+from cordum._core import Planner, SubmitEffects, SubmitPlan
 from cordum.bus.messages import InMessage, OutMessage, PubOutcome, Verdict
 from cordum.bus.publisher import Publisher
 from cordum.domain.errors import Unavailable
@@ -19,6 +19,7 @@ from cordum.protocol import subjects
 from cordum.protocol.kernel_client import PolicyClient
 from cordum.runtime.clock import monotonic_s, now_us
 from cordum.scheduler import metrics
+from cordum.scheduler.outgoing import Outgoing
 from cordum.scheduler.rollback import roll_back
 from cordum.scheduler.side_writes import SideWrites
 from cordum.scheduler.verdicts import settle_verdicts

@@ -1,0 +1,82 @@
+"""Payloads behind pointers: contexts and results (protocol spec §10). Keys are literal, workers read and
+write them."""
+
+from collections.abc import Iterable, Sequence
+
+from cordum.domain.errors import InvalidInput
+from cordum.store import keys
+from cordum.store.connection import RedisClient
+from cordum.store.scripts import Command
+
+__all__ = ["BlobStore", "key_of_pointer", "pointer_to", "result_key"]
+
+_SCHEME = "redis://"
+_READABLE = ("ctx:", "res:", "art:", "mem:")
+_MAX_KEY_BYTES = 1024
+
+
+def pointer_to(key: str) -> str:
+    """Return the pointer to a key."""
+    return _SCHEME + key
+
+
+def key_of_pointer(pointer: str) -> str:
+    """Return the Redis key a pointer names. Raises InvalidInput unless it is one of the readable kinds."""
+    key = pointer.removeprefix(_SCHEME)
+    if key == pointer or not key.startswith(_READABLE) or key in _READABLE:
+        raise InvalidInput("pointer: expected `redis://` and a ctx, res, art or mem key", field="pointer")
+    if len(key.encode()) > _MAX_KEY_BYTES or ".." in key or any(ord(c) <= 32 or ord(c) == 127 for c in key):
+        raise InvalidInput("pointer: key is not in the allowed form", field="pointer")
+    return key
+
+
+def result_key(pointer: str, job_id: str) -> str | None:
+    """Return the key of a worker's result pointer if it is exactly the result of this job, else None."""
+    return keys.result_blob(job_id) if pointer == pointer_to(keys.result_blob(job_id)) else None
+
+
+class BlobStore:
+    """Reads and writes payloads. ``data_ttl_s`` is the TTL of contexts and results in seconds."""
+
+    def __init__(self, client: RedisClient, data_ttl_s: int) -> None:
+        self._client = client
+        self.data_ttl_s = data_ttl_s
+
+    def set_context_command(self, job_id: str, payload: bytes) -> Command:
+        """Return the command that stores a job's context."""
+        return ("SET", keys.context_blob(job_id), payload, "EX", self.data_ttl_s)
+
+    def keep_commands(self, blob_keys: Iterable[str]) -> list[Command]:
+        """Return the commands that start the data TTL of blobs anew (of worker-written results: for the
+        first time)."""
+        return [("EXPIRE", key, self.data_ttl_s) for key in blob_keys]
+
+    async def set_context(self, job_id: str, payload: bytes) -> str:
+        """Store a job's context; return its pointer. Raises Unavailable."""
+        await self._client.execute(*self.set_context_command(job_id, payload))
+        return pointer_to(keys.context_blob(job_id))
+
+    async def set_result(self, job_id: str, payload: bytes, *, only_if_absent: bool = False) -> bool:
+        """Store a result; with ``only_if_absent`` a worker's output is never replaced. Tell whether it was
+        written."""
+        condition = ("NX",) if only_if_absent else ()
+        key = keys.result_blob(job_id)
+        return (
+            await self._client.execute("SET", key, payload, "EX", self.data_ttl_s, *condition) is not None
+        )
+
+    async def get(self, key: str) -> bytes | None:
+        """Return a payload by key. Raises Unavailable."""
+        return (await self.get_many((key,)))[0]
+
+    async def get_many(self, blob_keys: Sequence[str]) -> list[bytes | None]:
+        """Return several payloads, in order, in one round trip per node. Raises Unavailable."""
+        replies = await self._client.pipeline([("GET", key) for key in blob_keys])
+        for reply in replies:
+            if isinstance(reply, Exception):
+                raise reply
+        return replies
+
+    async def keep(self, blob_keys: Iterable[str]) -> None:
+        """Start the data TTL of blobs anew. Raises Unavailable."""
+        await self._client.pipeline(self.keep_commands(blob_keys))

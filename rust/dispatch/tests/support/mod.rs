@@ -1,0 +1,120 @@
+//! Builders shared by the planner tests.
+#![allow(dead_code, reason = "each test file uses its part")]
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use cordum_dispatch::config::Config;
+use cordum_dispatch::record::Record;
+use cordum_dispatch::submit::Surroundings;
+use cordum_dispatch::workers::WorkerTable;
+use cordum_wire::messages::{
+    BatchItem, BatchResponse, BusPacket, Heartbeat, JobRequest, JobResult, Payload, PolicyCheckResponse,
+    Timestamp,
+};
+use prost::Message;
+
+pub const NOW: i64 = 1_800_000_000_000_000;
+
+pub fn config() -> Config {
+    Config::parse(
+        br#"{"topics": {"job.a": ["p"], "job.two": ["p", "q"], "job.gpu": ["p", "g"], "job.drain": ["d"]},
+             "pools": {"g": {"requires": ["GPU", "cuda"]}, "d": {"status": "draining"}},
+             "timeouts": {"topics": {"job.a": {"timeout_seconds": 7, "max_retries": 1}}}}"#,
+    )
+    .unwrap()
+}
+
+pub fn surroundings() -> Surroundings {
+    Surroundings {
+        config: Arc::new(config()),
+        instance: "s-1".into(),
+        partitions: 64,
+        replicas: 1,
+    }
+}
+
+pub fn beat(id: &str, pool: &str, active: i32, max: i32) -> Heartbeat {
+    Heartbeat {
+        worker_id: id.into(),
+        pool: pool.into(),
+        active_jobs: active,
+        max_parallel_jobs: max,
+        ..Heartbeat::default()
+    }
+}
+
+pub fn table(beats: &[Heartbeat]) -> WorkerTable {
+    let mut table = WorkerTable::default();
+    for beat in beats {
+        table.heartbeat(beat, 0, NOW, &config());
+    }
+    table
+}
+
+pub fn request(id: &str, topic: &str) -> JobRequest {
+    JobRequest {
+        job_id: id.into(),
+        topic: topic.into(),
+        tenant_id: "acme".into(),
+        ..JobRequest::default()
+    }
+}
+
+pub fn packet(payload: Payload, sender: &str) -> Vec<u8> {
+    BusPacket {
+        trace_id: "t".into(),
+        sender_id: sender.into(),
+        created_at: Some(Timestamp::from_micros(NOW)),
+        protocol_version: 1,
+        payload: Some(payload),
+        ..BusPacket::default()
+    }
+    .encode_to_vec()
+}
+
+pub fn submitted(request: JobRequest) -> Vec<u8> {
+    packet(Payload::JobRequest(request), "api-gateway")
+}
+
+pub fn reported(result: JobResult) -> Vec<u8> {
+    let sender = result.worker_id.clone();
+    packet(Payload::JobResult(result), &sender)
+}
+
+pub fn answer(decisions: &[i32]) -> Vec<u8> {
+    let items = decisions
+        .iter()
+        .map(|decision| {
+            let response = PolicyCheckResponse {
+                decision: *decision,
+                policy_snapshot: "v1:aa".into(),
+                rule_id: "r".into(),
+                reason: "because".into(),
+                ..PolicyCheckResponse::default()
+            };
+            BatchItem {
+                response: response.encode_to_vec(),
+                ..BatchItem::default()
+            }
+        })
+        .collect();
+    BatchResponse {
+        items,
+        policy_snapshot: "v1:aa".into(),
+    }
+    .encode_to_vec()
+}
+
+pub fn record(fields: &[(&str, &str)]) -> Record {
+    let map: HashMap<String, String> = fields
+        .iter()
+        .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+        .collect();
+    Record::new(map)
+}
+
+/// A packed change as JSON, for assertions.
+pub fn unpack(packed: &[u8]) -> serde_json::Value {
+    rmp_serde::from_slice(packed).unwrap()
+}

@@ -1,5 +1,6 @@
 """An HTTP listener inside the service's event loop: bind first, serve later, stop on request."""
 
+import os
 import socket
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -18,7 +19,8 @@ def bind_socket(host: str, port: int, backlog: int = 2048) -> socket.socket:
     try:
         listener = socket.create_server((host, port), family=family, backlog=backlog)
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
+        number = error.errno or 0
+        reason = (os.strerror(number) if number > 0 else error.strerror or str(error)).lower()
         raise Unavailable(
             f"cannot listen on `{host}:{port}`: {reason}", code="listen_failed", hint="choose another port"
         ) from error

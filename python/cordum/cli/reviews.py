@@ -1,0 +1,127 @@
+"""`cordumctl approval …`, `cordumctl dlq …` and `cordumctl workers`."""
+
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from cordum.cli.connection import Connection, describe, fail
+from cordum.cli.jobs import segment
+from cordum.cli.output import print_json, print_table
+
+__all__ = ["approvals", "dlq", "list_workers", "workers"]
+
+approvals = typer.Typer(
+    help="Decide jobs that wait for a person.", no_args_is_help=True, rich_markup_mode=None
+)
+dlq = typer.Typer(
+    help="Jobs that ended badly: list, retry, delete.", no_args_is_help=True, rich_markup_mode=None
+)
+workers = typer.Typer(help="Workers known to the control plane.", no_args_is_help=True, rich_markup_mode=None)
+
+Reason = Annotated[str, typer.Option("--reason", help="Why; stored with the decision.")]
+
+
+@approvals.command("list")
+def list_approvals(
+    context: typer.Context,
+    all: Annotated[bool, typer.Option("--all", help="Resolved ones too.")] = False,
+) -> None:
+    """List jobs that wait for approval."""
+    query = {"include_resolved": "true"} if all else {}
+    items = context.obj.get("/approvals", **query).get("items") or []
+    if context.obj.as_json:
+        print_json(items)
+        return
+    rows = [
+        [i["job_id"], i.get("topic"), i.get("approval_status"), i.get("policy_rule_id"), i.get("reason")]
+        for i in items
+    ]
+    print_table(["JOB", "TOPIC", "STATUS", "RULE", "REASON"], rows)
+
+
+@approvals.command()
+def approve(context: typer.Context, job_id: str, reason: Reason = "") -> None:
+    """Approve a waiting job."""
+    _resolve(context.obj, job_id, "approve", reason)
+
+
+@approvals.command()
+def reject(context: typer.Context, job_id: str, reason: Reason = "") -> None:
+    """Reject a waiting job."""
+    _resolve(context.obj, job_id, "reject", reason)
+
+
+@approvals.command("job")
+def decide(
+    context: typer.Context,
+    job_id: str,
+    approve: Annotated[bool, typer.Option("--approve")] = False,
+    reject: Annotated[bool, typer.Option("--reject")] = False,
+    reason: Reason = "",
+) -> None:
+    """Approve or reject a waiting job, whichever option is given."""
+    if approve == reject:
+        raise fail("give exactly one of --approve and --reject")
+    _resolve(context.obj, job_id, "approve" if approve else "reject", reason)
+
+
+def _resolve(connection: Connection, job_id: str, verb: str, reason: str) -> None:
+    body = {"reason": reason} if reason else None
+    for _ in range(3):
+        status, answer = connection.send("POST", f"/approvals/{segment(job_id)}/{verb}", body=body)
+        if not (
+            status == 409 and isinstance(answer, dict) and answer.get("code") == "approval_retryable_lock"
+        ):
+            break
+    if status >= 400:
+        raise fail(describe(status, answer, connection.api_key))
+    word = "approved" if verb == "approve" else "rejected"
+    print_json(answer) if connection.as_json else sys.stdout.write(f"{word}\n")
+
+
+@dlq.command("list")
+def list_dlq(context: typer.Context, limit: Annotated[int, typer.Option(min=1)] = 50) -> None:
+    """List dead-lettered jobs, newest first."""
+    items = (context.obj.get("/dlq", limit=limit).get("items") or [])[:limit]
+    if context.obj.as_json:
+        print_json(items)
+        return
+    rows = [
+        [i["job_id"], i.get("topic"), i.get("status"), i.get("reason"), i.get("created_at")] for i in items
+    ]
+    print_table(["JOB", "TOPIC", "STATUS", "REASON", "CREATED"], rows)
+
+
+@dlq.command("retry")
+def retry_dlq(context: typer.Context, job_id: str) -> None:
+    """Submit the job again and print the new id."""
+    answer = context.obj.post(f"/dlq/{segment(job_id)}/retry")
+    print_json(answer) if context.obj.as_json else sys.stdout.write(f"{answer['job_id']}\n")
+
+
+@dlq.command("delete")
+def delete_dlq(context: typer.Context, job_id: str) -> None:
+    """Delete one entry."""
+    context.obj.delete(f"/dlq/{segment(job_id)}")
+
+
+@workers.command("list")
+def list_workers(context: typer.Context) -> None:
+    """List workers."""
+    items: list[dict[str, Any]] = context.obj.get("/workers").get("items") or []
+    if context.obj.as_json:
+        print_json(items)
+        return
+    rows = [
+        [
+            i["worker_id"],
+            i.get("pool"),
+            "yes" if i.get("online") else "no",
+            f"{i.get('heartbeat_age_seconds', '-')}s",
+            f"{i.get('active_jobs', 0)}/{i.get('max_parallel_jobs', 0)}",
+            i.get("ready_topics"),
+        ]
+        for i in items
+    ]
+    print_table(["WORKER ID", "POOL", "ONLINE", "HEARTBEAT", "ACTIVE/MAX", "TOPICS"], rows)

@@ -1,0 +1,1 @@
+"""Embedded mode: real NATS and Redis children plus all services, supervised."""

@@ -1,5 +1,7 @@
 //! Worker choice: order, load, pools, readiness (scheduler spec §7).
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+
 mod support;
 
 use std::collections::BTreeMap;

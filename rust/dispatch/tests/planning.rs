@@ -1,5 +1,7 @@
 //! Submit and result plans: what each judgement, record and result turns into (scheduler spec §4–§10).
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+
 mod support;
 
 use cordum_dispatch::reply::Reply;

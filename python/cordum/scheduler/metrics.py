@@ -1,5 +1,6 @@
 """Metrics of the scheduler (scheduler spec §26) and the mapping from planner counts to them."""
 
+from collections import Counter as Tally
 from collections.abc import Iterable
 
 from prometheus_client import Counter, Gauge, Histogram
@@ -45,21 +46,30 @@ _PLAIN = {"received": RECEIVED, "dispatched": DISPATCHED, "denied": DENIED}
 
 
 def count(counts: Iterable[tuple[str, str]]) -> None:
-    """Add the planner's counts: (name, label)."""
-    for name, label in counts:
+    """Add the planner's counts: (name, label), one entry per job."""
+    for (name, label), number in Tally(counts).items():
         if name.startswith("completed:"):
-            COMPLETED.labels(label, name.removeprefix("completed:")).inc()
+            COMPLETED.labels(label, name.removeprefix("completed:")).inc(number)
         elif name in _PLAIN:
-            _PLAIN[name].labels(label).inc()
+            _PLAIN[name].labels(label).inc(number)
         elif name == "conflict":
-            CONFLICTS.inc()
+            CONFLICTS.inc(number)
         elif name == "ignored":
-            (UNKNOWN_RESULTS if label == "unknown" else DUPLICATES.labels(label)).inc()
+            (UNKNOWN_RESULTS if label == "unknown" else DUPLICATES.labels(label)).inc(number)
         elif name == "safety_unavailable":
-            UNAVAILABLE.labels(label).inc()
-            PARKED.labels(name).inc()
+            UNAVAILABLE.labels(label).inc(number)
+            PARKED.labels(name).inc(number)
         elif name != "held":
-            PARKED.labels(name).inc()
+            PARKED.labels(name).inc(number)
+
+
+def observe_latency(arrivals: Iterable[tuple[str, int]], now_us: int) -> None:
+    """Observe arrival to PubAck of dispatched jobs: (topic, arrival in µs)."""
+    topics: dict[str, Histogram] = {}
+    for topic, arrived_us in arrivals:
+        if arrived_us:
+            histogram = topics.get(topic) or topics.setdefault(topic, DISPATCH_LATENCY.labels(topic))
+            histogram.observe(max(0, now_us - arrived_us) / 1e6)
 
 
 def count_invalid(subject_class: str, reasons: Iterable[str]) -> None:

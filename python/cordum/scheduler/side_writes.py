@@ -9,7 +9,7 @@ sweep does not find again
 import asyncio
 from collections.abc import Iterable
 
-from cordum.runtime.clock import now_us
+from cordum.runtime.clock import monotonic_s, now_us
 from cordum.store.blobs import BlobStore
 from cordum.store.dlq import dead_letter_commands
 from cordum.store.job_sets import tenant_commands, worker_job_commands
@@ -17,6 +17,7 @@ from cordum.store.jobs import JobStore
 from cordum.store.scripts import Command
 
 _FLUSH_S = 0.05
+_TRIM_S = 60.0
 
 
 class SideWrites:
@@ -31,6 +32,7 @@ class SideWrites:
         self._confirmed: list[str] = []
         self._done: list[str] = []
         self._results: list[str] = []
+        self._trimmed_s: dict[str, float] = {}
         self._pending = asyncio.Event()
 
     def tenants(self, changes: Iterable[tuple[str, str, bool, bool]]) -> None:
@@ -74,7 +76,7 @@ class SideWrites:
         if self._tenants:
             commands += tenant_commands(self._tenants, recent_max=self._jobs.settings.job_recent_max)
         if self._workers:
-            commands += worker_job_commands(self._workers)
+            commands += self._worker_commands()
         if self._letters:
             commands += dead_letter_commands(self._letters, max_size=self._jobs.settings.dlq_max_size)
         if self._confirmed:
@@ -87,6 +89,21 @@ class SideWrites:
         self._confirmed, self._done, self._results = [], [], []
         self._pending.clear()
         return commands
+
+    def _worker_commands(self) -> list[Command]:
+        """Bound each worker's list once in a while, and always the first time it is seen here."""
+        now = monotonic_s()
+        due = [entry for entry in self._workers if now - self._trimmed_s.get(entry[0], -_TRIM_S) >= _TRIM_S]
+        self._trimmed_s.update((worker_id, now) for worker_id, _, _ in due)
+        trimmed = {worker_id for worker_id, _, _ in due}
+        rest = [entry for entry in self._workers if entry[0] not in trimmed]
+        return worker_job_commands(e for e in self._workers if e[0] in trimmed) + worker_job_commands(
+            rest, trim=False
+        )
+
+    def forget_worker(self, worker_id: str) -> None:
+        """Drop what is remembered of a worker that left."""
+        self._trimmed_s.pop(worker_id, None)
 
     async def run(self) -> None:
         """Flush what no commit took along."""

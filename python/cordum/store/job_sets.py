@@ -73,9 +73,11 @@ def trace_commands(members: Iterable[tuple[str, str]]) -> list[Command]:
     return commands
 
 
-def worker_job_commands(dispatches: Iterable[tuple[str, str, int]]) -> list[Command]:
-    """Return the updates of `worker:jobs:<id>` for (worker_id, job_id, now_us): the newest 1000, kept 7
-    days."""
+def worker_job_commands(dispatches: Iterable[tuple[str, str, int]], *, trim: bool = True) -> list[Command]:
+    """Return the updates of `worker:jobs:<id>` for (worker_id, job_id, now_us): the newest 1000, kept 7 days.
+
+    ``trim`` also bounds the set and starts its TTL anew; a caller with many batches asks for it now and then.
+    """
     workers: dict[str, list[int | str]] = {}
     for worker_id, job_id, now_us in dispatches:
         if worker_id:
@@ -83,11 +85,12 @@ def worker_job_commands(dispatches: Iterable[tuple[str, str, int]]) -> list[Comm
     commands: list[Command] = []
     for worker_id, pairs in workers.items():
         key = keys.worker_jobs(worker_id)
-        commands += (
-            ("ZADD", key, *pairs),
-            ("ZREMRANGEBYRANK", key, 0, -(_WORKER_JOBS_MAX + 1)),
-            ("EXPIRE", key, _WORKER_JOBS_TTL_S),
-        )
+        commands.append(("ZADD", key, *pairs))
+        if trim:
+            commands += (
+                ("ZREMRANGEBYRANK", key, 0, -(_WORKER_JOBS_MAX + 1)),
+                ("EXPIRE", key, _WORKER_JOBS_TTL_S),
+            )
     return commands
 
 

@@ -10,7 +10,7 @@ from cordum.store import keys
 from cordum.store.jobs import JobStore
 from cordum.store.scripts import Command, script
 
-__all__ = ["lease_due", "overdue", "wake_pool"]
+__all__ = ["earliest_due", "lease_due", "overdue", "wake_pool"]
 
 Index = Callable[[str], str]
 """A key function of one partition tag, such as `keys.job_due`."""
@@ -27,6 +27,13 @@ async def lease_due(
         for partition in partitions
     ]
     return [job_id.decode() for ids in await _all(store, commands) for job_id in ids]
+
+
+async def earliest_due(store: JobStore) -> list[tuple[int, int]]:
+    """Return (time in µs, partition) of the first parked job of every partition that has one."""
+    commands: list[Command] = [("ZRANGE", keys.job_retry(tag), 0, 0, "WITHSCORES") for tag in store.tags]
+    replies = await _all(store, commands)
+    return [(int(float(reply[1])), partition) for partition, reply in enumerate(replies) if reply]
 
 
 async def overdue(

@@ -95,3 +95,51 @@ class ResultEffects:
     result_keys: list[str]
     capacity: list[tuple[str, str, bool]]
     counts: list[tuple[str, str]]
+
+def is_tenant_id(text: str) -> bool:
+    """Tell whether ``text`` is a tenant id (security spec §7)."""
+
+class SubmitBatch:
+    """Job submissions that share their network steps (gateway spec §14.1). Use: claims, rename or answer, policy_request, plan."""
+
+    def __init__(
+        self,
+        items: list[tuple[bytes, tuple[str, str, bool, str, bool], str, str, str]],
+        context_bytes: int,
+        prompt_chars: int,
+        now_us: int,
+    ) -> None:
+        """Parse and validate every item; a bad one is answered, the others go on.
+
+        An item is ``(body, (tenant, principal, body_may_name_principal, key_fingerprint, cross_tenant), job_id, trace_id,
+        idempotency_key)``; ``context_bytes`` and ``prompt_chars`` are the limits of the context document and the prompt.
+        """
+
+    def claims(self) -> list[tuple[int, str, str, str, str]]:
+        """Return ``(index, tenant, key, job_id, request_hash)`` of the open items that carry an idempotency key."""
+
+    def rename(self, index: int, job_id: str) -> None:
+        """Go on under the id that the item's key already stands for."""
+
+    def answer(
+        self, index: int, status: int, body: bytes, trace_id: str = "", retry_after_s: int = 0
+    ) -> None:
+        """Answer an item without judging it."""
+
+    def policy_request(self) -> bytes:
+        """Return the serialized ``BatchRequest`` of the open items; empty when there is none."""
+
+    def plan(
+        self, answer: bytes | None, partitions: int
+    ) -> tuple[
+        list[tuple[int, list[int], list[bytes]]],
+        list[tuple[int, str, str, str, str, bytes]],
+        list[tuple[int, str, bytes]],
+        list[tuple[int, bytes, str, int]],
+    ]:
+        """Decide every item by a serialized ``BatchResponse``; None means unreachable: accepted as PENDING.
+
+        Returns groups ``(partition, indexes, packed job_create transitions)``, jobs ``(index, job_id, tenant, trace_id, state,
+        context document)``, messages for `sys.job.submit` ``(index, message id, packet)`` and one outcome per item ``(status,
+        body, trace_id, retry_after_s)``. May be called once; every method raises ValueError afterwards.
+        """

@@ -3,6 +3,7 @@
 use pyo3::prelude::*;
 
 mod dispatch;
+mod submit;
 mod wire;
 
 /// Native engines of Cordum; the manual is `_core.pyi`.
@@ -18,6 +19,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
         },
     )?;
     dispatch::register(module)?;
+    submit::register(module)?;
     wire::register(module)?;
     Ok(())
 }

@@ -7,6 +7,7 @@ pub mod messages;
 mod partition;
 mod record;
 mod request;
+pub mod submit;
 mod transition;
 
 pub use canonical::canonical_bytes;

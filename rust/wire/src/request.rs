@@ -45,7 +45,7 @@ pub fn submit_packet(request: JobRequest, trace_id: &str, sender_id: &str, now_u
     .encode_to_vec()
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write;
     bytes
         .iter()

@@ -1,0 +1,160 @@
+//! Bindings of `cordum_wire::submit`: `SubmitBatch`.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use cordum_wire::submit::{is_tenant, Batch, Caller, Commit, Limits, Outcome};
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
+use pyo3::types::PyBytes;
+
+type Facts = (String, String, bool, String, bool);
+type Item = (PyBackedBytes, Facts, String, String, String);
+type PyGroup = (u32, Vec<usize>, Vec<Py<PyBytes>>);
+type PyJob = (usize, String, String, String, &'static str, Py<PyBytes>);
+type PyMessage = (usize, String, Py<PyBytes>);
+type PyOutcome = (u16, Py<PyBytes>, String, u32);
+type PyPlan = (Vec<PyGroup>, Vec<PyJob>, Vec<PyMessage>, Vec<PyOutcome>);
+
+/// Submissions that share their network steps.
+#[pyclass(frozen, module = "cordum._core")]
+pub struct SubmitBatch(Mutex<Option<Batch>>);
+
+impl SubmitBatch {
+    fn lock(&self) -> MutexGuard<'_, Option<Batch>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn with<T>(&self, work: impl FnOnce(&mut Batch) -> T) -> PyResult<T> {
+        self.lock().as_mut().map(work).ok_or_else(used)
+    }
+}
+
+fn used() -> PyErr {
+    PyValueError::new_err("the batch was planned already")
+}
+
+#[pymethods]
+impl SubmitBatch {
+    #[new]
+    fn new(
+        py: Python<'_>,
+        items: Vec<Item>,
+        context_bytes: usize,
+        prompt_chars: usize,
+        now_us: i64,
+    ) -> Self {
+        let limits = Limits {
+            context_bytes,
+            prompt_chars,
+        };
+        py.detach(|| {
+            let items: Vec<(PyBackedBytes, Caller)> = items.into_iter().map(caller).collect();
+            SubmitBatch(Mutex::new(Some(Batch::parse(&items, &limits, now_us))))
+        })
+    }
+
+    fn claims(&self) -> PyResult<Vec<(usize, String, String, String, String)>> {
+        self.with(|batch| batch.claims())
+    }
+
+    fn rename(&self, index: usize, job_id: &str) -> PyResult<()> {
+        self.with(|batch| batch.rename(index, job_id))
+    }
+
+    #[pyo3(signature = (index, status, body, trace_id = String::new(), retry_after_s = 0))]
+    fn answer(
+        &self,
+        index: usize,
+        status: u16,
+        body: Vec<u8>,
+        trace_id: String,
+        retry_after_s: u32,
+    ) -> PyResult<()> {
+        self.with(|batch| {
+            batch.answer(
+                index,
+                Outcome {
+                    status,
+                    body,
+                    trace_id,
+                    retry_after_s,
+                },
+            );
+        })
+    }
+
+    fn policy_request<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        let bytes = py.detach(|| self.with(|batch| batch.policy_request()))?;
+        Ok(PyBytes::new(py, &bytes))
+    }
+
+    #[pyo3(signature = (answer, partitions))]
+    fn plan(&self, py: Python<'_>, answer: Option<PyBackedBytes>, partitions: u32) -> PyResult<PyPlan> {
+        let batch = self.lock().take().ok_or_else(used)?;
+        let plan = py.detach(|| batch.plan(answer.as_deref(), partitions));
+        let mut groups: BTreeMap<u32, PyGroup> = BTreeMap::new();
+        let mut jobs = Vec::with_capacity(plan.commits.len());
+        let mut messages = Vec::new();
+        for commit in plan.commits {
+            let Commit {
+                index,
+                partition,
+                blob,
+                job_id,
+                tenant,
+                trace_id,
+                state,
+                context,
+                message,
+            } = commit;
+            let group = groups
+                .entry(partition)
+                .or_insert_with(|| (partition, Vec::new(), Vec::new()));
+            group.1.push(index);
+            group.2.push(PyBytes::new(py, &blob).unbind());
+            let context = PyBytes::new(py, &context).unbind();
+            jobs.push((index, job_id, tenant, trace_id, state, context));
+            if let Some((message_id, payload)) = message {
+                messages.push((index, message_id, PyBytes::new(py, &payload).unbind()));
+            }
+        }
+        let outcomes = plan
+            .outcomes
+            .into_iter()
+            .map(|outcome| {
+                let body = PyBytes::new(py, &outcome.body).unbind();
+                (outcome.status, body, outcome.trace_id, outcome.retry_after_s)
+            })
+            .collect();
+        Ok((groups.into_values().collect(), jobs, messages, outcomes))
+    }
+}
+
+fn caller(item: Item) -> (PyBackedBytes, Caller) {
+    let (body, facts, job_id, trace_id, idempotency_key) = item;
+    let (tenant, principal, body_principal, fingerprint, cross_tenant) = facts;
+    let caller = Caller {
+        tenant,
+        principal,
+        body_principal,
+        fingerprint,
+        cross_tenant,
+        job_id,
+        trace_id,
+        idempotency_key,
+    };
+    (body, caller)
+}
+
+/// Whether a text is a tenant id.
+#[pyfunction]
+fn is_tenant_id(text: &str) -> bool {
+    is_tenant(text)
+}
+
+pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<SubmitBatch>()?;
+    module.add_function(wrap_pyfunction!(is_tenant_id, module)?)
+}

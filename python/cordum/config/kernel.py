@@ -1,0 +1,81 @@
+"""Settings of the safety kernel (configuration spec §2.2, §2.6, §2.13; policy spec §14, §22)."""
+
+from typing import Annotated, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from cordum.config.base import SECURITY
+from cordum.config.service import CommonSettings
+from cordum.config.types import Address, Bool, ByteSize, Duration, ListenAddress
+
+__all__ = ["KernelSettings"]
+
+
+def _positive(value: float) -> float:
+    if value <= 0:
+        raise ValueError("expected a duration above zero")
+    return value
+
+
+def _size(value: int) -> int:
+    if value <= 0:
+        raise ValueError("expected a size above zero")
+    return value
+
+
+PositiveDuration = Annotated[Duration, AfterValidator(_positive)]
+
+
+class KernelSettings(CommonSettings):
+    """Where the kernel listens, what policy it serves, how it treats connections. Durations are seconds."""
+
+    addr: ListenAddress = Field(Address("localhost", 50051), validation_alias="SAFETY_KERNEL_ADDR")
+    admin_addr: ListenAddress = Field(Address("", 9095), validation_alias="SAFETY_KERNEL_ADMIN_ADDR")
+    metrics_public: Bool = Field(
+        False, validation_alias="SAFETY_KERNEL_METRICS_PUBLIC", json_schema_extra=SECURITY
+    )
+    tls_cert: str = Field("", validation_alias="SAFETY_KERNEL_TLS_CERT", json_schema_extra=SECURITY)
+    tls_key: str = Field("", validation_alias="SAFETY_KERNEL_TLS_KEY", json_schema_extra=SECURITY)
+    tls_client_ca: str = Field("", validation_alias="SAFETY_KERNEL_TLS_CLIENT_CA", json_schema_extra=SECURITY)
+    policy_path: str = Field("config/safety.yaml", validation_alias="SAFETY_POLICY_PATH")
+    policy_url: str = Field("", validation_alias="SAFETY_POLICY_URL", json_schema_extra=SECURITY)
+    policy_max_bytes: Annotated[ByteSize, AfterValidator(_size)] = Field(
+        2 * 1024 * 1024, validation_alias="SAFETY_POLICY_MAX_BYTES"
+    )
+    reload_interval_s: PositiveDuration = Field(30.0, validation_alias="SAFETY_POLICY_RELOAD_INTERVAL")
+    public_key: str = Field("", validation_alias="SAFETY_POLICY_PUBLIC_KEY", json_schema_extra=SECURITY)
+    signature_required: Bool = Field(
+        False, validation_alias="SAFETY_POLICY_SIGNATURE_REQUIRED", json_schema_extra=SECURITY
+    )
+    reflection: Bool = Field(False, validation_alias="CORDUM_GRPC_REFLECTION", json_schema_extra=SECURITY)
+    reflection_force: Bool = Field(
+        False, validation_alias="CORDUM_GRPC_REFLECTION_FORCE", json_schema_extra=SECURITY
+    )
+    max_connection_age_s: PositiveDuration = Field(
+        7_200.0, validation_alias="CORDUM_GRPC_SERVER_MAX_CONNECTION_AGE"
+    )
+    max_connection_age_grace_s: PositiveDuration = Field(
+        30.0, validation_alias="CORDUM_GRPC_SERVER_MAX_CONNECTION_AGE_GRACE"
+    )
+    keepalive_time_s: PositiveDuration = Field(30.0, validation_alias="CORDUM_GRPC_SERVER_KEEPALIVE_TIME")
+    keepalive_timeout_s: PositiveDuration = Field(
+        10.0, validation_alias="CORDUM_GRPC_SERVER_KEEPALIVE_TIMEOUT"
+    )
+    enforcement_min_time_s: PositiveDuration = Field(
+        15.0, validation_alias="CORDUM_GRPC_SERVER_ENFORCEMENT_MIN_TIME"
+    )
+
+    @property
+    def reflection_enabled(self) -> bool:
+        """Tell whether to serve reflection; production needs the second switch too."""
+        return self.reflection and (self.reflection_force or not self.production)
+
+    @model_validator(mode="after")
+    def _check_together(self) -> Self:
+        if bool(self.tls_cert) != bool(self.tls_key):
+            raise ValueError("SAFETY_KERNEL_TLS_CERT, SAFETY_KERNEL_TLS_KEY: expected both or none")
+        if self.tls_client_ca and not self.tls_cert:
+            raise ValueError("SAFETY_KERNEL_TLS_CLIENT_CA: expected SAFETY_KERNEL_TLS_CERT with it")
+        if self.production and not self.tls_cert:
+            raise ValueError("SAFETY_KERNEL_TLS_CERT, SAFETY_KERNEL_TLS_KEY: expected both in production")
+        return self

@@ -1,0 +1,1 @@
+"""Safety kernel service: policy sources, snapshots, gRPC servers."""

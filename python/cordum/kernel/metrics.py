@@ -1,0 +1,14 @@
+"""Prometheus metrics of the safety kernel (policy spec §21)."""
+
+from typing import Final
+
+from prometheus_client import Counter, Gauge, Histogram
+
+EVALUATION_SECONDS: Final = Histogram(
+    "cordum_safety_eval_duration_seconds",
+    "Time to answer one policy call.",
+    ["rpc"],
+    buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25),
+)
+RELOADS: Final = Counter("cordum_safety_policy_reload_total", "Policy loads, by result.", ["result"])
+POLICY_INFO: Final = Gauge("cordum_safety_policy_info", "1 for the active snapshot.", ["snapshot"])

@@ -1,0 +1,165 @@
+"""gRPC surface of the safety kernel (policy spec §14, protocol spec §20).
+
+Requests and answers stay bytes: the methods are generic handlers without serializers and the engine decodes
+and encodes natively. A policy answer is always gRPC OK, also for DENY.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from time import perf_counter
+from typing import Any, Final, NoReturn, TypeAlias
+
+import grpc
+import grpc.aio
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from cordum.config.kernel import KernelSettings
+from cordum.domain.errors import Unavailable
+from cordum.kernel.metrics import EVALUATION_SECONDS
+from cordum.kernel.snapshots import PolicyStore
+from cordum.kernel.tls import server_credentials
+from cordum.protocol.cap import safety_pb2
+from cordum.runtime.logs import get_logger
+from cordum.v1 import safety_batch_pb2 as _batch_messages  # noqa: F401 (registers the types for reflection)
+
+__all__ = ["KernelServer"]
+
+SAFETY_KERNEL: Final = "cordum.agent.v1.SafetyKernel"
+POLICY_EVALUATOR: Final = "cordum.agent.v1.PolicyEvaluator"
+SAFETY_BATCH: Final = "cordum.v1.SafetyKernelBatch"
+SERVICES: Final = (SAFETY_KERNEL, SAFETY_BATCH)
+
+MESSAGE_MAX_BYTES: Final = 8 * 1024 * 1024
+BATCH_MAX_BYTES: Final = 7 * 1024 * 1024
+# Above this many bytes a call leaves the event loop: a thread costs about 50 µs, the engine releases the GIL.
+THREAD_FROM_BYTES: Final = 256 * 1024
+DRAIN_S: Final = 14.0
+
+Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
+Method = Callable[[bytes, Context], Awaitable[bytes]]
+
+_log = get_logger()
+
+
+class KernelServer:
+    """The listener of one kernel process."""
+
+    def __init__(self, settings: KernelSettings, policies: PolicyStore) -> None:
+        self._settings = settings
+        self._policies = policies
+        self._health = health.aio.HealthServicer()
+        self._server = grpc.aio.server(options=_options(settings))
+        self._server.add_generic_rpc_handlers(self._handlers())
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        if settings.reflection_enabled:
+            names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
+            reflection.enable_server_reflection(names, self._server)
+
+    async def start(self) -> int:
+        """Listen; return the port. Raises Unavailable when the address is taken, ConfigError for bad TLS."""
+        address = self._settings.addr
+        target = f"{address.bind_host}:{address.port}" if ":" not in address.host else str(address)
+        try:
+            if self._settings.tls_cert:
+                port = self._server.add_secure_port(target, server_credentials(self._settings))
+            else:
+                port = self._server.add_insecure_port(target)
+        except RuntimeError as error:
+            raise Unavailable(
+                f"SAFETY_KERNEL_ADDR: cannot listen on `{target}`", hint="is another kernel running there?"
+            ) from error
+        await self._server.start()
+        _log.info(
+            "listening", listener="grpc", address=f"{address.host}:{port}", tls=bool(self._settings.tls_cert)
+        )
+        return int(port)
+
+    async def report_health(self) -> None:
+        """Report SERVING once a good policy is loaded, NOT_SERVING before (README decision 50)."""
+        status = health_pb2.HealthCheckResponse.ServingStatus
+        word = status.SERVING if self._policies.is_loaded else status.NOT_SERVING
+        for name in ("", *SERVICES):
+            await self._health.set(name, word)
+
+    async def stop(self, grace_s: float = DRAIN_S) -> None:
+        """Report NOT_SERVING, stop accepting, let calls in flight finish within ``grace_s``."""
+        await self._health.enter_graceful_shutdown()
+        await self._server.stop(grace_s)
+
+    def _handlers(self) -> tuple[grpc.GenericRpcHandler, ...]:
+        evaluations = {name: self._evaluation(name) for name in ("Check", "Evaluate", "Explain", "Simulate")}
+        return (
+            _service(SAFETY_KERNEL, {**evaluations, "ListSnapshots": self._list_snapshots}),
+            _service(SAFETY_BATCH, {"EvaluateBatch": self._evaluate_batch, "CheckOutputBatch": _not_built}),
+            _service(POLICY_EVALUATOR, {"EvaluateUnified": _not_built}),
+        )
+
+    def _evaluation(self, name: str) -> Method:
+        seconds = EVALUATION_SECONDS.labels(name)
+
+        async def evaluate(request: bytes, context: Context) -> bytes:
+            if not request:
+                await _refuse(context, "request is empty")
+            start = perf_counter()
+            answer = await _run(self._policies.engine.evaluate, request, context)
+            seconds.observe(perf_counter() - start)
+            return answer
+
+        return evaluate
+
+    async def _evaluate_batch(self, request: bytes, context: Context) -> bytes:
+        if len(request) > BATCH_MAX_BYTES:
+            await _refuse(
+                context, f"batch too large: expected at most {BATCH_MAX_BYTES} bytes, got {len(request)}"
+            )
+        start = perf_counter()
+        answer = await _run(self._policies.engine.evaluate_batch, request, context)
+        _BATCH_SECONDS.observe(perf_counter() - start)
+        return answer
+
+    async def _list_snapshots(self, _request: bytes, _context: Context) -> bytes:
+        answer: bytes = safety_pb2.ListSnapshotsResponse(snapshots=self._policies.history).SerializeToString()
+        return answer
+
+
+_BATCH_SECONDS: Final = EVALUATION_SECONDS.labels("EvaluateBatch")
+
+
+async def _run(call: Callable[[bytes], bytes], request: bytes, context: Context) -> bytes:
+    try:
+        if len(request) > THREAD_FROM_BYTES:
+            return await asyncio.to_thread(call, request)
+        return call(request)
+    except ValueError as error:
+        return await _refuse(context, str(error))
+
+
+async def _refuse(context: Context, reason: str) -> NoReturn:
+    await context.abort(grpc.StatusCode.INVALID_ARGUMENT, reason)
+    raise AssertionError("abort raises")
+
+
+async def _not_built(_request: bytes, context: Context) -> bytes:
+    await context.abort(grpc.StatusCode.UNIMPLEMENTED, "not part of this version")
+    raise AssertionError("abort raises")
+
+
+def _service(name: str, methods: dict[str, Method]) -> grpc.GenericRpcHandler:
+    return grpc.method_handlers_generic_handler(
+        name, {method: grpc.unary_unary_rpc_method_handler(call) for method, call in methods.items()}
+    )
+
+
+def _options(settings: KernelSettings) -> list[tuple[str, Any]]:
+    return [
+        ("grpc.max_receive_message_length", MESSAGE_MAX_BYTES),
+        ("grpc.max_send_message_length", MESSAGE_MAX_BYTES),
+        ("grpc.so_reuseport", 0),
+        ("grpc.keepalive_time_ms", int(settings.keepalive_time_s * 1_000)),
+        ("grpc.keepalive_timeout_ms", int(settings.keepalive_timeout_s * 1_000)),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", int(settings.enforcement_min_time_s * 1_000)),
+        ("grpc.max_connection_age_ms", int(settings.max_connection_age_s * 1_000)),
+        ("grpc.max_connection_age_grace_ms", int(settings.max_connection_age_grace_s * 1_000)),
+    ]

@@ -1,0 +1,5 @@
+"""Fixtures of the kernel tests."""
+
+from tests.support.kernel import kernel
+
+__all__ = ["kernel"]

@@ -7,6 +7,7 @@ use cordum_wire::{
 use serde_json::{json, Value};
 
 use crate::backoff::{route_delay_us, safety_delay_us};
+use crate::event::{event, Context, Decision};
 use crate::matching::{Matcher, Target};
 use crate::outgoing::{self, budget_of, Outgoing, SUBJECT_ACCEPTED, SUBJECT_DLQ};
 use crate::reply::Reply;
@@ -109,15 +110,23 @@ impl SubmitPlan {
         let mut matcher = Matcher::new(table, &surroundings.config, surroundings.replicas, now_us);
         let mut planned = Vec::with_capacity(self.items.len());
         for index in 0..self.items.len() {
-            let Some(item) = self.items.get(index).filter(|item| item.open) else {
+            let Some(item) = self.items.get_mut(index).filter(|item| item.open) else {
                 continue;
             };
+            let judgement = item.judgement.take();
+            let item = &*item;
             let random = entropy
                 .chunks_exact(4)
                 .nth(index)
                 .map_or(0, |b| b.iter().fold(0_u32, |n, byte| n << 8 | u32::from(*byte)));
             let mut draft = Draft::new(item, &surroundings.instance, now_us);
-            let effect = draft.plan(&mut matcher, random, &mut self.jitter, &surroundings.config);
+            let effect = draft.plan(
+                judgement,
+                &mut matcher,
+                random,
+                &mut self.jitter,
+                &surroundings.config,
+            );
             planned.push(Planned {
                 item: index,
                 partition: cordum_wire::partition(&item.request.job_id, surroundings.partitions),
@@ -139,7 +148,7 @@ impl SubmitPlan {
         let mut applied = Applied::default();
         for (position, plan) in planned.into_iter().enumerate() {
             let reply = replies.get(position).cloned().unwrap_or(Reply::Failed);
-            let Some(item) = self.items.get(plan.item) else {
+            let Some(item) = self.items.get_mut(plan.item) else {
                 continue;
             };
             let message = item.message;
@@ -179,7 +188,13 @@ fn is_settled(state: &str) -> bool {
     !matches!(state, "PENDING" | "SCHEDULED" | "RETRYING")
 }
 
-fn moved(applied: &mut Applied, item: &Item, effect: Effect, config: &crate::config::Config, now_us: i64) {
+fn moved(
+    applied: &mut Applied,
+    item: &mut Item,
+    effect: Effect,
+    config: &crate::config::Config,
+    now_us: i64,
+) {
     let job_id = item.request.job_id.clone();
     let tenant = record_tenant(&item.request).to_owned();
     let topic = config.metric_topic(&item.request.topic).to_owned();
@@ -192,7 +207,7 @@ fn moved(applied: &mut Applied, item: &Item, effect: Effect, config: &crate::con
             identity,
             constraints,
         } => {
-            let mut request = item.request.clone();
+            let mut request = std::mem::take(&mut item.request);
             outgoing::apply_constraints(&mut request, &constraints);
             if target.mode == Mode::Direct {
                 applied.assignments.push((target.worker_id, job_id.clone()));
@@ -282,6 +297,7 @@ impl<'a> Draft<'a> {
 
     fn plan(
         &mut self,
+        judgement: Option<Judgement>,
         matcher: &mut Matcher<'_>,
         random: u32,
         jitter: &mut crate::backoff::Jitter,
@@ -298,7 +314,7 @@ impl<'a> Draft<'a> {
             let reason = format!("max scheduling retries exceeded (attempts={failures}, last={last})");
             return self.fail("max_scheduling_retries", &reason);
         }
-        match self.item.judgement.clone() {
+        match judgement {
             None => self.unavailable("safety kernel gave no answer", jitter),
             Some(Judgement::Unavailable { reason }) => self.unavailable(&reason, jitter),
             Some(Judgement::Throttle { response }) => {
@@ -409,11 +425,15 @@ impl<'a> Draft<'a> {
             .as_ref()
             .map_or(self.item.arrived_us, |record| record.number("created_at"));
         let wait_ms = (self.now_us - since).max(0) / 1000;
-        self.event("SCHEDULED", Value::Null);
-        self.event(
-            "DISPATCHED",
-            json!({"worker_id": assigned, "pool": target.pool, "strategy": "least_loaded", "wait_ms": wait_ms}),
-        );
+        self.event("SCHEDULED", None);
+        let context = Context {
+            worker_id: &assigned,
+            pool: &target.pool,
+            strategy: "least_loaded",
+            wait_ms: Some(wait_ms),
+            ..Context::default()
+        };
+        self.event("DISPATCHED", Some(context));
         let identity = DispatchIdentity {
             dispatch_id,
             attempt,
@@ -444,7 +464,15 @@ impl<'a> Draft<'a> {
         } else {
             "DENIED"
         };
-        self.event(state, json!({"rule": rule, "reason": reason, "error_code": code}));
+        self.event(
+            state,
+            Some(Context {
+                rule,
+                reason,
+                error_code: code,
+                ..Context::default()
+            }),
+        );
         self.finish(JobStatus::Denied, state, code, reason, true)
     }
 
@@ -476,10 +504,12 @@ impl<'a> Draft<'a> {
         set.insert("approval_status", "pending".into());
         set.insert("approval_actionability", "actionable".into());
         set.insert("approval_revision", "1".into());
-        self.event(
-            "APPROVAL_REQUIRED",
-            json!({"rule": response.rule_id, "reason": response.reason}),
-        );
+        let context = Context {
+            rule: &response.rule_id,
+            reason: &response.reason,
+            ..Context::default()
+        };
+        self.event("APPROVAL_REQUIRED", Some(context));
         Effect::Hold
     }
 
@@ -525,7 +555,14 @@ impl<'a> Draft<'a> {
         reason: &str,
         dead_letter: bool,
     ) -> Effect {
-        self.event(state, json!({"error_code": code, "error_msg": reason}));
+        self.event(
+            state,
+            Some(Context {
+                error_code: code,
+                error_msg: reason,
+                ..Context::default()
+            }),
+        );
         self.finish(status, state, code, reason, dead_letter)
     }
 
@@ -562,15 +599,8 @@ impl<'a> Draft<'a> {
         }
     }
 
-    fn event(&mut self, state: &str, context: Value) {
-        let mut event = json!({"ts": self.now_us, "state": state});
-        if let (Some(map), Value::Object(mut context)) = (event.as_object_mut(), context) {
-            context.retain(|_, value| !matches!(value, Value::String(text) if text.is_empty()));
-            if !context.is_empty() {
-                map.insert("ctx".into(), Value::Object(context));
-            }
-        }
-        self.change.events.push(event.to_string());
+    fn event(&mut self, state: &str, context: Option<Context<'_>>) {
+        self.change.events.push(event(self.now_us, state, context));
     }
 
     /// Decision record on the hash and in the decision list (scheduler spec §3.4, policy spec §16.1).
@@ -584,15 +614,19 @@ impl<'a> Draft<'a> {
             list => remediations_json(list),
         };
         let now = self.now_us;
-        self.change.decision = Some(
-            json!({
-                "decision": word, "reason": response.reason, "rule_id": response.rule_id,
-                "policy_snapshot": response.policy_snapshot, "constraints": constraints, "remediations": remediations,
-                "approval_required": response.approval_required, "approval_ref": response.approval_ref,
-                "job_hash": self.item.hash, "checked_at": now,
-            })
-            .to_string(),
-        );
+        let entry = Decision {
+            decision: word,
+            reason: &response.reason,
+            rule_id: &response.rule_id,
+            policy_snapshot: &response.policy_snapshot,
+            constraints: &constraints,
+            remediations: &remediations,
+            approval_required: response.approval_required,
+            approval_ref: &response.approval_ref,
+            job_hash: &self.item.hash,
+            checked_at: now,
+        };
+        self.change.decision = Some(entry.to_json());
         self.change.decision_key = Some(format!(
             "{word}|{}|{}|{}",
             response.rule_id, response.policy_snapshot, response.reason

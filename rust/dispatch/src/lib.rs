@@ -3,6 +3,7 @@
 pub mod backoff;
 pub mod commit;
 pub mod config;
+pub mod event;
 pub mod intake;
 pub mod matching;
 pub mod outgoing;

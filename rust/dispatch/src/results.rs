@@ -3,10 +3,11 @@
 use ahash::AHashMap;
 use cordum_wire::messages::{JobResult, JobStatus};
 use cordum_wire::{DeadLetter, Transition};
-use serde_json::{json, Value};
+use serde_json::Value;
 
 use crate::backoff::{route_delay_us, Jitter};
 use crate::commit::{completed_word, status_name};
+use crate::event::{event, Context};
 use crate::intake::{decode_result, Intake};
 use crate::outgoing::{self, budget_of, Outgoing, SENDER, SUBJECT_ACCEPTED, SUBJECT_DLQ};
 use crate::record::Record;
@@ -265,24 +266,15 @@ impl Item {
             .set
             .insert("execution_ms", self.result.execution_ms.to_string());
         change.set_if("failure_reason", &self.result.error_message);
-        let mut context = json!({"duration_ms": self.result.execution_ms});
-        if let Some(map) = context.as_object_mut() {
-            let texts = [
-                ("error_code", &self.result.error_code),
-                ("error_msg", &self.result.error_message),
-                ("result_ptr", &self.result.result_ptr),
-                ("worker_id", &self.result.worker_id),
-            ];
-            map.extend(
-                texts
-                    .into_iter()
-                    .filter(|(_, t)| !t.is_empty())
-                    .map(|(k, t)| (k.to_owned(), Value::from(t.as_str()))),
-            );
-        }
-        change
-            .events
-            .push(json!({"ts": now_us, "state": self.to, "ctx": context}).to_string());
+        let context = Context {
+            duration_ms: Some(self.result.execution_ms),
+            error_code: &self.result.error_code,
+            error_msg: &self.result.error_message,
+            result_ptr: &self.result.result_ptr,
+            worker_id: &self.result.worker_id,
+            ..Context::default()
+        };
+        change.events.push(event(now_us, self.to, Some(context)));
     }
 
     fn dead(
@@ -309,9 +301,7 @@ impl Item {
         change.from = vec!["DISPATCHED"];
         change.to = "RUNNING";
         change.due = Some(now_us + surroundings.config.running_timeout_us(""));
-        change
-            .events
-            .push(json!({"ts": now_us, "state": "RUNNING"}).to_string());
+        change.events.push(event(now_us, "RUNNING", None));
     }
 
     /// FAILED_RETRYABLE: another attempt within the budget, else FAILED (scheduler spec §9).
@@ -358,10 +348,12 @@ impl Item {
             change.set.insert("next_attempt_at", at.to_string());
             change.set.insert("last_cause", "failed_retryable".into());
         }
-        let context = json!({"error_code": self.result.error_code, "error_msg": self.result.error_message});
-        change
-            .events
-            .push(json!({"ts": now_us, "state": "RETRYING", "ctx": context}).to_string());
+        let context = Context {
+            error_code: &self.result.error_code,
+            error_msg: &self.result.error_message,
+            ..Context::default()
+        };
+        change.events.push(event(now_us, "RETRYING", Some(context)));
         Some(change)
     }
 

@@ -17,7 +17,7 @@ use prost::Message;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
-use pyo3::types::PyBytes;
+use pyo3::types::{PyBytes, PyList};
 
 type PyOutgoing = (String, Py<PyBytes>, String, String);
 type TenantChange = (String, String, bool, bool);
@@ -536,22 +536,19 @@ fn verdict_tuple(verdict: &Verdict) -> (u8, f64) {
 }
 
 fn reply_from(reply: &Bound<'_, PyAny>) -> Reply {
-    let Ok(values) = reply.extract::<Vec<Bound<'_, PyAny>>>() else {
+    let Ok(list) = reply.cast::<PyList>() else {
         return Reply::Failed;
     };
-    let values: Vec<Value> = values
-        .iter()
-        .map(|value| match value.extract::<i64>() {
-            Ok(number) => Value::Int(number),
-            Err(_) => Value::Text(
-                value
-                    .extract::<&[u8]>()
-                    .map(|bytes| String::from_utf8_lossy(bytes).into_owned())
-                    .unwrap_or_default(),
-            ),
-        })
-        .collect();
+    let values: Vec<Value> = list.iter().map(|value| value_from(&value)).collect();
     Reply::parse(&values)
+}
+
+/// Bytes are looked for first: a failed number conversion would build an exception per element.
+fn value_from(value: &Bound<'_, PyAny>) -> Value {
+    match value.cast::<PyBytes>() {
+        Ok(bytes) => Value::Text(String::from_utf8_lossy(bytes.as_bytes()).into_owned()),
+        Err(_) => Value::Int(value.extract().unwrap_or_default()),
+    }
 }
 
 fn request_from(json: &[u8]) -> PyResult<JobRequest> {

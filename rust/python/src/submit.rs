@@ -38,13 +38,7 @@ fn used() -> PyErr {
 #[pymethods]
 impl SubmitBatch {
     #[new]
-    fn new(
-        py: Python<'_>,
-        items: Vec<Item>,
-        context_bytes: usize,
-        prompt_chars: usize,
-        now_us: i64,
-    ) -> Self {
+    fn new(py: Python<'_>, items: Vec<Item>, context_bytes: usize, prompt_chars: usize, now_us: i64) -> Self {
         let limits = Limits {
             context_bytes,
             prompt_chars,

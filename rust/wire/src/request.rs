@@ -21,15 +21,27 @@ pub fn tenant_of(request: &JobRequest) -> &str {
 
 /// Canonical request hash that binds an approval to one request (protocol spec §19): lower-case hex SHA-256.
 pub fn canonical_hash(request: &JobRequest) -> String {
+    let volatile = request.dispatch.is_some()
+        || request.env.contains_key(EFFECTIVE_CONFIG)
+        || request.labels.keys().any(|key| is_volatile_label(key));
+    if !volatile {
+        return hex(&Sha256::digest(canonical_bytes(request)));
+    }
     let mut clone = request.clone();
-    clone.labels.retain(|key, _| {
-        !key.to_lowercase().starts_with("approval_")
-            && key != "cordum.bus_msg_id"
-            && key != "policy.attachment_id"
-    });
-    clone.env.remove("CORDUM_EFFECTIVE_CONFIG");
+    clone.labels.retain(|key, _| !is_volatile_label(key));
+    clone.env.remove(EFFECTIVE_CONFIG);
     clone.dispatch = None;
     hex(&Sha256::digest(canonical_bytes(&clone)))
+}
+
+const EFFECTIVE_CONFIG: &str = "CORDUM_EFFECTIVE_CONFIG";
+
+/// Labels the control plane adds after the hash was pinned.
+fn is_volatile_label(key: &str) -> bool {
+    let approval = key
+        .get(..9)
+        .is_some_and(|prefix| prefix.eq_ignore_ascii_case("approval_"));
+    approval || key == "cordum.bus_msg_id" || key == "policy.attachment_id"
 }
 
 /// Bus packet that carries `request` to the scheduler.

@@ -1,5 +1,9 @@
 //! Builders shared by the planner tests.
-#![allow(dead_code, clippy::unwrap_used, reason = "test helpers; each test file uses its part")]
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "test helpers; each test file uses its part"
+)]
 
 use std::collections::HashMap;
 use std::sync::Arc;

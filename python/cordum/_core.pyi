@@ -115,6 +115,20 @@ class SubmitBatch:
         idempotency_key)``; ``context_bytes`` and ``prompt_chars`` are the limits of the context document and the prompt.
         """
 
+    @staticmethod
+    def again(
+        request_json: bytes,
+        context: bytes,
+        job_id: str,
+        trace_id: str,
+        submitted_by: str,
+        labels: dict[str, str],
+        env: dict[str, str],
+        now_us: int,
+    ) -> SubmitBatch:
+        """Return a batch of one stored request (protojson) to judge and run under ``job_id``; approvals, dispatch identity and
+        idempotency key do not carry over. Raises ValueError when the request does not parse."""
+
     def claims(self) -> list[tuple[int, str, str, str, str]]:
         """Return ``(index, tenant, key, job_id, request_hash)`` of the open items that carry an idempotency key."""
 

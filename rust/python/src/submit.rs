@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use cordum_wire::submit::{is_tenant, Batch, Caller, Commit, Limits, Outcome};
+use cordum_wire::json::request_from_json;
+use cordum_wire::submit::{is_tenant, Again, Batch, Caller, Commit, Limits, Outcome};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
@@ -47,6 +48,33 @@ impl SubmitBatch {
             let items: Vec<(PyBackedBytes, Caller)> = items.into_iter().map(caller).collect();
             SubmitBatch(Mutex::new(Some(Batch::parse(&items, &limits, now_us))))
         })
+    }
+
+    #[staticmethod]
+    #[pyo3(signature = (request_json, context, job_id, trace_id, submitted_by, labels, env, now_us))]
+    #[expect(clippy::too_many_arguments, reason = "a constructor called with keywords")]
+    fn again(
+        request_json: &[u8],
+        context: Vec<u8>,
+        job_id: String,
+        trace_id: String,
+        submitted_by: String,
+        labels: BTreeMap<String, String>,
+        env: BTreeMap<String, String>,
+        now_us: i64,
+    ) -> PyResult<Self> {
+        let request =
+            request_from_json(request_json).map_err(|error| PyValueError::new_err(error.to_string()))?;
+        let again = Again {
+            job_id,
+            trace_id,
+            submitted_by,
+            labels,
+            env,
+        };
+        Ok(SubmitBatch(Mutex::new(Some(Batch::again(
+            request, context, &again, now_us,
+        )))))
     }
 
     fn claims(&self) -> PyResult<Vec<(usize, String, String, String, String)>> {

@@ -1,5 +1,6 @@
 //! Batch of job submissions: HTTP bodies in; policy check, record changes, messages and HTTP answers out (gateway spec §14.1).
 
+mod again;
 mod body;
 mod fields;
 mod labels;
@@ -8,6 +9,7 @@ mod outcome;
 mod plan;
 mod topic;
 
+pub use again::Again;
 pub use body::{parse, Caller, Submission};
 pub use labels::is_control_plane_label;
 pub use limits::Limits;

@@ -5,12 +5,15 @@ use std::collections::BTreeMap;
 use prost::Message;
 use serde_json::{json, Value};
 
+use super::again::{submission, Again};
 use super::body::{parse, Caller, Submission};
 use super::limits::{Limits, CONTENT_LABEL_BYTES};
 use super::outcome::Outcome;
 use crate::decision::{constraints_json, decision_word, remediations_json};
 use crate::json::{request_to_json, rfc3339};
-use crate::messages::{BatchRequest, BatchResponse, PolicyCheckRequest, PolicyCheckResponse, Timestamp};
+use crate::messages::{
+    BatchRequest, BatchResponse, JobRequest, PolicyCheckRequest, PolicyCheckResponse, Timestamp,
+};
 use crate::record::put_request_fields;
 use crate::request::{submit_packet, tenant_of};
 use crate::transition::{DeadLetter, Transition};
@@ -79,6 +82,15 @@ impl Batch {
             )
             .collect();
         Batch { items, now_us }
+    }
+
+    /// A batch of one stored request, to be judged and run again.
+    pub fn again(request: JobRequest, context: Vec<u8>, again: &Again, now_us: i64) -> Self {
+        let submission = submission(request, context, again);
+        Batch {
+            items: vec![Item::Open(Box::new(submission), again.trace_id.clone())],
+            now_us,
+        }
     }
 
     fn open(&self) -> impl Iterator<Item = (usize, &Submission, &str)> {
@@ -312,8 +324,7 @@ impl Job {
         }
     }
 
-    fn finish(self, mut change: Transition, publish: bool, outcome: Outcome, plan: &mut Plan) {
-        change.set_if("idempotency_hash", &self.submission.idempotency_hash);
+    fn finish(self, change: Transition, publish: bool, outcome: Outcome, plan: &mut Plan) {
         let request = self.submission.request;
         let job_id = request.job_id.clone();
         let tenant = tenant_of(&request).to_owned();

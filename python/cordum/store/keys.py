@@ -139,6 +139,11 @@ def idempotency(tenant: str, key: str) -> str:
     return f"job:idempotency:{{{tenant}}}:{key}" if tenant else f"job:idempotency:{key}"
 
 
+def idempotency_hash(tenant: str, key: str) -> str:
+    """Return the string with the request hash a caller's idempotency key was first used for."""
+    return f"job:idempotency:hash:{{{tenant}}}:{key}"
+
+
 def trace(trace_id: str) -> str:
     """Return the set of a trace's job ids."""
     return f"trace:{trace_id}"

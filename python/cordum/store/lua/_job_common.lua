@@ -3,7 +3,8 @@
 -- rev grows by one per applied change; attempts never decrease; a record that is not final has no TTL.
 local now = ARGV[1]
 local opt = cmsgpack.unpack(ARGV[2])
-local tag = string.match(KEYS[1], '{[^}]*}') .. ':'
+local suffix = string.match(KEYS[1], '{[^}]*}')
+local tag = suffix .. ':'
 local FINAL = {SUCCEEDED = true, FAILED = true, CANCELLED = true, TIMEOUT = true, DENIED = true, OUTPUT_QUARANTINED = true}
 
 -- Numbers are doubles here and print with 14 digits by default, too few for microseconds.
@@ -46,11 +47,11 @@ local function refusal(j, r, cur, rev, attempts, mode)
     if not has(j.from, '') then return 'conflict', 'absent' end
   else
     if mode == 'result' and FINAL[cur] then return 'ignored', 'terminal' end
-    if j.hash and r[11] and r[11] ~= j.hash then return 'conflict', 'request_hash' end
+    if j.hash and r.req_hash and r.req_hash ~= j.hash then return 'conflict', 'request_hash' end
     if mode == 'create' then return 'conflict', 'state' end
     if j.dispatch_id and j.dispatch_id ~= '' then
-      if j.dispatch_id ~= (r[9] or '') then return 'ignored', 'fence' end
-    elseif j.worker_id and r[10] and string.sub(r[10], 1, 7) == 'worker.' and j.worker_id ~= r[7] then
+      if j.dispatch_id ~= (r.dispatch_id or '') then return 'ignored', 'fence' end
+    elseif j.worker_id and r.dispatch_subject and string.sub(r.dispatch_subject, 1, 7) == 'worker.' and j.worker_id ~= r.worker_id then
       return 'ignored', 'fence'
     end
     if not has(j.from, cur) then return 'conflict', 'state' end
@@ -60,7 +61,7 @@ local function refusal(j, r, cur, rev, attempts, mode)
   end
   if j.rev and j.rev ~= rev then return 'conflict', 'rev' end
   if j.attempt and j.attempt ~= attempts + 1 then return 'conflict', 'attempt' end
-  if j.not_approved and r[12] == 'approve' then return 'conflict', 'approved' end
+  if j.not_approved and r.approval_decision == 'approve' then return 'conflict', 'approved' end
   return nil
 end
 
@@ -72,24 +73,24 @@ end
 
 -- Parking and its end: job:retry, the wait sets of pools, next_attempt_at, last_cause, wait_pools.
 local function park(j, r, changed, fields, dels)
-  local id, waits = j.id, j.wait
-  local parked = j.retry and j.retry > 0
-  if parked then
+  local id, waits = j.id, nil
+  if j.retry and j.retry > 0 then
     local due = int(j.retry)
-    mark('job:retry:' .. string.sub(tag, 1, -2), id, due)
+    mark('job:retry:' .. suffix, id, due)
     fields.next_attempt_at = due
-    waits = waits or {}
+    waits = j.wait or {}
   elseif changed or j.retry then
-    if r[15] then
-      mark('job:retry:' .. string.sub(tag, 1, -2), id, false)
+    if r.next_attempt_at then
+      mark('job:retry:' .. suffix, id, false)
       dels[#dels + 1] = 'next_attempt_at'
       dels[#dels + 1] = 'last_cause'
     end
-    waits = waits or {}
+    waits = {}
   end
   if waits then
-    if r[13] then
-      for _, pool in ipairs(split(r[13])) do mark('job:wait:' .. tag .. pool, id, false) end
+    local old = r.next_attempt_at and redis.call('HGET', 'job:meta:' .. tag .. id, 'wait_pools')
+    if old then
+      for _, pool in ipairs(split(old)) do mark('job:wait:' .. tag .. pool, id, false) end
       dels[#dels + 1] = 'wait_pools'
     end
     if #waits > 0 then
@@ -101,11 +102,11 @@ end
 
 -- Time-out, deadline, unconfirmed dispatch and outbox entries.
 local function schedule(j, r, cur, final, fields, dels)
-  local id, suffix = j.id, string.sub(tag, 1, -2)
+  local id = j.id
   if final or j.due == 0 then mark('job:due:' .. suffix, id, false)
   elseif j.due then mark('job:due:' .. suffix, id, int(j.due)) end
   if final or j.deadline == 0 then
-    if r[16] then
+    if r.deadline_unix then
       mark('job:deadline:' .. suffix, id, false)
       dels[#dels + 1] = 'deadline_unix'
     end
@@ -120,7 +121,7 @@ local function schedule(j, r, cur, final, fields, dels)
     if #j.after > 0 then
       fields.after = table.concat(j.after, ',')
       mark('job:after:' .. suffix, id, now)
-    elseif r[19] then
+    elseif r.after then
       dels[#dels + 1] = 'after'
       mark('job:after:' .. suffix, id, false)
     end
@@ -129,7 +130,7 @@ end
 
 local function add_decision(j, r, fields)
   local key = 'job:decisions:' .. tag .. j.id
-  if j.decision_key and r[14] == j.decision_key then
+  if j.decision_key and r.decision_key == j.decision_key then
     local reply = redis.pcall('LSET', key, 0, j.decision)
     if not reply.err then return end
   end
@@ -148,7 +149,7 @@ local function add_dead_letter(j, topic, tenant, attempts)
   if tenant ~= '' then entry.tenant = tenant end
   if attempts > 0 then entry.attempts = attempts end
   redis.call('SET', 'dlq:entry:' .. tag .. j.id, cjson.encode(entry), 'EX', int(opt.dlq_ttl_s))
-  local index = 'dlq:index:' .. string.sub(tag, 1, -2)
+  local index = 'dlq:index:' .. suffix
   redis.call('ZADD', index, math.floor(tonumber(now) / 1000000), j.id)
   local excess = math.min(redis.call('ZCARD', index) - opt.dlq_max, 16)
   if excess > 0 then
@@ -168,12 +169,7 @@ local function collect_fields(j, r, cur, dels)
     elseif type(value) ~= 'string' then fields[name] = tostring(value) end
   end
   for name, by in pairs(j.incr or {}) do
-    local base
-    if name == 'attempts' then base = r[3]
-    elseif name == 'route_failures' then base = r[17]
-    elseif name == 'rollbacks' then base = r[18]
-    else base = redis.call('HGET', 'job:meta:' .. tag .. j.id, name) end
-    fields[name] = int(tonumber(base or 0) + by)
+    fields[name] = int(tonumber(r[name] or 0) + by)
   end
   for _, name in ipairs(j.del or {}) do dels[#dels + 1] = name end
   return fields
@@ -188,13 +184,28 @@ local function write_lists(j, cur)
   if j.events and #j.events > 0 then redis.call('RPUSH', events, unpack(j.events)) end
 end
 
+-- The fields this change depends on; reading more costs more than the rest of the script.
+local function read(meta, j, mode)
+  local names = {'state', 'rev', 'attempts', 'topic', 'tenant', 'created_at', 'worker_id', 'pool', 'next_attempt_at'}
+  if mode == 'create' then names = {'state', 'rev'} end
+  if j.hash then names[#names + 1] = 'req_hash' end
+  if j.dispatch_id then names[#names + 1] = 'dispatch_id' end
+  if j.worker_id then names[#names + 1] = 'dispatch_subject' end
+  if j.not_approved then names[#names + 1] = 'approval_decision' end
+  if j.decision_key then names[#names + 1] = 'decision_key' end
+  if FINAL[j.to] or j.deadline == 0 then names[#names + 1] = 'deadline_unix' end
+  if j.after and #j.after == 0 then names[#names + 1] = 'after' end
+  for name in pairs(j.incr or {}) do names[#names + 1] = name end
+  local values, r = redis.call('HMGET', meta, unpack(names)), {}
+  for i = 1, #names do r[names[i]] = values[i] or nil end
+  return r
+end
+
 local function apply(j, mode)
   local id = j.id
   local meta = 'job:meta:' .. tag .. id
-  local r = redis.call('HMGET', meta, 'state', 'rev', 'attempts', 'topic', 'tenant', 'created_at', 'worker_id', 'pool',
-    'dispatch_id', 'dispatch_subject', 'req_hash', 'approval_decision', 'wait_pools', 'decision_key', 'next_attempt_at',
-    'deadline_unix', 'route_failures', 'rollbacks', 'after')
-  local cur, rev, attempts = r[1] or '', tonumber(r[2] or 0), tonumber(r[3] or 0)
+  local r = read(meta, j, mode)
+  local cur, rev, attempts = r.state or '', tonumber(r.rev or 0), tonumber(r.attempts or 0)
   local outcome, why = refusal(j, r, cur, rev, attempts, mode)
   if outcome then return {outcome, why, cur, rev} end
 
@@ -207,17 +218,16 @@ local function apply(j, mode)
   write_lists(j, cur)
 
   rev = rev + 1
-  local created = r[6] or now
+  local created = r.created_at or now
   attempts = tonumber(fields.attempts or attempts)
-  local topic, tenant = fields.topic or r[4] or '', fields.tenant or r[5] or ''
-  local worker, pool = fields.worker_id or r[7] or '', fields.pool or r[8] or ''
+  local topic, tenant = fields.topic or r.topic or '', fields.tenant or r.tenant or ''
+  local worker, pool = fields.worker_id or r.worker_id or '', fields.pool or r.pool or ''
   fields.state, fields.rev, fields.updated_at, fields.created_at = to, int(rev), now, created
   local flat, n = {}, 0
   for name, value in pairs(fields) do flat[n + 1] = name; flat[n + 2] = value; n = n + 2 end
   if cur ~= '' and #dels > 0 then redis.call('HDEL', meta, unpack(dels)) end
   redis.call('HSET', meta, unpack(flat))
 
-  local suffix = string.sub(tag, 1, -2)
   if changed and cur ~= '' then mark('job:index:' .. tag .. string.lower(cur), id, false) end
   mark('job:index:' .. tag .. string.lower(to), id, now)
   mark('job:recent:' .. suffix, id, now)
@@ -244,7 +254,7 @@ local function run(mode)
   end
   if moved then
     flush()
-    redis.call('ZREMRANGEBYRANK', 'job:recent:' .. string.sub(tag, 1, -2), 0, -(opt.recent_max + 1))
+    redis.call('ZREMRANGEBYRANK', 'job:recent:' .. suffix, 0, -(opt.recent_max + 1))
   end
   return replies
 end

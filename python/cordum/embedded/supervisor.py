@@ -6,6 +6,7 @@ stops the children in order. On Linux the kernel ends them when the supervisor i
 
 import asyncio
 import ctypes
+import json
 import os
 import signal
 import sys
@@ -160,11 +161,12 @@ class Child:
         try:
             with self.spec.log_path.open("rb") as log:
                 log.seek(max(0, self.spec.log_path.stat().st_size - _LAST_LINE_BYTES))
-                lines = [line.strip() for line in log.read().decode("utf-8", "replace").splitlines()]
+                written = log.read().decode("utf-8", "replace")
         except OSError:
             return "no output"
-        plain = [line for line in lines if line and not line.startswith("{")]
-        return (plain or [line for line in lines if line] or ["no output"])[-1]
+        lines = [line.strip() for line in written.splitlines() if line.strip()]
+        plain = [line for line in lines if not line.startswith("{")]
+        return plain[-1] if plain else _reason(lines[-1]) if lines else "no output"
 
     def _log_hint(self) -> str:
         return f"see {self.spec.log_path}"
@@ -180,3 +182,12 @@ async def stop_children(groups: Iterable[Iterable[Child]]) -> None:
 
 def _exit_text(code: int) -> str:
     return signal.Signals(-code).name if code < 0 else f"exit code {code}"
+
+
+def _reason(line: str) -> str:
+    """Return message and reason of a structured log line."""
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return line
+    return ": ".join(str(entry[name]) for name in ("msg", "reason") if entry.get(name)) or line

@@ -1,0 +1,80 @@
+"""The command line itself: option order, usage errors, error lines. No gateway is needed."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from cordum import __version__
+from cordum.cli.connection import describe
+from cordum.cli.main import arrange
+from tests.support.processes import free_port
+
+
+def run(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run `cordumctl` with no inherited connection settings."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("CORDUM_")}
+    command = [sys.executable, "-m", "cordum.cli.main", *arguments]
+    return subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env={**clean, "COLUMNS": "100", **env},
+    )
+
+
+def test_version_is_printed() -> None:
+    done = run("version")
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"cordumctl {__version__}\n", "")
+
+
+def test_no_command_is_a_usage_error() -> None:
+    done = run()
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("usage: cordumctl")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["help"], ["job", "--help"], ["help", "dlq", "list"]])
+def test_help_goes_to_stdout(arguments: list[str]) -> None:
+    done = run(*arguments)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Usage: cordumctl" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments", [["nonsense"], ["job", "get"], ["job", "list", "--sate", "X"], ["approval", "job", "j1"]]
+)
+def test_a_wrong_command_line_exits_1(arguments: list[str]) -> None:
+    done = run(*arguments)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr
+
+
+def test_an_unreachable_gateway_is_named_with_a_hint() -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+    done = run("dlq", "delete", "j1", "--gateway", url)
+    assert done.returncode == 1
+    assert done.stderr == f"error: cannot reach {url}: connection refused: is the stack up? cordumctl up\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["job", "list", "--json"], ["--json", "job", "list"]),
+        (["job", "--gateway", "u", "list"], ["--gateway", "u", "job", "list"]),
+        (["job", "list", "-tenant=t"], ["--tenant=t", "job", "list"]),
+        (["job", "get", "--", "--json"], ["job", "get", "--", "--json"]),
+    ],
+)
+def test_options_of_every_command_may_stand_anywhere(arguments: list[str], expected: list[str]) -> None:
+    assert arrange(arguments) == expected
+
+
+def test_an_error_line_has_a_stable_part_and_never_the_key() -> None:
+    body = {"error": "bad key sesame", "code": "unauthorized", "request_id": "9f2c41d0"}
+    line = describe(401, body, "sesame")
+    assert line == "status 401: bad key [redacted] (code unauthorized, request 9f2c41d0)"
+    assert describe(502, None) == "status 502: request failed"

@@ -99,6 +99,9 @@ class ResultEffects:
 def is_tenant_id(text: str) -> bool:
     """Tell whether ``text`` is a tenant id (security spec §7)."""
 
+def split_jobs(body: bytes, max_items: int) -> list[bytes]:
+    """Return the raw items of `{"jobs": [...]}`; raises ValueError with the HTTP status and error body."""
+
 class SubmitBatch:
     """Job submissions that share their network steps (gateway spec §14.1). Use: claims, rename or answer, policy_request, plan."""
 
@@ -157,3 +160,37 @@ class SubmitBatch:
         context document)``, messages for `sys.job.submit` ``(index, message id, packet)`` and one outcome per item ``(status,
         body, trace_id, retry_after_s)``. May be called once; every method raises ValueError afterwards.
         """
+
+class PolicyError(ValueError):
+    """A policy document was refused; ``errors`` lists (path, message)."""
+
+    errors: list[tuple[str, str]]
+
+class PolicyEngine:
+    """One immutable compiled policy (policy spec §2 to §9); safe to share between threads."""
+
+    @staticmethod
+    def compile(source: bytes | None = None, bundles: list[tuple[str, bytes]] = []) -> PolicyEngine:
+        """Compile a base document and enabled bundles (id, document). Raises PolicyError with every problem."""
+
+    @staticmethod
+    def empty() -> PolicyEngine:
+        """Return the policy that denies everything because none is loaded."""
+
+    @property
+    def snapshot(self) -> str: ...
+    @property
+    def warnings(self) -> list[str]: ...
+    @property
+    def rule_count(self) -> int: ...
+    def evaluate(self, request: bytes) -> bytes:
+        """Serialized `PolicyCheckRequest` → `PolicyCheckResponse`. Raises ValueError when it does not decode."""
+
+    def evaluate_batch(self, batch: bytes) -> bytes:
+        """Serialized `BatchRequest` → `BatchResponse`. Raises ValueError: not a batch, or more than 512 items."""
+
+    def explain(self, request: bytes) -> bytes:
+        """Return what was looked at and why, as JSON. Raises ValueError when the request does not decode."""
+
+def validate_policy(source: bytes) -> list[tuple[str, str]]:
+    """Return every problem of one document as (path, message); empty when it is valid."""

@@ -1,1 +1,44 @@
-//! Input policy engine: one document in, one immutable compiled policy out; evaluation is a pure function.
+//! Input policy engine (policy spec §2–§9): a document becomes an immutable [`Policy`], a request becomes one decision.
+//!
+//! Stages: [`yaml`] → [`document`] (with validation) → [`merge`] → [`compile`] → [`evaluate`]. Evaluation is a pure function of policy
+//! and request; anything that goes wrong in it is a DENY.
+
+pub mod batch;
+pub mod bits;
+pub mod compile;
+pub mod document;
+pub mod error;
+pub mod evaluate;
+pub mod explain;
+pub mod facts;
+pub mod glob;
+pub mod index;
+pub mod limits;
+pub mod mcp;
+pub mod merge;
+pub mod overlay;
+pub mod predicate;
+mod read_content;
+mod read_document;
+mod read_match;
+mod reader;
+pub mod request;
+pub mod response;
+pub mod rule;
+mod topics;
+mod warn;
+pub mod yaml;
+
+pub use compile::{Policy, Source, SourceKind};
+pub use document::{Decision, Document};
+pub use error::{BatchError, Issue, PolicyError, RequestError};
+pub use evaluate::Outcome;
+pub use request::Request;
+
+/// Parse and validate one document; every error at once (policy spec §3). An empty list means the document is valid.
+pub fn validate(source: &[u8]) -> Vec<Issue> {
+    match Document::parse(source) {
+        Ok(_) => Vec::new(),
+        Err(issues) => issues,
+    }
+}

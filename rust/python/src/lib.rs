@@ -3,6 +3,7 @@
 use pyo3::prelude::*;
 
 mod dispatch;
+mod policy;
 mod submit;
 mod wire;
 
@@ -19,6 +20,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
         },
     )?;
     dispatch::register(module)?;
+    policy::register(module)?;
     submit::register(module)?;
     wire::register(module)?;
     Ok(())

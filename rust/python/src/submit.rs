@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use cordum_wire::json::request_from_json;
-use cordum_wire::submit::{is_tenant, Again, Batch, Caller, Commit, Limits, Outcome};
+use cordum_wire::submit::{is_tenant, split, Again, Batch, Caller, Commit, Limits, Outcome};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
@@ -176,7 +176,18 @@ fn is_tenant_id(text: &str) -> bool {
     is_tenant(text)
 }
 
+/// The raw items of a batch body; raises ValueError with (status, body).
+#[pyfunction]
+fn split_jobs<'py>(py: Python<'py>, body: &[u8], max_items: usize) -> PyResult<Vec<Bound<'py, PyBytes>>> {
+    let items = split(body, max_items).map_err(|refusal| {
+        let outcome = Outcome::from(&refusal);
+        PyValueError::new_err((outcome.status, outcome.body))
+    })?;
+    Ok(items.into_iter().map(|item| PyBytes::new(py, item)).collect())
+}
+
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<SubmitBatch>()?;
+    module.add_function(wrap_pyfunction!(split_jobs, module)?)?;
     module.add_function(wrap_pyfunction!(is_tenant_id, module)?)
 }

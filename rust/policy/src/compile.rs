@@ -1,0 +1,240 @@
+//! Merged documents → an immutable policy.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use ahash::{AHashMap, AHashSet};
+
+use crate::document::{Decision, Match, RequireHuman, Rule, Scope, TenantPolicy};
+use crate::error::PolicyError;
+use crate::index::{Entry, Index};
+use crate::mcp::McpLists;
+use crate::merge::{merge, Merged};
+pub use crate::merge::{Source, SourceKind};
+use crate::rule::{entry, CompiledInputRule, CompiledRule};
+
+/// A compiled policy; share it freely, it never changes.
+#[derive(Debug)]
+pub struct Policy {
+    pub(crate) is_loaded: bool,
+    pub(crate) snapshot: String,
+    pub(crate) warnings: Vec<String>,
+    pub(crate) default_tenant: String,
+    pub(crate) defaults: Defaults,
+    /// In the order of policy spec §6.2.
+    pub(crate) rules: Vec<CompiledRule>,
+    pub(crate) index: Index,
+    pub(crate) groups: Groups,
+    pub(crate) input_rules: Vec<CompiledInputRule>,
+    pub(crate) input_index: Index,
+    pub(crate) tenant_mcp: AHashMap<String, McpLists>,
+    pub(crate) require_human: Option<RequireHuman>,
+}
+
+/// Ranks of the groups of policy spec §6.2.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Groups {
+    /// Group 1.
+    pub invariants: Range<u32>,
+    /// Groups 2 to 4.
+    pub ordinary: Range<u32>,
+    /// All.
+    pub all: Range<u32>,
+}
+
+/// What holds when no rule matched (policy spec §6.3).
+#[derive(Debug, Default)]
+pub(crate) struct Defaults {
+    by_scope: AHashMap<Scope, Decision>,
+    scopes_with_rules: AHashSet<Scope>,
+    global: Option<Decision>,
+}
+
+impl Defaults {
+    pub fn decide(&self, job_scope: &str, workflow_scope: &str) -> Decision {
+        // Most policies have no scoped part, and then no key need be built.
+        if self.by_scope.is_empty() && self.scopes_with_rules.is_empty() {
+            return self.global.unwrap_or(Decision::Deny);
+        }
+        for (key, scope) in [
+            (job_scope, Scope::Job as fn(String) -> Scope),
+            (workflow_scope, Scope::Workflow),
+        ] {
+            if key.is_empty() {
+                continue;
+            }
+            let scope = scope(key.to_owned());
+            if let Some(decision) = self.by_scope.get(&scope) {
+                return *decision;
+            }
+            if self.scopes_with_rules.contains(&scope) {
+                return Decision::Deny;
+            }
+        }
+        self.global.unwrap_or(Decision::Deny)
+    }
+}
+
+impl Policy {
+    /// Compile sources: at most one base and any number of enabled bundles.
+    ///
+    /// Errors: every problem of every document; nothing is skipped. No source at all is an error too.
+    pub fn compile(sources: &[Source<'_>]) -> Result<Policy, PolicyError> {
+        if sources.is_empty() {
+            return Err(PolicyError::NoSource);
+        }
+        Ok(Policy::build(merge(sources)?))
+    }
+
+    /// The policy that denies everything because none is loaded.
+    pub fn empty() -> Policy {
+        Policy::build(Merged::default())
+    }
+
+    /// Names exactly the sources this was compiled from (policy spec §9); empty when nothing is loaded.
+    pub fn snapshot(&self) -> &str {
+        &self.snapshot
+    }
+
+    /// What loads but probably is not meant (policy spec §3).
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// Rules and input rules, the synthetic ones of tenant lists included.
+    pub fn rule_count(&self) -> usize {
+        self.rules.len() + self.input_rules.len()
+    }
+
+    fn build(merged: Merged) -> Policy {
+        let Merged {
+            is_loaded,
+            snapshot,
+            warnings,
+            default_tenant,
+            default_decision,
+            scoped_defaults,
+            invariants,
+            rules,
+            input_invariants,
+            input_rules,
+            tenants,
+            require_human,
+        } = merged;
+        let scopes_with_rules = rules.iter().map(|rule| rule.scope.clone()).collect();
+        let (rules, groups) = arrange(invariants, rules, &tenants);
+        let entries: Vec<Entry> = rules
+            .iter()
+            .map(|rule| entry(&rule.matching, &rule.scope, &[]))
+            .collect();
+        let (input_rules, input_entries) = compile_input(input_invariants, input_rules);
+        Policy {
+            is_loaded,
+            snapshot,
+            warnings,
+            default_tenant,
+            defaults: Defaults {
+                by_scope: scoped_defaults,
+                scopes_with_rules,
+                global: default_decision,
+            },
+            index: Index::new(&entries, groups.ordinary.clone()),
+            rules: rules.into_iter().map(CompiledRule::new).collect(),
+            groups,
+            input_rules,
+            input_index: Index::new(&input_entries, 0..0),
+            tenant_mcp: tenants
+                .into_iter()
+                .filter(|(_, tenant)| !tenant.mcp.is_empty())
+                .map(|(name, tenant)| (name, tenant.mcp))
+                .collect(),
+            require_human,
+        }
+    }
+}
+
+fn tier_rank(scope: &Scope) -> u8 {
+    match scope {
+        Scope::Job(_) => 0,
+        Scope::Workflow(_) => 1,
+        Scope::Global => 2,
+    }
+}
+
+/// Rules in the order of policy spec §6.2.
+fn arrange(
+    invariants: Vec<Rule>,
+    mut rules: Vec<Rule>,
+    tenants: &BTreeMap<String, TenantPolicy>,
+) -> (Vec<Rule>, Groups) {
+    if rules.is_empty() && invariants.is_empty() {
+        rules = legacy_rules(tenants);
+    }
+    // A stable sort keeps the merged order inside each tier.
+    rules.sort_by_key(|rule| tier_rank(&rule.scope));
+    let (rest, blocking): (Vec<Rule>, Vec<Rule>) =
+        invariants.into_iter().partition(|rule| rule.decision.lets_pass());
+    let rank = |length: usize| u32::try_from(length).unwrap_or(u32::MAX);
+    let first = rank(blocking.len());
+    let second = rank(blocking.len() + rules.len());
+    let mut all = blocking;
+    all.extend(rules);
+    all.extend(rest);
+    let groups = Groups {
+        invariants: 0..first,
+        ordinary: first..second,
+        all: 0..rank(all.len()),
+    };
+    (all, groups)
+}
+
+/// Rules of the tenant topic lists, for a policy without any rule (policy spec §6.4).
+fn legacy_rules(tenants: &BTreeMap<String, TenantPolicy>) -> Vec<Rule> {
+    let mut rules = Vec::new();
+    for (name, tenant) in tenants {
+        let lists = [
+            ("deny", Decision::Deny, &tenant.deny_topics),
+            ("allow", Decision::Allow, &tenant.allow_topics),
+        ];
+        for (kind, decision, patterns) in lists {
+            for (at, pattern) in patterns.iter().enumerate() {
+                let reason = match decision {
+                    Decision::Deny => format!("topic \"{pattern}\" denied by tenant policy"),
+                    _ => String::new(),
+                };
+                rules.push(Rule {
+                    id: format!("legacy:{name}:{kind}:{}", at + 1),
+                    path: format!("tenants.{name}.{kind}_topics[{at}]"),
+                    scope: Scope::Global,
+                    matching: Match {
+                        tenants: vec![name.clone()],
+                        topics: vec![pattern.clone()],
+                        ..Match::default()
+                    },
+                    decision,
+                    reason,
+                    has_velocity: false,
+                    constraints: None,
+                    remediations: Vec::new(),
+                });
+            }
+        }
+    }
+    rules
+}
+
+fn compile_input(
+    invariants: Vec<crate::document::InputRule>,
+    mut rules: Vec<crate::document::InputRule>,
+) -> (Vec<CompiledInputRule>, Vec<Entry>) {
+    rules.sort_by_key(|rule| tier_rank(&rule.scope));
+    let invariants = invariants.into_iter().map(|rule| (rule, true));
+    invariants
+        .chain(rules.into_iter().map(|rule| (rule, false)))
+        .filter(|(rule, _)| rule.enabled)
+        .map(|(rule, is_invariant)| {
+            let entry = entry(&rule.matching, &rule.scope, &rule.content_types);
+            (CompiledInputRule::new(rule, is_invariant), entry)
+        })
+        .unzip()
+}

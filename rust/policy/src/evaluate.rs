@@ -1,0 +1,238 @@
+//! Facts → decision, in the order of policy spec §6.1.
+
+use std::borrow::Cow;
+
+use crate::compile::Policy;
+use crate::document::Decision;
+use crate::facts::Facts;
+use crate::overlay;
+use crate::request::Request;
+use crate::rule::{CompiledInputRule, CompiledRule};
+
+pub(crate) const GATE_RULE: &str = "builtin.approval-gate";
+const GATE_TOPICS: [&str; 2] = ["job.cordum.approval-gate", "sys.approval.gate"];
+
+/// What was decided and why.
+#[derive(Clone, Debug)]
+pub struct Outcome<'p> {
+    pub decision: Decision,
+    pub reason: Cow<'p, str>,
+    pub rule_id: &'p str,
+    /// Rule of step 7, whose constraints and remediations are returned whatever follows.
+    pub(crate) rule: Option<&'p CompiledRule>,
+    /// Which later steps changed the result, in order.
+    pub(crate) steps: Vec<Step<'p>>,
+}
+
+/// A step after the rules that changed the result.
+#[derive(Clone, Debug)]
+pub(crate) struct Step<'p> {
+    pub name: &'p str,
+    pub decision: Decision,
+    pub reason: String,
+}
+
+impl<'p> Outcome<'p> {
+    fn deny(reason: impl Into<Cow<'p, str>>) -> Self {
+        Outcome {
+            decision: Decision::Deny,
+            reason: reason.into(),
+            rule_id: "",
+            rule: None,
+            steps: Vec::new(),
+        }
+    }
+
+    /// The answer when evaluation itself failed.
+    pub fn failed() -> Self {
+        Outcome::deny("policy evaluation failed")
+    }
+
+    /// Whether constraints are part of the answer.
+    pub fn has_constraints(&self) -> bool {
+        self.rule.is_some_and(|rule| rule.has_constraints)
+    }
+
+    /// Index of the rule of step 7 as written, e.g. `rules[3]`.
+    pub fn rule_path(&self) -> Option<&'p str> {
+        self.rule.map(|rule| rule.path.as_str())
+    }
+
+    fn change(&mut self, name: &'p str, decision: Decision, reason: String) {
+        self.decision = decision;
+        self.reason = Cow::Owned(reason.clone());
+        self.steps.push(Step {
+            name,
+            decision,
+            reason,
+        });
+    }
+}
+
+impl Policy {
+    /// Decide about one request.
+    pub fn evaluate<'p>(&'p self, request: &Request<'p>) -> Outcome<'p> {
+        if let Some(refused) = self.refuse(request) {
+            return refused;
+        }
+        let facts = Facts::new(request, &self.default_tenant);
+        self.decide(&facts)
+    }
+
+    /// Steps 2 to 4.
+    pub(crate) fn refuse(&self, request: &Request<'_>) -> Option<Outcome<'static>> {
+        let topic = request.topic.trim();
+        if !self.is_loaded {
+            return Some(Outcome::deny("no policy loaded — fail-closed"));
+        }
+        if topic.is_empty() {
+            return Some(Outcome::deny("missing topic"));
+        }
+        if !topic.starts_with("job.") && topic != "sys.approval.gate" {
+            return Some(Outcome::deny("unsupported topic"));
+        }
+        None
+    }
+
+    /// Steps 7 to 13.
+    pub(crate) fn decide<'p>(&'p self, facts: &Facts<'_, '_>) -> Outcome<'p> {
+        let mut outcome = self.apply_rules(facts);
+        self.apply_gate(facts, &mut outcome);
+        self.apply_tenant_mcp(facts, &mut outcome);
+        if outcome.decision == Decision::Allow && outcome.has_constraints() {
+            outcome.decision = Decision::AllowWithConstraints;
+        }
+        if let Some(reason) = overlay::refusal(facts.request.effective_config, facts) {
+            outcome.change("effective_config", Decision::Deny, reason);
+        }
+        if outcome.decision.lets_pass() {
+            self.apply_input_rules(facts, &mut outcome);
+        }
+        if outcome.decision.lets_pass() {
+            outcome.reason = Cow::Borrowed("");
+        }
+        outcome
+    }
+
+    /// First matching rule with the security floor (policy spec §6.2), else the default (§6.3).
+    fn apply_rules<'p>(&'p self, facts: &Facts<'_, '_>) -> Outcome<'p> {
+        let Some(rule) = self.first_rule(facts) else {
+            let decision = self.defaults.decide(facts.job_scope, facts.workflow_scope);
+            let reason = match decision {
+                Decision::Allow => "no matching rule — default policy: allow",
+                _ => "no matching rule — default policy: deny",
+            };
+            return Outcome {
+                decision,
+                ..Outcome::deny(reason)
+            };
+        };
+        Outcome {
+            decision: rule.decision,
+            reason: Cow::Borrowed(&rule.reason),
+            rule_id: &rule.id,
+            rule: Some(rule),
+            steps: Vec::new(),
+        }
+    }
+
+    fn first_rule(&self, facts: &Facts<'_, '_>) -> Option<&CompiledRule> {
+        let selection = self.index.select(facts);
+        let find = |range| {
+            let rank = selection.first(range, |rank| {
+                self.rules
+                    .get(rank as usize)
+                    .is_some_and(|rule| rule.accepts(facts))
+            })?;
+            Some((rank, self.rules.get(rank as usize)?))
+        };
+        let (rank, rule) = find(self.groups.all.clone())?;
+        let is_softer_invariant = self.groups.invariants.contains(&rank) && rule.decision != Decision::Deny;
+        if is_softer_invariant {
+            // An invariant must not turn an explicit deny into something approvable.
+            if let Some((_, ordinary)) = find(self.groups.ordinary.clone()) {
+                if ordinary.decision > rule.decision {
+                    return Some(ordinary);
+                }
+            }
+        }
+        Some(rule)
+    }
+
+    /// Gate topics always ask a human, unless a rule denies (policy spec §6.5).
+    fn apply_gate<'p>(&'p self, facts: &Facts<'_, '_>, outcome: &mut Outcome<'p>) {
+        let is_denied_by_rule = outcome.rule.is_some() && outcome.decision == Decision::Deny;
+        if GATE_TOPICS.contains(&facts.topic) && !is_denied_by_rule {
+            outcome.rule_id = GATE_RULE;
+            outcome.change(
+                GATE_RULE,
+                Decision::RequireApproval,
+                "workflow approval gate".to_owned(),
+            );
+        }
+    }
+
+    /// Policy spec §6.6.
+    fn apply_tenant_mcp<'p>(&'p self, facts: &Facts<'_, '_>, outcome: &mut Outcome<'p>) {
+        if !facts.mcp.is_present() {
+            return;
+        }
+        let lists = self.tenant_mcp.get(facts.tenant);
+        if let Some(refusal) = lists.and_then(|lists| lists.refusal(&facts.mcp)) {
+            outcome.change("tenant.mcp", Decision::Deny, refusal.reason(&facts.mcp));
+        }
+    }
+
+    /// First input rule that fires (policy spec §7).
+    fn apply_input_rules<'p>(&'p self, facts: &Facts<'_, '_>, outcome: &mut Outcome<'p>) {
+        if self.input_rules.is_empty() {
+            return;
+        }
+        let count = u32::try_from(self.input_rules.len()).unwrap_or(u32::MAX);
+        let fired = self.input_index.select(facts).first(0..count, |rank| {
+            self.input_rules
+                .get(rank as usize)
+                .is_some_and(|rule| rule.fires(facts))
+        });
+        let Some(rule) = fired.and_then(|rank| self.input_rules.get(rank as usize)) else {
+            return;
+        };
+        outcome.rule_id = &rule.id;
+        let decision = self.downgraded(rule, facts);
+        outcome.change(&rule.id, decision, rule.finding());
+    }
+
+    /// A weak content denial becomes an approval (policy spec §7.4).
+    fn downgraded(&self, rule: &CompiledInputRule, facts: &Facts<'_, '_>) -> Decision {
+        let Some(human) = self.require_human.as_ref() else {
+            return rule.decision;
+        };
+        let is_weak = human
+            .min_severity_for_deny
+            .is_some_and(|least| rule.severity < least);
+        let is_prompt_only = human.downgrade_when_prompt_only
+            && facts.is_prompt_only
+            && facts.request.label("_action.descriptor_json").is_none();
+        if rule.decision == Decision::Deny && !rule.is_invariant && (is_weak || is_prompt_only) {
+            Decision::RequireApproval
+        } else {
+            rule.decision
+        }
+    }
+}
+
+impl CompiledInputRule {
+    /// For a rule whose metadata filters hold.
+    fn fires(&self, facts: &Facts<'_, '_>) -> bool {
+        self.size_limit == 0 || facts.input_size > self.size_limit
+    }
+
+    fn finding(&self) -> String {
+        match (self.size_limit > 0, self.reason.is_empty()) {
+            (true, true) => "input content flagged: input size exceeds policy limit".to_owned(),
+            (true, false) => format!("{}: input size exceeds policy limit", self.reason),
+            (false, true) => "input content flagged".to_owned(),
+            (false, false) => self.reason.clone(),
+        }
+    }
+}

@@ -1,0 +1,308 @@
+//! Sources → one merged policy (policy spec §8.3, §8.4, §9).
+
+use std::collections::BTreeMap;
+
+use ahash::AHashMap;
+use sha2::{Digest, Sha256};
+
+use crate::document::{Decision, Document, InputRule, RequireHuman, Rule, Scope, TenantPolicy};
+use crate::error::{Issue, PolicyError};
+use crate::limits::MAX_RULES;
+use crate::warn;
+
+/// Where a document comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SourceKind {
+    /// The file or URL.
+    Base,
+    /// An enabled bundle of the config store.
+    Bundle(String),
+}
+
+/// One document as stored.
+#[derive(Clone, Debug)]
+pub struct Source<'a> {
+    pub kind: SourceKind,
+    pub content: &'a [u8],
+}
+
+const INVARIANTS: &str = "secops/invariants";
+
+impl Source<'_> {
+    fn id(&self) -> &str {
+        match &self.kind {
+            SourceKind::Base => "",
+            SourceKind::Bundle(id) => id,
+        }
+    }
+
+    /// Zero bytes of a base and blank bundles are no policy.
+    fn is_blank(&self) -> bool {
+        match self.kind {
+            SourceKind::Base => self.content.is_empty(),
+            SourceKind::Bundle(_) => self.content.iter().all(u8::is_ascii_whitespace),
+        }
+    }
+
+    /// The operator's own word: the base, or a bundle of `secops/`.
+    fn is_operator(&self) -> bool {
+        matches!(self.kind, SourceKind::Base) || self.is_secops()
+    }
+
+    fn is_secops(&self) -> bool {
+        self.id().starts_with("secops/")
+    }
+
+    fn located(&self, path: &str) -> String {
+        match &self.kind {
+            SourceKind::Base => path.to_owned(),
+            SourceKind::Bundle(id) => format!("bundle {id}: {path}"),
+        }
+    }
+}
+
+/// Everything the sources say together.
+#[derive(Debug, Default)]
+pub(crate) struct Merged {
+    pub is_loaded: bool,
+    pub snapshot: String,
+    pub default_tenant: String,
+    pub default_decision: Option<Decision>,
+    pub scoped_defaults: AHashMap<Scope, Decision>,
+    pub invariants: Vec<Rule>,
+    pub rules: Vec<Rule>,
+    pub input_invariants: Vec<InputRule>,
+    pub input_rules: Vec<InputRule>,
+    pub tenants: BTreeMap<String, TenantPolicy>,
+    pub require_human: Option<RequireHuman>,
+    pub warnings: Vec<String>,
+}
+
+/// Parse, validate and merge.
+///
+/// Errors: of all documents together; one broken document refuses them all.
+pub(crate) fn merge(sources: &[Source<'_>]) -> Result<Merged, PolicyError> {
+    let mut ordered: Vec<&Source<'_>> = sources.iter().filter(|source| !source.is_blank()).collect();
+    ordered.sort_by(|a, b| a.id().as_bytes().cmp(b.id().as_bytes()));
+    let mut issues = Vec::new();
+    let mut documents = Vec::new();
+    for source in &ordered {
+        match read(source) {
+            Ok(document) => documents.push((*source, document)),
+            Err(found) => issues.extend(found),
+        }
+    }
+    let rules: usize = documents
+        .iter()
+        .map(|(_, document)| document.rules.len() + document.input_rules.len())
+        .sum();
+    if rules > MAX_RULES {
+        issues.push(Issue::new("rules", format!("more than {MAX_RULES} rules")));
+    }
+    if !issues.is_empty() {
+        return Err(PolicyError::Invalid(issues));
+    }
+    let mut merger = Merger::default();
+    for (source, document) in documents {
+        merger.add(source, document);
+    }
+    let mut merged = merger.merged;
+    merged.is_loaded = !ordered.is_empty();
+    merged.snapshot = snapshot(&ordered, &merger.version);
+    warn::inert_tenant_lists(&mut merged);
+    Ok(merged)
+}
+
+fn read(source: &Source<'_>) -> Result<Document, Vec<Issue>> {
+    let in_bundle = |issue: Issue| match &source.kind {
+        SourceKind::Base => issue,
+        SourceKind::Bundle(id) => issue.in_bundle(id),
+    };
+    let mut document = Document::parse(source.content)
+        .map_err(|issues| issues.into_iter().map(in_bundle).collect::<Vec<_>>())?;
+    let mut issues = unsupported(&document);
+    if source.id().starts_with("velocity/") {
+        issues.push(Issue::new("rules", NOT_SUPPORTED));
+    }
+    for rule in &mut document.rules {
+        rule.path = source.located(&rule.path);
+    }
+    for rule in &mut document.input_rules {
+        rule.path = source.located(&rule.path);
+    }
+    if issues.is_empty() {
+        Ok(document)
+    } else {
+        Err(issues.into_iter().map(in_bundle).collect())
+    }
+}
+
+const NOT_SUPPORTED: &str = "not supported by this version";
+
+/// What is legal but not evaluated refuses the document: skipping it would turn a restriction into nothing.
+fn unsupported(document: &Document) -> Vec<Issue> {
+    let velocity = document
+        .rules
+        .iter()
+        .filter(|rule| rule.has_velocity)
+        .map(|rule| Issue::new(format!("{}.velocity", rule.path), NOT_SUPPORTED));
+    let detectors = document
+        .input_rules
+        .iter()
+        .filter(|rule| rule.enabled)
+        .filter_map(|rule| {
+            let path = format!("{}.match.{}", rule.path, rule.detector?);
+            Some(Issue::new(path, NOT_SUPPORTED))
+        });
+    velocity.chain(detectors).collect()
+}
+
+#[derive(Default)]
+struct Merger {
+    merged: Merged,
+    version: String,
+    sources: usize,
+    /// Source number and place of the first rule of an id.
+    rule_ids: AHashMap<String, (usize, usize)>,
+    input_rule_ids: AHashMap<String, (usize, usize)>,
+}
+
+impl Merger {
+    fn add(&mut self, source: &Source<'_>, document: Document) {
+        self.sources += 1;
+        if source.kind == SourceKind::Base {
+            self.version = document.version.trim().to_owned();
+        }
+        warn::of_document(&document, &|path| source.located(path), &mut self.merged.warnings);
+        self.add_defaults(source, &document);
+        if source.id() == INVARIANTS {
+            self.merged.invariants = document.rules;
+            self.merged.input_invariants = document.input_rules;
+        } else {
+            self.add_rules(source, document.rules);
+            self.add_input_rules(source, document.input_rules);
+        }
+        for (name, tenant) in document.tenants {
+            add_tenant(self.merged.tenants.entry(name).or_default(), tenant);
+        }
+        if source.is_operator() && self.merged.require_human.is_none() {
+            self.merged.require_human = document.require_human;
+        }
+    }
+
+    fn add_defaults(&mut self, source: &Source<'_>, document: &Document) {
+        let mut ignored = |key: &str| {
+            let path = source.located(key);
+            self.merged.warnings.push(format!(
+                "{path}: ignored, only the base and secops bundles set it"
+            ));
+        };
+        if !document.default_tenant.is_empty() {
+            if !source.is_operator() {
+                ignored("default_tenant");
+            } else if self.merged.default_tenant.is_empty() {
+                self.merged.default_tenant.clone_from(&document.default_tenant);
+            }
+        }
+        let Some(decision) = document.default_decision else {
+            return;
+        };
+        if document.scope != Scope::Global {
+            self.merged
+                .scoped_defaults
+                .entry(document.scope.clone())
+                .or_insert(decision);
+        } else if !source.is_operator() {
+            ignored("default_decision");
+        } else if self.merged.default_decision.is_none() {
+            self.merged.default_decision = Some(decision);
+        }
+    }
+
+    fn add_rules(&mut self, source: &Source<'_>, rules: Vec<Rule>) {
+        for rule in rules {
+            let earlier = self
+                .rule_ids
+                .get(&rule.id)
+                .filter(|(from, _)| *from < self.sources && !rule.id.is_empty());
+            let place = earlier.and_then(|(_, at)| self.merged.rules.get_mut(*at));
+            if let Some(place) = place {
+                if source.is_secops() || rule.decision >= place.decision {
+                    *place = rule;
+                    continue;
+                }
+                self.merged.warnings.push(warn::kept(&rule.path, &rule.id));
+            }
+            self.rule_ids
+                .entry(rule.id.clone())
+                .or_insert((self.sources, self.merged.rules.len()));
+            self.merged.rules.push(rule);
+        }
+    }
+
+    fn add_input_rules(&mut self, source: &Source<'_>, rules: Vec<InputRule>) {
+        for rule in rules {
+            let earlier = self
+                .input_rule_ids
+                .get(&rule.id)
+                .filter(|(from, _)| *from < self.sources && !rule.id.is_empty());
+            let place = earlier.and_then(|(_, at)| self.merged.input_rules.get_mut(*at));
+            if let Some(place) = place {
+                // A disabled rule restricts nothing, so it may not take the place of one that does.
+                let is_as_strict = rule.decision >= place.decision && rule.enabled;
+                if source.is_secops() || is_as_strict {
+                    *place = rule;
+                    continue;
+                }
+                self.merged.warnings.push(warn::kept(&rule.path, &rule.id));
+            }
+            self.input_rule_ids
+                .entry(rule.id.clone())
+                .or_insert((self.sources, self.merged.input_rules.len()));
+            self.merged.input_rules.push(rule);
+        }
+    }
+}
+
+fn add_tenant(tenant: &mut TenantPolicy, added: TenantPolicy) {
+    tenant.allow_topics.extend(added.allow_topics);
+    tenant.deny_topics.extend(added.deny_topics);
+    tenant.mcp.extend(&added.mcp);
+    tenant.max_concurrent_jobs = match (tenant.max_concurrent_jobs, added.max_concurrent_jobs) {
+        (0, limit) | (limit, 0) => limit,
+        (one, other) => one.min(other),
+    };
+}
+
+fn hex(digest: &[u8]) -> String {
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The string that names exactly these sources (policy spec §9).
+fn snapshot(ordered: &[&Source<'_>], version: &str) -> String {
+    let mut parts = Vec::new();
+    let mut bundles = Sha256::new();
+    let mut has_bundles = false;
+    for source in ordered {
+        match &source.kind {
+            SourceKind::Base => {
+                let hash = hex(&Sha256::digest(source.content));
+                parts.push(if version.is_empty() {
+                    hash
+                } else {
+                    format!("{version}:{hash}")
+                });
+            }
+            SourceKind::Bundle(id) => {
+                has_bundles = true;
+                bundles.update(id.as_bytes());
+                bundles.update([0]);
+                bundles.update(source.content);
+            }
+        }
+    }
+    if has_bundles {
+        parts.push(format!("cfg:{}", hex(&bundles.finalize())));
+    }
+    parts.join("|")
+}

@@ -1,0 +1,236 @@
+//! Input rules, output rules and output policy (policy spec §2.6, output policy spec §4). Output parts are checked and not kept.
+
+use crate::document::{Decision, InputRule, Match, Severity};
+use crate::read_document::{read_severity, TierContext, SEVERITIES};
+use crate::reader::{Object, Reader};
+
+/// Scanner groups, their aliases and the no-op names (output policy spec §4.2, §5.1).
+const SCANNERS: &[&str] = &[
+    "secret",
+    "secret_leak",
+    "pii",
+    "injection",
+    "code_injection",
+    "prompt_injection",
+    "custom",
+    "regex",
+];
+const INPUT_DECISIONS: &[&str] = &["deny", "require_approval", "require-approval", "require_human"];
+
+pub(crate) fn read_input_rules(reader: &mut Reader, top: &Object<'_>, tiers: &TierContext) -> Vec<InputRule> {
+    let known = [
+        "id",
+        "description",
+        "reason",
+        "tier",
+        "selector",
+        "enabled",
+        "severity",
+        "decision",
+        "match",
+    ];
+    let mut rules = Vec::new();
+    for (node, path) in reader.items(top, "input_rules") {
+        if let Some(rule) = reader.object(node, path, &known) {
+            rules.push(read_input_rule(reader, &rule, tiers));
+        }
+    }
+    rules
+}
+
+fn read_input_rule(reader: &mut Reader, rule: &Object<'_>, tiers: &TierContext) -> InputRule {
+    reader.string(rule, "description");
+    let decision = match reader.one_of(rule, "decision", INPUT_DECISIONS) {
+        Some(0) | None => Decision::Deny,
+        Some(_) => Decision::RequireApproval,
+    };
+    let mut read = InputRule {
+        id: reader.text(rule, "id").trim().to_owned(),
+        path: rule.path.clone(),
+        scope: tiers.of_rule(reader, rule),
+        enabled: reader.boolean(rule, "enabled").unwrap_or(true),
+        severity: read_severity(reader, rule, "severity").unwrap_or(Severity::High),
+        decision,
+        reason: reader.text(rule, "reason"),
+        matching: Match::default(),
+        content_types: Vec::new(),
+        size_limit: 0,
+        detector: None,
+    };
+    read_input_match(reader, rule, &mut read);
+    read
+}
+
+fn read_input_match(reader: &mut Reader, rule: &Object<'_>, read: &mut InputRule) {
+    let known = [
+        "tenants",
+        "topics",
+        "capabilities",
+        "risk_tags",
+        "content_types",
+        "scanners",
+        "detectors",
+        "content_patterns",
+        "keywords",
+        "input_size_gt",
+        "max_input_bytes",
+        "scope",
+    ];
+    let Some(object) = reader.child(rule, "match", &known) else {
+        return;
+    };
+    read.matching.tenants = reader.strings(&object, "tenants");
+    read.matching.topics = reader.globs(&object, "topics");
+    read.matching.capabilities = reader.strings(&object, "capabilities");
+    read.matching.risk_tags = reader.strings(&object, "risk_tags");
+    read.content_types = reader.strings(&object, "content_types");
+    for key in ["input_size_gt", "max_input_bytes"] {
+        let limit = reader.integer(&object, key, 0, i64::MAX).unwrap_or(0);
+        read.size_limit = read.size_limit.max(limit);
+    }
+    let present = [
+        ("scanners", !read_scanners(reader, &object, "scanners").is_empty()),
+        (
+            "detectors",
+            !read_scanners(reader, &object, "detectors").is_empty(),
+        ),
+        (
+            "content_patterns",
+            !reader.patterns(&object, "content_patterns").is_empty(),
+        ),
+        ("keywords", !reader.strings(&object, "keywords").is_empty()),
+        ("scope", read_scope(reader, &object)),
+    ];
+    read.detector = present
+        .into_iter()
+        .find_map(|(key, is_present)| is_present.then_some(key));
+}
+
+/// Names under `key`; an unknown one is an error.
+fn read_scanners(reader: &mut Reader, object: &Object<'_>, key: &str) -> Vec<String> {
+    let names = reader.strings(object, key);
+    for (at, name) in names.iter().enumerate() {
+        if !SCANNERS.contains(&name.trim().to_lowercase().as_str()) {
+            let path = format!("{}[{at}]", object.at(key));
+            reader.report(path, format!("unknown scanner \"{name}\""));
+        }
+    }
+    names
+}
+
+fn read_scope(reader: &mut Reader, object: &Object<'_>) -> bool {
+    let known = [
+        "instruction_path",
+        "items_path",
+        "category_path",
+        "name_path",
+        "allowed_categories",
+        "aliases",
+        "on_missing_input",
+        "on_ambiguous",
+    ];
+    let Some(scope) = reader.child(object, "scope", &known) else {
+        return object.has("scope");
+    };
+    for key in ["instruction_path", "items_path"] {
+        if reader.text(&scope, key).is_empty() {
+            reader.report(scope.path.clone(), format!("missing field \"{key}\""));
+        }
+    }
+    reader.string(&scope, "category_path");
+    reader.string(&scope, "name_path");
+    reader.list_map(&scope, "allowed_categories");
+    reader.string_map(&scope, "aliases");
+    for key in ["on_missing_input", "on_ambiguous"] {
+        reader.one_of_or_blank(&scope, key, &["deny", "allow"]);
+    }
+    true
+}
+
+/// Check the shape of `output_policy` and `output_rules`.
+pub(crate) fn read_output(reader: &mut Reader, top: &Object<'_>) {
+    let policy = [
+        "enabled",
+        "fail_mode",
+        "min_confidence",
+        "redaction",
+        "custom_patterns",
+        "scanner_overrides",
+        "topic_overrides",
+    ];
+    if let Some(object) = reader.child(top, "output_policy", &policy) {
+        reader.boolean(&object, "enabled");
+        reader.one_of_or_blank(&object, "fail_mode", &["open", "closed"]);
+        reader.number(&object, "min_confidence");
+    }
+    let rule = [
+        "id",
+        "enabled",
+        "severity",
+        "description",
+        "reason",
+        "decision",
+        "match",
+        "tier",
+        "selector",
+    ];
+    for (node, path) in reader.items(top, "output_rules") {
+        if let Some(object) = reader.object(node, path, &rule) {
+            read_output_rule(reader, &object);
+        }
+    }
+}
+
+fn read_output_rule(reader: &mut Reader, rule: &Object<'_>) {
+    for key in ["id", "severity", "description", "reason"] {
+        reader.string(rule, key);
+    }
+    reader.boolean(rule, "enabled");
+    let names = ["allow", "deny", "quarantine", "redact"];
+    let decision = reader.string(rule, "decision").unwrap_or_default();
+    if !names.contains(&decision.trim().to_lowercase().as_str()) {
+        reader.report(
+            rule.at("decision"),
+            format!("must be one of {}", names.join(", ")),
+        );
+    }
+    let known = [
+        "tenants",
+        "topics",
+        "capabilities",
+        "risk_tags",
+        "content_types",
+        "has_error",
+        "output_size_gt",
+        "max_output_bytes",
+        "content_patterns",
+        "keywords",
+        "scanners",
+        "detectors",
+        "min_confidence",
+        "min_severity",
+        "artifacts",
+    ];
+    let Some(object) = reader.child(rule, "match", &known) else {
+        return;
+    };
+    for key in [
+        "tenants",
+        "capabilities",
+        "risk_tags",
+        "content_types",
+        "keywords",
+        "scanners",
+        "detectors",
+    ] {
+        reader.strings(&object, key);
+    }
+    reader.globs(&object, "topics");
+    reader.patterns(&object, "content_patterns");
+    reader.boolean(&object, "has_error");
+    reader.boolean(&object, "artifacts");
+    reader.integer(&object, "output_size_gt", 0, i64::MAX);
+    reader.integer(&object, "max_output_bytes", 0, i64::MAX);
+    reader.number(&object, "min_confidence");
+    reader.one_of_or_blank(&object, "min_severity", SEVERITIES);
+}

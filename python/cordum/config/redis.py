@@ -51,7 +51,7 @@ class RedisSettings(Settings):
 
 
 class StoreSettings(Settings):
-    """Retention and layout. ``*_ttl_s`` are seconds; a bad or non-positive value becomes the default with a warning.
+    """Retention and layout. ``*_ttl_s`` are seconds; a bad or non-positive value becomes the default.
 
     The duration form of a TTL wins over the form in seconds (configuration spec §2.10).
     """

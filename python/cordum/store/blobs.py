@@ -61,9 +61,7 @@ class BlobStore:
         written."""
         condition = ("NX",) if only_if_absent else ()
         key = keys.result_blob(job_id)
-        return (
-            await self._client.execute("SET", key, payload, "EX", self.data_ttl_s, *condition) is not None
-        )
+        return await self._client.execute("SET", key, payload, "EX", self.data_ttl_s, *condition) is not None
 
     async def get(self, key: str) -> bytes | None:
         """Return a payload by key. Raises Unavailable."""

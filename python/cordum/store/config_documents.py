@@ -73,9 +73,7 @@ class ConfigDocuments:
         Raises Conflict with details `revision`, TooLarge above 1 MiB, InvalidInput on an unknown scope,
         Unavailable.
         """
-        document = Document(
-            scope, scope_id, dict(data), expected_revision + 1, updated_at, dict(meta or {})
-        )
+        document = Document(scope, scope_id, dict(data), expected_revision + 1, updated_at, dict(meta or {}))
         raw = orjson.dumps(document)
         if len(raw) > _MAX_BYTES:
             raise TooLarge(f"configuration document: expected at most {_MAX_BYTES} bytes, got {len(raw)}")
@@ -124,7 +122,12 @@ class ConfigDocuments:
         raise Conflict(f"document `{scope}/{scope_id}`: no tries left")
 
     async def bootstrap(
-        self, sections: Mapping[str, Any], hashes: Mapping[str, str], defaults: Mapping[str, Any], *, updated_at: str
+        self,
+        sections: Mapping[str, Any],
+        hashes: Mapping[str, str],
+        defaults: Mapping[str, Any],
+        *,
+        updated_at: str,
     ) -> frozenset[str]:
         """Write file sections into `cfg:system:default` where nothing exists (configuration spec §5.3).
 

@@ -16,9 +16,7 @@ __all__ = ["DeadLetterStore", "dead_letter_commands"]
 Entry = dict[str, Any]
 
 
-def dead_letter_commands(
-    letters: Iterable[tuple[str, str, int]], *, max_size: int = 10_000
-) -> list[Command]:
+def dead_letter_commands(letters: Iterable[tuple[str, str, int]], *, max_size: int = 10_000) -> list[Command]:
     """Return the updates of `dlq:tenant` sets for (tenant, job_id, now_us)."""
     tenants: dict[str, list[int | str]] = {}
     for tenant, job_id, now_us in letters:

@@ -57,7 +57,7 @@ class IndexWalk:
         members: list[Member] = []
         horizon: int | None = None
         unfinished: list[str] = []
-        for key, reply in zip(self._keys, replies, strict=True):
+        for reply in replies:
             if isinstance(reply, Exception):
                 raise reply
             found = _members(reply)

@@ -16,7 +16,9 @@ _TTL_S = 15
 class Instances:
     """The instance key of one process: 15 s, to be refreshed by `beat` about every 5 s."""
 
-    def __init__(self, client: RedisClient, service: str, instance_id: str, record: Mapping[str, Any]) -> None:
+    def __init__(
+        self, client: RedisClient, service: str, instance_id: str, record: Mapping[str, Any]
+    ) -> None:
         self._client = client
         self._key = keys.instance(service, instance_id)
         self._value = orjson.dumps({"id": instance_id, "service": service, **record})

@@ -78,9 +78,6 @@ class JobStore:
         """Return the hash tag of a job."""
         return self.tags[self.partition(job_id)]
 
-    # -- changes
-    # ---------------------------------------------------------------------------------------------------------
-
     @staticmethod
     def pack(transition: Mapping[str, Any]) -> bytes:
         """Pack one transition for `apply` (keys: `lua/_job_common.lua`, `rust/wire/src/transition.rs`)."""
@@ -166,8 +163,6 @@ class JobStore:
         for job_id in job_ids:
             grouped.setdefault(self.partition(job_id), []).append(job_id)
         return grouped
-
-    # -- reads -----------------------------------------------------------------------------------------------------------
 
     async def get(self, job_id: str) -> Record | None:
         """Return a job's record, or None. Raises Unavailable."""

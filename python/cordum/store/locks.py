@@ -20,9 +20,7 @@ class Lock:
 
     async def acquire(self) -> bool:
         """Take the lock if it is free. Raises Unavailable."""
-        return (
-            await self._client.execute("SET", self._key, self.token, "NX", "PX", self._ttl_ms) is not None
-        )
+        return await self._client.execute("SET", self._key, self.token, "NX", "PX", self._ttl_ms) is not None
 
     async def renew(self) -> bool:
         """Start the TTL anew; False when the lock is lost. Raises Unavailable."""

@@ -1,7 +1,8 @@
-"""Job scripts as tables: the state before, the call, the reply, the state after (scheduler spec §2, §3, §30)."""
+"""Job scripts as tables: state before, call, reply, state after (scheduler spec §2, §3, §30)."""
 
 from typing import Any
 
+import orjson
 import pytest
 
 from cordum.store import keys
@@ -25,7 +26,12 @@ def created(**more: Any) -> dict[str, Any]:
 
 
 def dispatched(**more: Any) -> dict[str, Any]:
-    fields = {"worker_id": "w1", "pool": "mail", "dispatch_id": "job-1:1:aa", "dispatch_subject": "worker.w1.jobs"}
+    fields = {
+        "worker_id": "w1",
+        "pool": "mail",
+        "dispatch_id": "job-1:1:aa",
+        "dispatch_subject": "worker.w1.jobs",
+    }
     base = {"id": ID, "from": ["", "PENDING", "SCHEDULED", "RETRYING"], "to": "DISPATCHED", "set": fields}
     return base | {"incr": {"attempts": 1}, "disp": NOW, "due": NOW + 300, "events": ["{}", "{}"]} | more
 
@@ -86,7 +92,9 @@ async def test_a_job_can_be_created_in_any_admission_state(jobs: JobStore, state
 @pytest.mark.parametrize(
     ("again", "why"), [({}, b"state"), ({"hash": "h1"}, b"state"), ({"hash": "other"}, b"request_hash")]
 )
-async def test_creating_a_job_twice_changes_nothing(jobs: JobStore, again: dict[str, str], why: bytes) -> None:
+async def test_creating_a_job_twice_changes_nothing(
+    jobs: JobStore, again: dict[str, str], why: bytes
+) -> None:
     await put(jobs, created())
     before = await jobs.get(ID)
     reply = await jobs.change("job_create", created(set={"topic": "job.other"}, **again), now_us=NOW + 9)
@@ -106,7 +114,11 @@ async def test_a_dispatch_is_granted_once(jobs: JobStore) -> None:
 
 
 async def test_a_job_that_came_by_the_bus_is_created_and_dispatched_in_one_step(jobs: JobStore) -> None:
-    initial = {"init": {"topic": "job.mail", "tenant": "acme"}, "init_req": b"{}", "init_events": ['{"ts":1}']}
+    initial = {
+        "init": {"topic": "job.mail", "tenant": "acme"},
+        "init_req": b"{}",
+        "init_events": ['{"ts":1}'],
+    }
     reply = await jobs.change("sched_commit", dispatched(**initial), now_us=NOW)
     assert reply[:6] == [b"moved", b"DISPATCHED", 1, 1, b"job.mail", b"acme"]
     assert await jobs.request(ID) == b"{}"
@@ -157,9 +169,18 @@ async def test_any_worker_of_a_pool_may_answer_a_pool_dispatch(jobs: JobStore) -
 
 
 async def test_an_approved_job_is_not_held_again(jobs: JobStore) -> None:
-    await put(jobs, created(), {"id": ID, "from": ["PENDING"], "to": "PENDING", "set": {"approval_decision": "approve"}})
+    await put(
+        jobs,
+        created(),
+        {"id": ID, "from": ["PENDING"], "to": "PENDING", "set": {"approval_decision": "approve"}},
+    )
     hold = {"id": ID, "from": ["PENDING"], "to": "APPROVAL_REQUIRED", "not_approved": True}
-    assert await jobs.change("sched_commit", hold, now_us=NOW + 5) == [b"conflict", b"approved", b"PENDING", 2]
+    assert await jobs.change("sched_commit", hold, now_us=NOW + 5) == [
+        b"conflict",
+        b"approved",
+        b"PENDING",
+        2,
+    ]
 
 
 @pytest.mark.parametrize("name", ["sched_commit", "job_move"])
@@ -193,7 +214,12 @@ async def test_a_job_ends_once_and_leaves_every_schedule(jobs: JobStore, final: 
 
 async def test_a_record_gets_its_ttl_only_when_it_ends(jobs: JobStore) -> None:
     tag = jobs.tag(ID)
-    names = [keys.job_meta(tag, ID), keys.job_request(tag, ID), keys.job_events(tag, ID), keys.job_decisions(tag, ID)]
+    names = [
+        keys.job_meta(tag, ID),
+        keys.job_request(tag, ID),
+        keys.job_events(tag, ID),
+        keys.job_decisions(tag, ID),
+    ]
     await put(jobs, created(decision="{}"), dispatched())
     assert [await jobs.client.execute("TTL", name) for name in names] == [-1] * 4
     await put(jobs, ended())
@@ -203,9 +229,15 @@ async def test_a_record_gets_its_ttl_only_when_it_ends(jobs: JobStore) -> None:
 
 @pytest.mark.parametrize(
     ("final", "to", "allowed"),
-    [("SUCCEEDED", "OUTPUT_QUARANTINED", True), ("SUCCEEDED", "FAILED", False), ("CANCELLED", "PENDING", False)],
+    [
+        ("SUCCEEDED", "OUTPUT_QUARANTINED", True),
+        ("SUCCEEDED", "FAILED", False),
+        ("CANCELLED", "PENDING", False),
+    ],
 )
-async def test_a_final_state_is_left_only_for_quarantine(jobs: JobStore, final: str, to: str, allowed: bool) -> None:
+async def test_a_final_state_is_left_only_for_quarantine(
+    jobs: JobStore, final: str, to: str, allowed: bool
+) -> None:
     await put(jobs, created(), ended(final))
     reply = await jobs.move({"id": ID, "from": [final], "to": to}, now_us=NOW + 9)
     assert (reply[0] == b"moved") is allowed
@@ -213,7 +245,13 @@ async def test_a_final_state_is_left_only_for_quarantine(jobs: JobStore, final: 
 
 
 async def test_a_parked_job_waits_for_its_pools_and_leaves_them_when_it_runs(jobs: JobStore) -> None:
-    park = {"id": ID, "from": ["PENDING"], "to": "PENDING", "retry": NOW + 1000, "set": {"last_cause": "no_workers"}}
+    park = {
+        "id": ID,
+        "from": ["PENDING"],
+        "to": "PENDING",
+        "retry": NOW + 1000,
+        "set": {"last_cause": "no_workers"},
+    }
     await put(jobs, created(), park | {"wait": ["mail", "bulk"], "incr": {"route_failures": 1}})
     record = await jobs.get(ID)
     assert record is not None
@@ -240,7 +278,12 @@ async def test_a_parked_job_waits_for_its_pools_and_leaves_them_when_it_runs(job
 
 
 async def test_a_refresh_does_not_unpark_a_job(jobs: JobStore) -> None:
-    refresh = {"id": ID, "from": ["PENDING"], "to": "PENDING", "set": {"approval_publish_status": "published"}}
+    refresh = {
+        "id": ID,
+        "from": ["PENDING"],
+        "to": "PENDING",
+        "set": {"approval_publish_status": "published"},
+    }
     await put(jobs, created(retry=NOW + 1000), refresh)
     assert (await indexes(jobs))["job:retry"] == NOW + 1000
     await put(jobs, refresh | {"retry": 0})
@@ -293,8 +336,6 @@ async def test_a_dead_letter_is_completed_from_the_record(jobs: JobStore) -> Non
     await put(jobs, created(), dispatched(), ended("FAILED", dlq=DEAD))
     tag = jobs.tag(ID)
     raw = await jobs.client.execute("GET", keys.dlq_entry(tag, ID))
-    import orjson
-
     assert orjson.loads(raw) == DEAD | {
         "job_id": ID,
         "topic": "job.mail",

@@ -1,0 +1,147 @@
+"""Lists, layout and the sets of tenants, traces and workers."""
+
+from collections import Counter
+
+import pytest
+
+from cordum.config.redis import StoreSettings
+from cordum.store import keys
+from cordum.store.connection import RedisClient
+from cordum.store.job_list import JobQuery, list_jobs
+from cordum.store.job_sets import (
+    claim_idempotency,
+    release_tenant_slots,
+    reserve_tenant_slots,
+    tenant_commands,
+    trace_commands,
+    worker_job_commands,
+)
+from cordum.store.jobs import JobStore
+from cordum.store.schedule import lease_due, overdue, wake_pool
+from tests.integration.store.conftest import NOW, members
+
+
+async def fill(jobs: JobStore, count: int, *, same_score: int = 1) -> list[str]:
+    """Create jobs n0.. of two tenants; each group of `same_score` jobs shares its time. Newest first."""
+    ids = [f"n{n}" for n in range(count)]
+    for n, job_id in enumerate(ids):
+        now = NOW + n // same_score
+        tenant, topic = ("acme", "job.a") if n % 2 else ("globex", "job.b")
+        state = "DENIED" if n % 5 == 0 else "PENDING"
+        fields = {"tenant": tenant, "topic": topic, "trace_id": f"t{n % 3}"}
+        await jobs.change("job_create", {"id": job_id, "from": [""], "to": state, "set": fields}, now_us=now)
+        commands = tenant_commands([(tenant, job_id, now, state == "PENDING", False)])
+        await jobs.client.pipeline([*commands, *trace_commands([(f"t{n % 3}", job_id)])])
+    return ids[::-1]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {},
+        {"tenant": "acme"},
+        {"state": "DENIED"},
+        {"tenant": "acme", "state": "DENIED"},
+        {"tenant": "acme", "state": "PENDING"},
+        {"topic": "job.b"},
+        {"trace_id": "t1"},
+        {"trace_id": "t1", "tenant": "globex"},
+        {"after_us": NOW + 3, "before_us": NOW + 9},
+    ],
+)
+@pytest.mark.parametrize("same_score", [1, 7])
+async def test_pages_together_give_every_matching_job_once_newest_first(
+    jobs: JobStore, query: dict[str, object], same_score: int
+) -> None:
+    await fill(jobs, 36, same_score=same_score)
+    whole, end = await list_jobs(jobs, JobQuery(**query, limit=500))  # type: ignore[arg-type]
+    assert end is None
+    seen: list[str] = []
+    cursor: int | None = None
+    while True:
+        page, cursor = await list_jobs(jobs, JobQuery(**query, limit=4, cursor=cursor))  # type: ignore[arg-type]
+        seen += [record["id"] for record in page]
+        if cursor is None:
+            break
+    assert Counter(seen) == Counter(record["id"] for record in whole)
+    assert whole
+    stamps = [int(record["updated_at"]) for record in whole]
+    assert stamps == sorted(stamps, reverse=True)
+    for name in ("tenant", "state", "topic", "trace_id"):
+        assert all(record[name] == query.get(name, record[name]) for record in whole)
+
+
+async def test_records_are_read_in_the_order_asked(jobs: JobStore) -> None:
+    await fill(jobs, 3)
+    found = await jobs.get_many(["n2", "missing", "n0"])
+    assert [record and record["id"] for record in found] == ["n2", None, "n0"]
+
+
+async def test_the_stored_layout_wins_over_the_setting(
+    redis_client: RedisClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    await JobStore.open(redis_client, StoreSettings(partitions=8))
+    store = await JobStore.open(redis_client, StoreSettings(partitions=64))
+    assert store.partitions == 8
+    assert "SCHEDULER_PARTITIONS" in caplog.text
+
+
+async def test_tenant_sets_follow_the_last_change_of_a_job(redis_client: RedisClient) -> None:
+    changes = [
+        ("acme", "a", NOW, True, False),
+        ("acme", "b", NOW, True, True),
+        ("acme", "b", NOW + 1, False, False),
+    ]
+    await redis_client.pipeline(tenant_commands(changes))
+    assert await members(redis_client, keys.tenant_open("acme")) == {"a": NOW}
+    assert await members(redis_client, keys.tenant_active("acme")) == {}
+    assert await members(redis_client, keys.tenant_recent("acme")) == {"a": NOW, "b": NOW + 1}
+
+
+async def test_a_tenant_never_holds_more_slots_than_its_limit(redis_client: RedisClient) -> None:
+    assert await reserve_tenant_slots(redis_client, "acme", 2, ["a", "b", "c"], NOW) == {"a", "b"}
+    assert await reserve_tenant_slots(redis_client, "acme", 2, ["b", "c"], NOW) == {"b"}
+    assert await release_tenant_slots(redis_client, "acme", ["a", "zzz"]) == 1
+    assert await reserve_tenant_slots(redis_client, "acme", 2, ["c", "d"], NOW) == {"c"}
+    assert await reserve_tenant_slots(redis_client, "acme", -1, ["d"], NOW) == {"d"}
+
+
+async def test_an_idempotency_key_names_the_first_job(redis_client: RedisClient) -> None:
+    assert await claim_idempotency(redis_client, "acme", "k", "j1", 60) == "j1"
+    assert await claim_idempotency(redis_client, "acme", "k", "j2", 60) == "j1"
+    assert await claim_idempotency(redis_client, "globex", "k", "j3", 60) == "j3"
+
+
+async def test_a_worker_keeps_its_newest_thousand_jobs(redis_client: RedisClient) -> None:
+    await redis_client.pipeline(worker_job_commands([("w", f"j{n}", NOW + n) for n in range(1005)]))
+    kept = await members(redis_client, keys.worker_jobs("w"))
+    assert len(kept) == 1000
+    assert "j4" not in kept
+    assert await redis_client.execute("TTL", keys.worker_jobs("w")) > 0
+
+
+async def test_a_due_job_is_leased_to_one_caller_until_the_lease_ends(jobs: JobStore) -> None:
+    for n in range(6):
+        park = {"id": f"p{n}", "from": [""], "to": "PENDING", "retry": NOW + n, "wait": ["gpu"]}
+        await jobs.change("job_create", park, now_us=NOW)
+    everywhere = range(jobs.partitions)
+    taken = await lease_due(jobs, everywhere, now_us=NOW + 2, limit=10, lease_us=100)
+    assert sorted(taken) == ["p0", "p1", "p2"]
+    assert await lease_due(jobs, everywhere, now_us=NOW + 2, limit=10) == []
+    assert len(await lease_due(jobs, everywhere, now_us=NOW + 102, limit=10)) == 6
+
+
+async def test_jobs_waiting_for_a_pool_become_due_when_it_wakes(jobs: JobStore) -> None:
+    park = {"id": "p", "from": [""], "to": "PENDING", "retry": NOW + 10**9, "wait": ["gpu"]}
+    await jobs.change("job_create", park, now_us=NOW)
+    assert await wake_pool(jobs, "cpu", now_us=NOW, limit=10) == 0
+    assert await wake_pool(jobs, "gpu", now_us=NOW, limit=10) == 1
+    assert await overdue(jobs, keys.job_retry, before_us=NOW, limit=5) == ["p"]
+
+
+async def test_a_confirmed_dispatch_is_no_longer_overdue(jobs: JobStore) -> None:
+    for job_id in ("a", "b"):
+        change = {"id": job_id, "from": [""], "to": "DISPATCHED", "disp": NOW}
+        await jobs.change("sched_commit", change, now_us=NOW)
+    await jobs.confirm_dispatch(["a"])
+    assert await overdue(jobs, keys.job_disp, before_us=NOW + 1, limit=5) == ["b"]

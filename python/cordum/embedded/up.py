@@ -117,8 +117,6 @@ class _Up:
 
     def _announce(self, keys: Mapping[str, str], is_first_start: bool) -> None:
         """Tell that the system is ready; keys are shown once, later only where they are."""
-        self._is_ready = True
-        self._publish()
         ports = self._ports
         assert ports is not None  # noqa: S101 — settled before any child starts
         lines = ["Cordum is running.", f"  Gateway   http://localhost:{ports.http}"]
@@ -130,6 +128,8 @@ class _Up:
         lines.append("Ctrl-C stops everything.")
         sys.stdout.write("\n".join(lines) + "\n")
         sys.stdout.flush()
+        self._is_ready = True
+        self._publish()
 
 
 def _leaves(error: BaseException) -> list[BaseException]:

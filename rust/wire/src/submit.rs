@@ -11,6 +11,7 @@ mod topic;
 
 pub use again::Again;
 pub use body::{parse, Caller, Submission};
+pub use fields::split;
 pub use labels::is_control_plane_label;
 pub use limits::Limits;
 pub use outcome::{slug, Outcome, Refusal};

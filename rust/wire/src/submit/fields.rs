@@ -200,3 +200,19 @@ fn is_too_deep(body: &[u8]) -> bool {
     }
     false
 }
+
+/// The raw items of `{"jobs": […]}`: at least one, at most `max`.
+pub fn split(body: &[u8], max: usize) -> Outcome<Vec<&[u8]>> {
+    let fields = Fields::parse(body)?;
+    let items: Vec<&RawValue> = match fields.raw("jobs") {
+        Some(raw) if raw.starts_with('[') => serde_json::from_str(raw).map_err(|_| Refusal::json())?,
+        _ => Vec::new(),
+    };
+    if items.is_empty() || items.len() > max {
+        return Err(Refusal::invalid(
+            "jobs",
+            format!("jobs must be a list of 1 to {max} submissions"),
+        ));
+    }
+    Ok(items.into_iter().map(|item| item.get().as_bytes()).collect())
+}

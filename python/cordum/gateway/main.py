@@ -1,0 +1,119 @@
+"""The process `cordum-api-gateway`: connect, serve HTTP, drain (gateway spec §2)."""
+
+import asyncio
+from contextlib import AsyncExitStack
+from typing import Any, Final
+
+from cordum.bus.connection import Bus
+from cordum.bus.consumer import BatchConsumer
+from cordum.bus.streams import keep_streams
+from cordum.config.gateway import GatewaySettings
+from cordum.domain.errors import ConfigError
+from cordum.gateway.app import make_app
+from cordum.gateway.auth import Authenticator
+from cordum.gateway.dead_letters import DeadLetterEvents
+from cordum.gateway.middleware import AccessLog
+from cordum.gateway.state import Gateway
+from cordum.protocol import subjects
+from cordum.runtime.http import HttpListener
+from cordum.runtime.logs import get_logger
+from cordum.runtime.service import Service, run_service, wait_for_dependency
+from cordum.store.connection import RedisClient
+from cordum.store.jobs import JobStore
+
+__all__ = ["main", "serve"]
+
+NAME: Final = "cordum-api-gateway"
+DLQ_QUEUE: Final = "cordum-gateway"
+LOG_FLUSH_S: Final = 0.2
+WS_MAX_BYTES: Final = 64 * 1024
+HEADERS_MAX_BYTES: Final = 1 << 20
+
+_log = get_logger()
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    run_service(NAME, GatewaySettings.load, serve)
+
+
+async def serve(service: Service, settings: GatewaySettings) -> None:
+    """Run the gateway until the stop is requested."""
+    auth = Authenticator(settings)
+    if settings.production and not settings.kernel_tls_ca:
+        raise ConfigError("SAFETY_KERNEL_TLS_CA: expected a CA file in production")
+    if settings.allow_no_auth:
+        _log.warning("requests without credential are admitted", reason="CORDUM_ALLOW_INSECURE_NO_AUTH")
+    async with AsyncExitStack() as stack:
+        redis = await wait_for_dependency("redis", lambda: RedisClient.open(settings))
+        stack.push_async_callback(redis.close)
+        jobs = await wait_for_dependency("redis", lambda: JobStore.open(redis, settings))
+        bus = await wait_for_dependency("nats", lambda: Bus.open(settings, NAME))
+        stack.push_async_callback(bus.close)
+        await keep_streams(bus, settings)
+        kernel = Gateway.open_kernel(settings)
+        stack.push_async_callback(kernel.close)
+        gateway = Gateway(settings, redis, jobs, bus, kernel, service.instance_id, auth)
+        await _run(service, settings, gateway)
+
+
+async def _run(service: Service, settings: GatewaySettings, gateway: Gateway) -> None:
+    service.health.required |= {"redis": gateway.redis.ping, "nats": gateway.bus.ping}
+    service.listen_health("GATEWAY_METRICS_ADDR", settings.metrics_addr, public=settings.metrics_public)
+    access_log = AccessLog(text=settings.log_format == "text")
+    letters = DeadLetterEvents(gateway.jobs, gateway.letters)
+    consumer = BatchConsumer(
+        gateway.bus, subjects.STREAM_SYS, subjects.DLQ, DLQ_QUEUE, settings, letters.handle
+    )
+    listener = HttpListener(
+        make_app(gateway, access_log),
+        settings.http_addr.bind_host,
+        settings.http_addr.port,
+        **_http_options(settings),
+    )
+    spawn = service.supervisor.spawn
+    spawn("access log", lambda: _flush(access_log), on_error="restart")
+    spawn("api keys", gateway.auth.follow_file, on_error="restart")
+    live = spawn("live streams", gateway.live.run, on_error="restart")
+    submits = spawn("submissions", gateway.submitter.run, on_error="stop")
+    consuming = spawn("dead letters", consumer.run, on_error="restart")
+    http = spawn("http", listener.serve, on_error="stop")
+    service.mark_started()
+    _log.info("listening", listener="http", address=f"{settings.http_addr.bind_host}:{listener.port}")
+    await service.stop_requested()
+    # Readiness says no first; then streams, requests in flight, submissions, the consumer.
+    gateway.is_stopping = True
+    gateway.live.stop()
+    listener.stop()
+    await asyncio.wait((live, http))
+    gateway.submitter.stop()
+    consumer.stop()
+    await asyncio.wait((submits, consuming))
+    access_log.flush()
+
+
+def _http_options(settings: GatewaySettings) -> dict[str, Any]:
+    options: dict[str, Any] = {
+        "http": "httptools",
+        "ws": "websockets-sansio",
+        "ws_max_size": WS_MAX_BYTES,
+        "ws_ping_interval": settings.ws_ping_interval_s,
+        "ws_ping_timeout": settings.ws_pong_timeout_s,
+        "ws_per_message_deflate": False,
+        "timeout_keep_alive": max(1, int(settings.http_idle_timeout_s)),
+        "h11_max_incomplete_event_size": HEADERS_MAX_BYTES,
+        "date_header": True,
+    }
+    if settings.http_tls_cert:
+        options |= {"ssl_certfile": settings.http_tls_cert, "ssl_keyfile": settings.http_tls_key}
+    return options
+
+
+async def _flush(access_log: AccessLog) -> None:
+    while True:
+        await asyncio.sleep(LOG_FLUSH_S)
+        access_log.flush()
+
+
+if __name__ == "__main__":
+    main()

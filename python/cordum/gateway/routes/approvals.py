@@ -1,0 +1,91 @@
+"""Approvals (gateway spec §15)."""
+
+from typing import Any, Final
+
+import orjson
+from fastapi import Request
+from starlette.responses import Response
+
+from cordum.domain.errors import InvalidInput
+from cordum.gateway.api import Api
+from cordum.gateway.http import cursor_of, json_object, json_reply, limit_of, page_reply
+from cordum.gateway.state import Gateway
+from cordum.gateway.views import approval_item
+from cordum.security.principal import Caller
+from cordum.store import keys
+from cordum.store.job_list import JobQuery, list_jobs
+from cordum.store.jobs import Record
+
+__all__ = ["add_approval_routes"]
+
+_DECISION: Final[dict[str, Any]] = {
+    "type": "object",
+    "properties": {"reason": {"type": "string"}, "note": {"type": "string"}},
+}
+
+
+def add_approval_routes(api: Api) -> None:
+    """Register the routes."""
+    query = {
+        "limit": "page size, 100",
+        "cursor": "updated_at (µs) of the next page",
+        "include_resolved": "also show resolved approvals",
+    }
+    api.add("GET", "/approvals", "jobs.approve", list_page, summary="List approvals", query=query)
+    for verb, handler in (("approve", approve), ("reject", reject)):
+        api.add(
+            "POST",
+            f"/approvals/{{job_id}}/{verb}",
+            "jobs.approve",
+            handler,
+            summary=f"{verb.capitalize()} a held job",
+            body=_DECISION,
+            body_required=False,
+        )
+
+
+async def list_page(gateway: Gateway, caller: Caller, request: Request) -> Response:
+    """List held jobs; with `include_resolved` every job that was held among the page's jobs."""
+    resolved = request.query_params.get("include_resolved", "").lower() in {"1", "true"}
+    page, next_cursor = await list_jobs(
+        gateway.jobs,
+        JobQuery(
+            tenant=caller.tenant,
+            state=None if resolved else "APPROVAL_REQUIRED",
+            limit=limit_of(request, 100),
+            cursor=cursor_of(request),
+        ),
+    )
+    records = [record for record in page if record.get("approval_status")]
+    items = await _items(gateway, records)
+    return page_reply(request, items, next_cursor)
+
+
+async def _items(gateway: Gateway, records: list[Record]) -> list[dict[str, Any]]:
+    ids = [record["id"] for record in records]
+    requests = await gateway.jobs.requests(ids)
+    contexts = await gateway.blobs.get_many([keys.context_blob(job_id) for job_id in ids])
+    return [
+        approval_item(record, orjson.loads(raw) if raw else {}, context)
+        for record, raw, context in zip(records, requests, contexts, strict=True)
+    ]
+
+
+async def approve(gateway: Gateway, caller: Caller, request: Request) -> Response:
+    """Release a held job."""
+    reason, note = await _words(gateway, request)
+    return json_reply(await gateway.approvals.approve(caller, request.path_params["job_id"], reason, note))
+
+
+async def reject(gateway: Gateway, caller: Caller, request: Request) -> Response:
+    """Deny a held job."""
+    reason, note = await _words(gateway, request)
+    return json_reply(await gateway.approvals.reject(caller, request.path_params["job_id"], reason, note))
+
+
+async def _words(gateway: Gateway, request: Request) -> tuple[str, str]:
+    body = await json_object(request, gateway.settings.max_json_body_bytes)
+    reason, note = body.get("reason") or "", body.get("note") or ""
+    if not isinstance(reason, str) or not isinstance(note, str):
+        raise InvalidInput("reason and note must be strings", code="approval_bad_request")
+    return reason, note

@@ -1,0 +1,58 @@
+"""The parts of one gateway process, as handlers see them."""
+
+from dataclasses import dataclass, field
+
+from cordum.bus.connection import Bus
+from cordum.bus.publisher import Publisher
+from cordum.config.gateway import GatewaySettings
+from cordum.gateway.approvals import Approvals
+from cordum.gateway.auth import Authenticator
+from cordum.gateway.job_actions import JobActions
+from cordum.gateway.live import LiveHub
+from cordum.gateway.submit import Submitter
+from cordum.protocol.kernel_client import KernelTls, PolicyClient
+from cordum.runtime.clock import monotonic_s
+from cordum.store.blobs import BlobStore
+from cordum.store.connection import RedisClient
+from cordum.store.dlq import DeadLetterStore
+from cordum.store.jobs import JobStore
+from cordum.store.worker_snapshot import WorkerSnapshots
+
+__all__ = ["Gateway"]
+
+
+@dataclass
+class Gateway:
+    """Wires the parts; opening and closing connections is the service's business."""
+
+    settings: GatewaySettings
+    redis: RedisClient
+    jobs: JobStore
+    bus: Bus
+    kernel: PolicyClient
+    instance_id: str
+    auth: Authenticator
+    started_s: float = field(default_factory=monotonic_s)
+    is_stopping: bool = False
+
+    def __post_init__(self) -> None:
+        self.publisher = Publisher(self.bus)
+        self.blobs = BlobStore(self.redis, self.settings.data_ttl_s)
+        self.letters = DeadLetterStore(self.jobs)
+        self.workers = WorkerSnapshots(self.redis)
+        self.submitter = Submitter(self.settings, self.jobs, self.kernel, self.publisher)
+        self.actions = JobActions(
+            self.jobs, self.letters, self.blobs, self.bus, self.publisher, self.submitter
+        )
+        self.approvals = Approvals(
+            self.jobs, self.blobs, self.kernel, self.publisher, self.actions, self.settings.kernel_timeout_s
+        )
+        self.live = LiveHub(self.bus, self.jobs, self.settings)
+
+    @staticmethod
+    def open_kernel(settings: GatewaySettings) -> PolicyClient:
+        """Return the client of the configured kernel; the CA file makes it a TLS connection."""
+        if not settings.kernel_tls_ca:
+            return PolicyClient(settings.kernel_addr.dial)
+        with open(settings.kernel_tls_ca, "rb") as ca:
+            return PolicyClient(settings.kernel_addr.dial, KernelTls(ca=ca.read()))

@@ -11,8 +11,8 @@ ROOT = Path(__file__).resolve().parent.parent
 def generate(out: Path) -> None:
     """Write the generated modules of every file in proto/ below ``out``."""
     files = sorted(str(p.relative_to(ROOT / "proto")) for p in (ROOT / "proto").rglob("*.proto"))
-    arguments = ["protoc", f"-I{ROOT / 'proto'}", f"--python_out={out}", f"--pyi_out={out}", f"--grpc_python_out={out}", *files]
-    if protoc.main(arguments) != 0:
+    outputs = [f"--{kind}_out={out}" for kind in ("python", "pyi", "grpc_python")]
+    if protoc.main(["protoc", f"-I{ROOT / 'proto'}", *outputs, *files]) != 0:
         raise SystemExit("protoc failed")
 
 

@@ -19,8 +19,9 @@ from typing import ClassVar
 class CordumError(Exception):
     """Base of every error we raise on purpose.
 
-    ``code`` is the stable machine word, ``http`` the HTTP status, ``grpc`` the gRPC status name, ``retryable`` whether the same
-    request may succeed later. ``details`` are extra top-level members of the HTTP envelope; ``retry_after_s`` becomes ``Retry-After``.
+    ``code`` is the stable machine word, ``http`` the HTTP status, ``grpc`` the gRPC status name, ``retryable``
+    whether the same request may succeed later. ``details`` are extra top-level members of the HTTP envelope;
+    ``retry_after_s`` becomes ``Retry-After``.
     """
 
     default_code: ClassVar[str] = "internal_error"

@@ -1,7 +1,7 @@
 """The one import place of CAP types (architecture §3).
 
-``import cap`` puts its own ``pb`` folder at the front of ``sys.path``; because ``cordum`` is already imported here and carries that
-folder in its ``__path__``, the generated modules resolve to the same files.
+``import cap`` puts its own ``pb`` folder at the front of ``sys.path``; because ``cordum`` is already imported here
+and carries that folder in its ``__path__``, the generated modules resolve to the same files.
 """
 
 from cap.pb.cordum.agent.v1 import (

@@ -6,8 +6,8 @@ from typing import Annotated, Final, Self
 from pydantic import AfterValidator, AliasChoices, Field, model_validator
 
 from cordum.config.base import SECURITY
-from cordum.config.nats import NatsSettings
-from cordum.config.redis import RedisSettings, StoreSettings
+from cordum.config.redis import StoreSettings
+from cordum.config.service import CommonSettings
 from cordum.config.types import Address, Bool, ByteSize, Duration, ListenAddress, Secret, StrList
 
 __all__ = ["GatewaySettings"]
@@ -20,8 +20,8 @@ def _ws_buffer(value: int) -> int:
     return min(value, _MAX_WS_BUFFER) if value > 0 else _DEFAULT_WS_BUFFER
 
 
-class GatewaySettings(NatsSettings, RedisSettings, StoreSettings):
-    """Everything the gateway reads. Durations are seconds, sizes bytes."""
+class GatewaySettings(CommonSettings, StoreSettings):
+    """What the gateway reads beside NatsSettings and RedisSettings. Durations are seconds, sizes bytes."""
 
     http_addr: ListenAddress = Field(Address("", 8081), validation_alias="GATEWAY_HTTP_ADDR")
     metrics_addr: ListenAddress = Field(Address("", 9092), validation_alias="GATEWAY_METRICS_ADDR")

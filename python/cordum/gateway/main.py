@@ -7,7 +7,10 @@ from typing import Any, Final
 from cordum.bus.connection import Bus
 from cordum.bus.consumer import BatchConsumer
 from cordum.bus.streams import keep_streams
+from cordum.config.base import load_all
 from cordum.config.gateway import GatewaySettings
+from cordum.config.nats import NatsSettings
+from cordum.config.redis import RedisSettings
 from cordum.domain.errors import ConfigError
 from cordum.gateway.app import make_app
 from cordum.gateway.auth import Authenticator
@@ -39,31 +42,34 @@ def main() -> None:
 
 async def serve(service: Service, settings: GatewaySettings) -> None:
     """Run the gateway until the stop is requested."""
+    nats_settings, redis_settings = load_all(NatsSettings, RedisSettings)
     auth = Authenticator(settings)
     if settings.production and not settings.kernel_tls_ca:
         raise ConfigError("SAFETY_KERNEL_TLS_CA: expected a CA file in production")
     if settings.allow_no_auth:
         _log.warning("requests without credential are admitted", reason="CORDUM_ALLOW_INSECURE_NO_AUTH")
     async with AsyncExitStack() as stack:
-        redis = await wait_for_dependency("redis", lambda: RedisClient.open(settings))
+        redis = await wait_for_dependency("redis", lambda: RedisClient.open(redis_settings))
         stack.push_async_callback(redis.close)
         jobs = await wait_for_dependency("redis", lambda: JobStore.open(redis, settings))
-        bus = await wait_for_dependency("nats", lambda: Bus.open(settings, NAME))
+        bus = await wait_for_dependency("nats", lambda: Bus.open(nats_settings, NAME))
         stack.push_async_callback(bus.close)
-        await keep_streams(bus, settings)
+        await keep_streams(bus, nats_settings)
         kernel = Gateway.open_kernel(settings)
         stack.push_async_callback(kernel.close)
         gateway = Gateway(settings, redis, jobs, bus, kernel, service.instance_id, auth)
-        await _run(service, settings, gateway)
+        await _run(service, settings, nats_settings, gateway)
 
 
-async def _run(service: Service, settings: GatewaySettings, gateway: Gateway) -> None:
+async def _run(
+    service: Service, settings: GatewaySettings, nats_settings: NatsSettings, gateway: Gateway
+) -> None:
     service.health.required |= {"redis": gateway.redis.ping, "nats": gateway.bus.ping}
     service.listen_health("GATEWAY_METRICS_ADDR", settings.metrics_addr, public=settings.metrics_public)
     access_log = AccessLog(text=settings.log_format == "text")
     letters = DeadLetterEvents(gateway.jobs, gateway.letters)
     consumer = BatchConsumer(
-        gateway.bus, subjects.STREAM_SYS, subjects.DLQ, DLQ_QUEUE, settings, letters.handle
+        gateway.bus, subjects.STREAM_SYS, subjects.DLQ, DLQ_QUEUE, nats_settings, letters.handle
     )
     listener = HttpListener(
         make_app(gateway, access_log),

@@ -39,6 +39,15 @@ class Settings(BaseSettings):
 
     _warnings: tuple[str, ...] = PrivateAttr(default=())
 
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_: Any) -> None:
+        """Refuse bases that use one field name for different variables: one service's secret would reach another."""
+        seen: dict[str, Any] = {}
+        for base in reversed(cls.__mro__[1:]):
+            for name, field in getattr(base, "__pydantic_fields__", {}).items():
+                if seen.setdefault(name, field.validation_alias) != field.validation_alias:
+                    raise TypeError(f"{cls.__name__}: bases disagree about the variable of `{name}`")
+
     @property
     def warnings(self) -> tuple[str, ...]:
         """Return one line per bad value that was replaced by its default; the service logs them as WARN."""

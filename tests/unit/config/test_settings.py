@@ -162,3 +162,16 @@ def test_a_misspelt_production_switch_stops_the_start(monkeypatch: pytest.Monkey
     monkeypatch.setenv("CORDUM_PRODUCTION", "ture")
     with pytest.raises(ConfigError, match="CORDUM_PRODUCTION"):
         CommonSettings.load()
+
+
+def test_bases_that_share_a_field_name_for_different_variables_are_refused() -> None:
+    class First(Settings):
+        password: Secret | None = Field(None, validation_alias="T_FIRST_PASSWORD")
+
+    class Second(Settings):
+        password: Secret | None = Field(None, validation_alias="T_SECOND_PASSWORD")
+
+    with pytest.raises(TypeError, match="bases disagree about the variable of `password`"):
+
+        class _Both(First, Second):
+            pass

@@ -37,7 +37,8 @@ def addresses() -> dict[str, str]:
 agent = Agent(
     **addresses(),
     worker_id=os.environ.get("WORKER_ID", "example-worker"),
-    max_parallel=256,
+    # The SDK opens a Redis connection per running handler; its client allows 100.
+    max_parallel=64,
     heartbeat_interval=2.0,
     shutdown_timeout=3.0,
 )

@@ -7,7 +7,7 @@ from typing import Any, Final
 import orjson
 from starlette.responses import Response
 
-from cordum.domain.errors import CordumError
+from cordum.domain.errors import CordumError, InvalidInput
 
 __all__ = ["SERVICE_UNAVAILABLE_RETRY_S", "envelope", "error_response", "slug"]
 
@@ -51,7 +51,8 @@ def error_response(error: CordumError, request_id: str) -> Response:
     headers: dict[str, str] = {}
     if error.http in {429, 503}:
         headers["Retry-After"] = str(max(1, error.retry_after_s or SERVICE_UNAVAILABLE_RETRY_S))
-    body = envelope(error.http, error.message, request_id, code=error.code, details=details)
+    code = "" if error.code == InvalidInput.default_code else error.code
+    body = envelope(error.http, error.message, request_id, code=code, details=details)
     return Response(body, error.http, headers, "application/json")
 
 

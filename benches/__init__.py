@@ -1,0 +1,1 @@
+"""Benchmarks of Cordum on real processes: ``python -m benches.report`` (docs/benchmarks.md)."""

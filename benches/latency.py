@@ -1,0 +1,80 @@
+"""Latency of an idle system: one HTTP submit at a time, until a worker gets the job."""
+
+import argparse
+import asyncio
+
+import uvloop
+
+from benches.helpers import report, wait_for_go
+from benches.httpwire import HttpWire, post
+from benches.jobs import PAYLOAD_BYTES, submit_body
+from benches.natswire import NatsWire
+from cordum.protocol import subjects
+from cordum.runtime.clock import monotonic_s
+
+_LIMIT_S = 10.0
+
+
+class Probe:
+    """The three moments of one job as this process sees them."""
+
+    def __init__(self) -> None:
+        self.answered_s = self.received_s = 0.0
+        self.status = 0
+        self._missing = 0
+        self.done = asyncio.Event()
+
+    def begin(self) -> None:
+        """Forget the last job."""
+        self._missing = 3
+        self.done.clear()
+
+    def on_message(self, subject: str, _payload: bytes) -> bytes:
+        """Note the dispatch, or that the outcome is committed."""
+        if subject != subjects.ACCEPTED:
+            self.received_s = monotonic_s()
+        self._seen()
+        return b""
+
+    def on_answer(self, _wire: HttpWire, status: int) -> None:
+        """Note the HTTP answer."""
+        self.answered_s, self.status = monotonic_s(), status
+        self._seen()
+
+    def _seen(self) -> None:
+        self._missing -= 1
+        if self._missing == 0:
+            self.done.set()
+
+
+async def measure(options: argparse.Namespace) -> None:
+    """Report the milliseconds of every submit of a round: until the answer, until the dispatch arrives."""
+    probe = Probe()
+    await NatsWire.open(options.nats_port, ("worker.*.jobs", "job.>", subjects.ACCEPTED), probe.on_message)
+    wire = await HttpWire.open(options.port, probe.on_answer)
+    report(connected=True)
+    for _ in range(options.rounds):
+        wait_for_go()
+        answered, received = [], []
+        for number in range(options.requests):
+            request = post("/api/v1/jobs", submit_body(number, PAYLOAD_BYTES), {"X-API-Key": options.api_key})
+            probe.begin()
+            sent_s = monotonic_s()
+            wire.send(request)
+            async with asyncio.timeout(_LIMIT_S):
+                await probe.done.wait()
+            if probe.status >= 300:
+                raise SystemExit(f"the gateway answered {probe.status}")
+            answered.append((probe.answered_s - sent_s) * 1e3)
+            received.append((probe.received_s - sent_s) * 1e3)
+        report(answered_ms=answered, received_ms=received)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--nats-port", type=int, required=True)
+    parser.add_argument("--api-key", required=True)
+    parser.add_argument("--requests", type=int, required=True, help="per round")
+    parser.add_argument("--rounds", type=int, required=True)
+    uvloop.run(measure(parser.parse_args()))

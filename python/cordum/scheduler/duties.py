@@ -75,6 +75,8 @@ class Duties:
             for record in records
             if record is not None and record.get("after") and record["id"] not in failed
         ]
+        # What the duties noted must be stored before the duties are forgotten.
+        await self._side.flush()
         await self._jobs.clear_after(done)
 
     async def _messages(self, record: Record) -> list[OutMessage]:

@@ -46,8 +46,6 @@ from cordum.store.worker_snapshot import WorkerSnapshots
 _NAME = "cordum-scheduler"
 _BEAT_S = 5.0
 _WRITER_TTL_S = 30.0
-_RECONCILER_LOCK = "cordum:reconciler:default"
-_SNAPSHOT_LOCK = "cordum:scheduler:snapshot:writer"
 
 _log = get_logger()
 
@@ -91,7 +89,7 @@ class Scheduler:
         self.registry = Registry(
             self.planner,
             WorkerSnapshots(redis),
-            Lock(redis, _SNAPSHOT_LOCK, _WRITER_TTL_S),
+            Lock(redis, keys.LOCK_SNAPSHOT_WRITER, _WRITER_TTL_S),
             instance,
             self.wheel.on_capacity,
         )
@@ -119,7 +117,7 @@ class Scheduler:
             self.duties,
             self.settler,
             self.side,
-            LeaderLock(self.redis, _RECONCILER_LOCK, 2 * self.configuration.scan_interval_s),
+            LeaderLock(self.redis, keys.LOCK_RECONCILER, 2 * self.configuration.scan_interval_s),
             lambda: self.configuration.dispatch_timeout_s,
         )
         self._subscribe()

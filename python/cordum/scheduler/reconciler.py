@@ -14,6 +14,7 @@ from cordum.domain.states import TERMINAL_STATES, JobState
 from cordum.runtime.clock import now_us, rfc3339
 from cordum.scheduler import metrics
 from cordum.scheduler.duties import Duties
+from cordum.scheduler.repair import TenantRepair
 from cordum.scheduler.settling import Settler
 from cordum.scheduler.side_writes import SideWrites
 from cordum.store import keys
@@ -49,6 +50,7 @@ class Reconciler:
         self._side = side_writes
         self._leader = leader
         self._dispatch_timeout_s = dispatch_timeout_s
+        self._repair = TenantRepair(jobs)
         self.leading = False
 
     async def run(self, interval_s: Callable[[], float]) -> None:
@@ -86,6 +88,7 @@ class Reconciler:
         for state, number in stale.items():
             metrics.STALE.labels(state).set(number)
         await self._replay_orphans()
+        await self._repair.sweep()
 
     async def _overdue(self, index: Callable[[str], str]) -> list[Record]:
         ids = await overdue(self._jobs, index, before_us=now_us(), limit=_BATCH)

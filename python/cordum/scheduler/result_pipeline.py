@@ -9,7 +9,7 @@ from cordum.protocol import subjects
 from cordum.runtime.clock import monotonic_s, now_us
 from cordum.scheduler import metrics
 from cordum.scheduler.side_writes import SideWrites
-from cordum.scheduler.submit_pipeline import SubmitPipeline
+from cordum.scheduler.submit_pipeline import SubmitPipeline, commit
 from cordum.scheduler.verdicts import settle_verdicts
 from cordum.store.dlq import DeadLetterStore
 from cordum.store.jobs import JobStore
@@ -52,7 +52,7 @@ class ResultPipeline:
         now = now_us()
         groups = plan.commits(now)
         if groups:
-            replies = await self._jobs.apply("result_commit", groups, self._side.take(), now_us=now)
+            replies = await commit(self._jobs, "result_commit", groups, self._side, now)
             effects = plan.apply([reply for group in replies for reply in group], now)
             metrics.count(effects.counts)
             self._side.tenants(effects.tenants)

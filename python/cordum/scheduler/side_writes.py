@@ -7,9 +7,13 @@ sweep does not find again
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
+import structlog
+
+from cordum.domain.errors import CordumError
 from cordum.runtime.clock import monotonic_s, now_us
+from cordum.store import keys
 from cordum.store.blobs import BlobStore
 from cordum.store.dlq import dead_letter_commands
 from cordum.store.job_sets import tenant_commands, worker_job_commands
@@ -18,6 +22,11 @@ from cordum.store.scripts import Command
 
 _FLUSH_S = 0.05
 _TRIM_S = 60.0
+_RETRY_S = 1.0
+_UNSENT_MAX = 50_000
+_TENANTS_REMEMBERED = 100_000
+
+_log = structlog.get_logger("cordum.scheduler")
 
 
 class SideWrites:
@@ -33,6 +42,8 @@ class SideWrites:
         self._done: list[str] = []
         self._results: list[str] = []
         self._trimmed_s: dict[str, float] = {}
+        self._unsent: list[Command] = []
+        self._listed_tenants: set[str] = set()
         self._pending = asyncio.Event()
 
     def tenants(self, changes: Iterable[tuple[str, str, bool, bool]]) -> None:
@@ -71,9 +82,10 @@ class SideWrites:
         self._pending.set()
 
     def take(self) -> list[Command]:
-        """Return the commands of everything noted so far and forget it."""
-        commands: list[Command] = []
+        """Return the commands of everything noted so far and forget it; `give_back` undoes that."""
+        commands, self._unsent = self._unsent, []
         if self._tenants:
+            commands += self._tenant_names()
             commands += tenant_commands(self._tenants, recent_max=self._jobs.settings.job_recent_max)
         if self._workers:
             commands += self._worker_commands()
@@ -89,6 +101,21 @@ class SideWrites:
         self._confirmed, self._done, self._results = [], [], []
         self._pending.clear()
         return commands
+
+    def give_back(self, commands: Sequence[Command]) -> None:
+        """Keep commands that could not be sent for the next flush; beyond the bound the sweeps have to find them."""
+        self._unsent = [*commands, *self._unsent][:_UNSENT_MAX]
+        self._pending.set()
+
+    def _tenant_names(self) -> list[Command]:
+        """List tenants the first time this process meets them, for the repair of their sets."""
+        new = {tenant for tenant, *_ in self._tenants} - self._listed_tenants
+        if not new:
+            return []
+        if len(self._listed_tenants) > _TENANTS_REMEMBERED:
+            self._listed_tenants.clear()
+        self._listed_tenants |= new
+        return [("SADD", keys.TENANTS, *sorted(new))]
 
     def _worker_commands(self) -> list[Command]:
         """Bound each worker's list once in a while, and always the first time it is seen here."""
@@ -110,10 +137,19 @@ class SideWrites:
         while True:
             await self._pending.wait()
             await asyncio.sleep(_FLUSH_S)
-            await self.flush()
+            try:
+                await self.flush()
+            except CordumError as error:
+                _log.warning("side writes postponed", error=str(error))
+                await asyncio.sleep(_RETRY_S)
 
     async def flush(self) -> None:
-        """Send everything noted now. Raises Unavailable; what was noted is then left to the sweeps."""
+        """Send everything noted now. Raises Unavailable; what was noted is then kept for the next flush."""
         commands = self.take()
-        if commands:
+        if not commands:
+            return
+        try:
             await self._jobs.client.pipeline(commands)
+        except CordumError:
+            self.give_back(commands)
+            raise

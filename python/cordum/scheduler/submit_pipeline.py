@@ -8,13 +8,14 @@ of times; the planner (`cordum._core`) holds every rule.
 import asyncio
 import os
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import structlog
 
 from cordum._core import Planner, SubmitEffects, SubmitPlan
 from cordum.bus.messages import InMessage, OutMessage, PubOutcome, Verdict
 from cordum.bus.publisher import Publisher
-from cordum.domain.errors import Unavailable
+from cordum.domain.errors import CordumError, Unavailable
 from cordum.protocol import subjects
 from cordum.protocol.kernel_client import PolicyClient
 from cordum.runtime.clock import monotonic_s, now_us
@@ -135,9 +136,8 @@ class SubmitPipeline:
     async def _commit(self, plan: SubmitPlan, size: int) -> SubmitEffects:
         now = now_us()
         groups = plan.commits(os.urandom(4 * max(size, 1)), now)
-        replies = (
-            await self._jobs.apply("sched_commit", groups, self._side.take(), now_us=now) if groups else []
-        )
+        self._side.tenants(plan.admissions())
+        replies = await commit(self._jobs, "sched_commit", groups, self._side, now) if groups else []
         return plan.apply([reply for group in replies for reply in group], now)
 
     async def _publish(self, effects: SubmitEffects) -> None:
@@ -179,6 +179,18 @@ class SubmitPipeline:
         if failed:
             metrics.DLQ_EMIT_FAILURES.labels("other").inc(len(failed))
         self._side.duties_done(job_id for job_id in duties if job_id not in failed)
+
+
+async def commit(
+    jobs: JobStore, script: str, groups: Sequence[tuple[int, Sequence[bytes]]], side: SideWrites, now: int
+) -> list[list[Any]]:
+    """Apply packed changes, with the pending side writes in the same step. Raises Unavailable: nothing was sent."""
+    riding = side.take()
+    try:
+        return await jobs.apply(script, groups, riding, now_us=now)
+    except CordumError:
+        side.give_back(riding)
+        raise
 
 
 def _out(messages: Sequence[Outgoing]) -> list[OutMessage]:

@@ -19,6 +19,10 @@ BREAKER_SAFETY = "cordum:cb:safety:"
 WORKERS_COUNT = "cordum:workers:count"
 
 
+TENANTS = "job:tenants"
+"""Set of tenants with jobs, read by the repair of their sets; no TTL: one small member per tenant."""
+
+
 def partition_of(job_id: str, partitions: int) -> int:
     """Return the partition number of a job: CRC-32 modulo the number of partitions."""
     return crc32(job_id.encode()) % partitions

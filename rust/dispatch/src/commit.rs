@@ -137,6 +137,20 @@ impl SubmitPlan {
         planned
     }
 
+    /// Tenant set changes of the planned dispatches (tenant, job id, open, active). They belong into the same step as the commits:
+    /// after the publish, a quick result could be handled by another replica before them, and the job would stay listed for ever.
+    pub fn admissions(&self, planned: &[Planned]) -> Vec<(String, String, bool, bool)> {
+        planned
+            .iter()
+            .filter(|plan| matches!(plan.effect, Effect::Dispatch { .. }))
+            .filter_map(|plan| self.items.get(plan.item))
+            .map(|item| {
+                let tenant = record_tenant(&item.request).to_owned();
+                (tenant, item.request.job_id.clone(), true, true)
+            })
+            .collect()
+    }
+
     /// Turn replies (one per planned change, same order) into publishes, counts and verdicts.
     pub fn apply(
         &mut self,
@@ -160,6 +174,7 @@ impl SubmitPlan {
                 other => {
                     if let Effect::Dispatch { target, .. } = &plan.effect {
                         table.refund(&target.worker_id);
+                        applied.tenants.extend(taken_back(item, &other));
                     }
                     refused(&mut applied, &other)
                 }
@@ -182,6 +197,17 @@ fn refused(applied: &mut Applied, reply: &Reply) -> Verdict {
         }
         _ => Verdict::Nak(1_000_000),
     }
+}
+
+/// Tenant set change of a job somebody else moved first: its admission is replaced by what its state says.
+fn taken_back(item: &Item, reply: &Reply) -> Option<(String, String, bool, bool)> {
+    let (Reply::Conflict { state, .. } | Reply::Ignored { state, .. }) = reply else {
+        return None;
+    };
+    let active = matches!(state.as_str(), "SCHEDULED" | "DISPATCHED" | "RUNNING");
+    let open = active || matches!(state.as_str(), "PENDING" | "APPROVAL_REQUIRED" | "RETRYING");
+    let tenant = record_tenant(&item.request).to_owned();
+    (!active).then(|| (tenant, item.request.job_id.clone(), open, active))
 }
 
 fn is_settled(state: &str) -> bool {
@@ -219,7 +245,6 @@ fn moved(
                 &target.subject,
                 now_us,
             ));
-            applied.tenants.push((tenant, job_id.clone(), true, true));
             applied.arrivals.push((topic.clone(), item.arrived_us));
             applied.counts.push(("dispatched", topic));
         }

@@ -329,6 +329,25 @@ fn a_lost_race_is_acknowledged_and_gives_the_worker_back() {
     );
 }
 
+#[test]
+fn a_dispatch_enters_the_tenant_sets_with_its_commit_and_leaves_them_when_the_job_had_ended() {
+    let mut table = table(&[beat("w", "p", 0, 0)]);
+    let mut plan = plan(&[submitted(request("j", "job.a"))], 1);
+    plan.policy_batches();
+    let bytes = answer(&[1]);
+    plan.decide(&[(1, Some(&bytes))]);
+    let planned = plan.commits(&mut table, &[0; 4], NOW);
+    let admitted = plan.admissions(&planned);
+    assert_eq!((admitted.len(), admitted[0].2, admitted[0].3), (1, true, true));
+    let ended = Reply::Conflict {
+        why: "state".into(),
+        state: "SUCCEEDED".into(),
+    };
+    let applied = plan.apply(planned, &[ended], &mut table, NOW);
+    let (tenant, job_id, ..) = admitted[0].clone();
+    assert_eq!(applied.tenants, [(tenant, job_id, false, false)]);
+}
+
 fn result(status: i32) -> JobResult {
     JobResult {
         job_id: "j".into(),

@@ -364,6 +364,11 @@ impl SubmitPlan {
         groups
     }
 
+    /// Tenant set changes that must ride with the commits: (tenant, job id, open, active).
+    fn admissions(&self) -> Vec<TenantChange> {
+        self.inner.admissions(&self.planned)
+    }
+
     /// Apply the replies (flattened in group order).
     fn apply(
         &mut self,

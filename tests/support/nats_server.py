@@ -89,6 +89,8 @@ async def clean_nats(nats_url: str) -> str:
     connection = await nats.connect(nats_url)
     jetstream = connection.jetstream()
     for stream in await jetstream.streams_info():
+        # A stream made again at once under its old name may find the files of the deleted one: empty them first.
+        await jetstream.purge_stream(stream.config.name or "")
         await jetstream.delete_stream(stream.config.name or "")
     await connection.close()
     return nats_url

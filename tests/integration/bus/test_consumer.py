@@ -218,15 +218,15 @@ async def test_stopping_finishes_started_batches_and_gives_the_rest_back_at_once
     consumer = make_consumer(bus, hold, batch_max=10, in_flight=1)
     async with running(consumer):
         await started.wait()
-        await wait_until(lambda: consumer.held >= 20)
+        await wait_until(lambda: consumer.held > 10)
         consumer.stop()
         finish.set()
     inbox = Inbox()
     async with running(make_consumer(bus, inbox)):
-        await wait_until(lambda: len(inbox.seen) == 20, timeout_s=5)
+        await wait_until(lambda: len(done) + len(inbox.seen) == 30, timeout_s=5)
         await wait_until(lambda: is_empty(bus))
 
-    assert len(done) == 10
+    assert 1 <= len(done) <= 10
     assert not set(done) & set(inbox.seen)
 
 

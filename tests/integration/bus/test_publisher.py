@@ -26,9 +26,10 @@ async def test_every_message_of_a_burst_is_stored_once_and_confirmed_in_order(
     outcomes = await Publisher(bus).publish_burst(submits(count), atomic=atomic)
 
     assert all(outcome.ok and not outcome.duplicate for outcome in outcomes)
-    assert [outcome.seq for outcome in outcomes] == list(range(1, count + 1))
+    first = outcomes[0].seq
+    assert [outcome.seq for outcome in outcomes] == list(range(first, first + count))
     assert await stored(bus) == count
-    message = await bus.js.get_msg(subjects.STREAM_SYS, seq=count)
+    message = await bus.js.get_msg(subjects.STREAM_SYS, seq=first + count - 1)
     assert message.data == f"m{count - 1}".encode()
     assert (message.headers or {})["Nats-Msg-Id"] == f"jobreq:m{count - 1}"
 
@@ -78,7 +79,9 @@ async def test_dispatches_are_never_sent_atomically(bus: Bus) -> None:
     assert all(outcome.ok for outcome in outcomes)
     await wait_until(lambda: len(received) >= 10)
     assert sorted(received) == sorted(b"%d" % n for n in range(10))
-    assert "Nats-Batch-Id" not in ((await bus.js.get_msg(subjects.STREAM_JOBS, seq=1)).headers or {})
+    assert "Nats-Batch-Id" not in (
+        (await bus.js.get_msg(subjects.STREAM_JOBS, seq=outcomes[-1].seq)).headers or {}
+    )
 
 
 async def test_a_payload_over_the_broker_limit_fails_alone_and_for_good(bus: Bus) -> None:

@@ -34,6 +34,7 @@ from cordum.scheduler.settling import SERVICE, Settler
 from cordum.scheduler.side_writes import SideWrites
 from cordum.scheduler.submit_pipeline import SubmitPipeline
 from cordum.scheduler.wheel import Wheel
+from cordum.store import keys
 from cordum.store.blobs import BlobStore
 from cordum.store.config_documents import ConfigDocuments
 from cordum.store.connection import RedisClient

@@ -262,7 +262,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Run the governed demo.")
     parser.add_argument("--burst", type=int, default=2000, help="jobs of the burst (default 2000)")
     arguments = parser.parse_args()
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     system = DemoSystem()
     try:

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from benches.policies import engine_policy, engine_request
+from benches.processes import BenchError
 from benches.results import Bar, Report, at_least, at_most
 from cordum import _core
+from cordum.protocol.cap import PolicyCheckResponse
 from cordum.runtime.clock import monotonic_s
 from cordum.v1.safety_batch_pb2 import BatchRequest
 
@@ -33,6 +35,7 @@ def run(report: Report, folder: Path, *, quick: bool) -> None:
     seconds = 0.1 if quick else 0.5
     for rules in SIZES:
         engine = engine_class.compile(engine_policy(rules))
+        _check(engine, rules - 1)
         uniform = [engine_request(number * 7919 % rules) for number in range(_REQUESTS)]
         for hits, requests in (("uniform", uniform), ("last rule", [engine_request(rules - 1)] * _REQUESTS)):
             _add_python_rows(report, engine, f"{rules} rules, {hits} hits", requests, seconds)
@@ -40,6 +43,13 @@ def run(report: Report, folder: Path, *, quick: bool) -> None:
         report.skip("engine in Rust alone", "quick run")
     else:
         _add_rust_rows(report)
+
+
+def _check(engine: Any, rule: int) -> None:
+    """Raise BenchError unless the intended rule decides: a wrong answer has no speed."""
+    answer = PolicyCheckResponse.FromString(engine.evaluate(engine_request(rule)))
+    if answer.rule_id != f"r{rule}":
+        raise BenchError(f"expected rule r{rule} to decide, got `{answer.rule_id}`: {answer.reason}")
 
 
 def _add_python_rows(

@@ -10,7 +10,7 @@ from pathlib import Path
 from cordum import _core
 from cordum.embedded.servers import find_nats_server, find_redis_server
 
-__all__ = ["CLOCK_TICK_US", "busy_us", "describe"]
+__all__ = ["CLOCK_TICK_US", "describe", "machine_us"]
 
 CLOCK_TICK_US = 1_000_000 // os.sysconf("SC_CLK_TCK")
 _PACKAGES = ("cordum", "redis", "hiredis", "nats-py", "grpcio", "uvloop", "httptools", "fastapi", "uvicorn")
@@ -32,11 +32,14 @@ def describe() -> dict[str, str]:
     }
 
 
-def busy_us() -> int:
-    """Return the CPU time all processes of the machine have used so far, in microseconds."""
+def machine_us() -> tuple[int, int]:
+    """Return the CPU time of all processes so far, and the time cores had nothing to do but wait for the disk.
+
+    Both in microseconds, summed over the cores of the machine.
+    """
     first = Path("/proc/stat").read_text(encoding="ascii").split("\n", 1)[0]
-    user, nice, system, _idle, _wait, irq, soft_irq, *_ = (int(word) for word in first.split()[1:])
-    return (user + nice + system + irq + soft_irq) * CLOCK_TICK_US
+    user, nice, system, _idle, disk, irq, soft_irq, *_ = (int(word) for word in first.split()[1:])
+    return (user + nice + system + irq + soft_irq) * CLOCK_TICK_US, disk * CLOCK_TICK_US
 
 
 def _cpu_model() -> str:

@@ -125,7 +125,7 @@ def wait_complete(stack: Stack, expected: int) -> float:
     try:
         wait_for(all_succeeded, f"{expected} jobs complete", 120)
     except BenchError as error:
-        raise BenchError(f"{error}; states: {stack.state_summary()}") from error
+        raise BenchError(f"{error}; {stack.trouble()}") from error
     finished_s = monotonic_s()
     with suppress(BenchError):
         wait_for(lambda: stack.job_counts("SUCCEEDED")[1] == 0, "duties done", _SETTLE_S, 0.1)
@@ -165,25 +165,20 @@ def _limit(samples: Sequence[Sample]) -> str:
     """Name the part that limits the rate, from the cores each process kept busy in the median run."""
     middle = sorted(samples, key=lambda sample: sample["seconds"])[len(samples) // 2]
     per_core = middle["jobs"] / middle["seconds"] / 1e6
-    names = [name for name in (*_ORDER, "driver") if name in middle]
-    # The records were created before the clock started.
-    cores = {
-        name: middle["redis run" if name == "redis" and "redis run" in middle else name] * per_core
-        for name in names
-    }
-    own, machine = sum(cores.values()), middle["machine"] * per_core
+    cores = {name: middle[name] * per_core for name in (*_ORDER, "driver") if name in middle}
+    if "redis run" in middle:  # the records were created before the clock started
+        cores["redis"] = middle["redis run"] * per_core
+    busy, disk = middle["machine"] * per_core, middle["disk"] * per_core
     busiest = max(cores, key=lambda name: cores[name])
-    limit = (
-        f"{busiest} (one core)" if cores[busiest] > 0.9 else f"{busiest} is busiest, no process fills a core"
-    )
-    if machine > 0.9 * _machine_cores() and cores[busiest] <= 0.9:
+    if busy > 0.9 * len(os.sched_getaffinity(0)):
         limit = f"all cores are busy, {busiest} most"
+    elif cores[busiest] > 0.9:
+        limit = f"{busiest} fills a core"
+    else:
+        limit = f"waiting for disk and network; {busiest} is busiest"
     parts = ", ".join(f"{name} {cores[name]:.2f}" for name in sorted(cores, key=lambda name: -cores[name]))
-    return f"limit: {limit}; cores used: {parts}; by others {max(0.0, machine - own):.2f}"
-
-
-def _machine_cores() -> int:
-    return len(os.sched_getaffinity(0))
+    others = max(0.0, busy - sum(cores.values()))
+    return f"limit: {limit}. Cores used: {parts}; other programs {others:.2f}; idle for the disk {disk:.2f}"
 
 
 def _add_latency(report: Report, stack: Stack) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import redis
 
-from benches.machine import busy_us
+from benches.machine import machine_us
 from benches.policies import pipeline_policy, pools_file
 from benches.processes import BenchError, Child, http_ok
 from cordum import _core
@@ -46,15 +46,16 @@ class Usage:
     def __init__(self, children: Iterable[Child]) -> None:
         self._children = tuple(children)
         self._before = [child.cpu_us() for child in self._children]
-        self._busy_us = busy_us()
+        self._machine_us = machine_us()
 
     def since(self) -> dict[str, int]:
-        """Return microseconds by process name; `machine` is the total of everything on the machine."""
+        """Return microseconds by process name; `machine`: all processes together, `disk`: cores idle for it."""
         used = {
             child.name: child.cpu_us() - before
             for child, before in zip(self._children, self._before, strict=True)
         }
-        used["machine"] = busy_us() - self._busy_us
+        busy_us, disk_us = machine_us()
+        used["machine"], used["disk"] = busy_us - self._machine_us[0], disk_us - self._machine_us[1]
         return used
 
 
@@ -173,11 +174,16 @@ class Stack:
         counts = [int(count) for count in pipeline.execute()]
         return sum(counts[0::3]), sum(counts[1::3]) + sum(counts[2::3])
 
-    def state_summary(self) -> str:
-        """Return all states with their number of jobs, for the message of a run that does not finish."""
+    def trouble(self) -> str:
+        """Return states with their number of jobs and each log's last complaint, for a run that does not end."""
         states = ("PENDING", "SCHEDULED", "DISPATCHED", "RUNNING", "SUCCEEDED", "FAILED", "DENIED", "TIMEOUT")
         found = {state: self.job_counts(state)[0] for state in states}
-        return ", ".join(f"{state} {count}" for state, count in found.items() if count)
+        lines = [", ".join(f"{state} {count}" for state, count in found.items() if count)]
+        for child in self.children.values():
+            log = child.log_path.read_text(encoding="utf-8", errors="replace").splitlines()
+            complaints = [line for line in log if '"level":"warn' in line or '"level":"error"' in line]
+            lines += (f"{child.name}: {line[-600:]}" for line in complaints[-1:])
+        return "\n".join(lines)
 
     def used_memory(self) -> int:
         """Return the bytes Redis has allocated for data."""

@@ -141,6 +141,7 @@ class Demo:
         """Many jobs at once, every one of them judged, run and stored."""
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         pending: set[str] = set()
+        failed: set[str] = set()
         accepted = 0
         start = time.monotonic()
         with Progress(*columns, console=console) as progress:
@@ -149,8 +150,9 @@ class Demo:
 
             def swept(*, everything: bool = False) -> bool | None:
                 self._system.check()
-                self._sweep(pending, everything=everything)
-                progress.update(finishing, completed=accepted - len(pending))
+                self._sweep("SUCCEEDED", pending, everything=everything)
+                failed.update(self._sweep("FAILED", pending, everything=everything))
+                progress.update(finishing, completed=accepted - len(pending) - len(failed))
                 return None if pending else True
 
             for first in range(0, count, BATCH):
@@ -163,11 +165,12 @@ class Demo:
                 wait_for("end of the burst", swept, BURST_LIMIT_S, poll_s=0.1)
             elapsed_s = time.monotonic() - start
             swept(everything=True)
-        done = accepted - len(pending)
+        done = accepted - len(pending) - len(failed)
         console.print(
             f"{done} jobs in {elapsed_s:.2f} s: {done / elapsed_s:,.0f} jobs/s from submit to result"
         )
-        self._note(f"burst of {count} jobs: succeeded", str(count), str(done))
+        others = f" ({len(failed)} failed, {len(pending)} unfinished)" if done < accepted else ""
+        self._note(f"burst of {count} jobs: succeeded", str(count), f"{done}{others}")
 
     def _submit_batch(self, numbers: Iterable[int]) -> list[str]:
         """Submit one batch and return the ids of the accepted jobs."""
@@ -177,17 +180,23 @@ class Demo:
             raise DemoFailed(f"POST /jobs/batch answered {status}: {answer}")
         return [item["job_id"] for item in answer["results"] if item["http_status"] == 200]
 
-    def _sweep(self, pending: set[str], *, everything: bool) -> None:
-        """Take out of ``pending`` what has succeeded: newest pages first, while they tell something new."""
+    def _sweep(self, state: str, pending: set[str], *, everything: bool) -> set[str]:
+        """Take the jobs that are in ``state`` out of ``pending`` and return them.
+
+        Reads the newest pages first and stops at one that tells nothing new, unless ``everything`` is wanted.
+        """
         cursor: Any = None
+        taken: set[str] = set()
         while pending:
-            query = {"state": "SUCCEEDED", "limit": PAGE} | ({"cursor": cursor} if cursor else {})
+            query = {"state": state, "limit": PAGE} | ({"cursor": cursor} if cursor else {})
             page = self._admin.get("/jobs", **query)
             found = pending.intersection(item["id"] for item in page["items"])
             pending -= found
+            taken |= found
             cursor = page.get("next_cursor")
             if not cursor or not (found or everything):
-                return
+                break
+        return taken
 
     def _wait_state(self, job_id: str, states: Iterable[str]) -> dict[str, Any]:
         """Poll a job until it is in one of ``states``; return it."""

@@ -3,19 +3,21 @@
 from importlib.metadata import version
 from typing import Any, Final
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, WebSocket
 from fastapi.openapi.utils import get_openapi
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import Match
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from cordum.domain.errors import CordumError
 from cordum.gateway.api import Api
-from cordum.gateway.errors import status_response
+from cordum.gateway.errors import error_response, status_response
 from cordum.gateway.middleware import AccessLog, Authentication, RequestFrame
 from cordum.gateway.routes.approvals import add_approval_routes
 from cordum.gateway.routes.dlq import add_dlq_routes
 from cordum.gateway.routes.health import add_health_routes
-from cordum.gateway.routes.jobs import SubmitRoute, add_job_routes
+from cordum.gateway.routes.jobs import SUBMIT_PATH, SubmitRoute, add_job_routes
 from cordum.gateway.routes.stream import add_stream_routes
 from cordum.gateway.routes.workers import add_worker_routes
 from cordum.gateway.state import Gateway
@@ -34,8 +36,26 @@ _ERROR_SCHEMA: Final[dict[str, Any]] = {
 }
 
 
-def make_app(gateway: Gateway, access_log: AccessLog) -> FastAPI:
-    """Return the application of one gateway."""
+def make_app(gateway: Gateway, access_log: AccessLog) -> ASGIApp:
+    """Return the application of one gateway, its frame outermost."""
+    submit = SubmitRoute(gateway)
+    routed = _HotRoutes(_make_api(gateway), submit)
+    return RequestFrame(Authentication(routed, gateway.auth), gateway.settings, access_log)
+
+
+class _HotRoutes:
+    """Serves the submit route before the framework: its layers cost more than the route itself."""
+
+    def __init__(self, app: ASGIApp, submit: SubmitRoute) -> None:
+        self._app = app
+        self._submit = submit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        is_submit = scope["path"] == SUBMIT_PATH and scope.get("method") == "POST"
+        await (self._submit if is_submit else self._app)(scope, receive, send)
+
+
+def _make_api(gateway: Gateway) -> FastAPI:
     app = FastAPI(
         title="Cordum",
         version=version("cordum"),
@@ -44,7 +64,6 @@ def make_app(gateway: Gateway, access_log: AccessLog) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
     )
-    app.router.routes.append(SubmitRoute(gateway).route())
     api = Api(app, gateway)
     add_job_routes(api)
     add_approval_routes(api)
@@ -53,11 +72,26 @@ def make_app(gateway: Gateway, access_log: AccessLog) -> FastAPI:
     add_stream_routes(app, api, gateway)
     add_health_routes(app, api, gateway)
     app.add_exception_handler(HTTPException, _refuse)
-    # Added last runs first: the frame is the outermost.
-    app.add_middleware(Authentication, authenticator=gateway.auth)
-    app.add_middleware(RequestFrame, settings=gateway.settings, access_log=access_log)
+    app.add_exception_handler(CordumError, _answer)  # type: ignore[arg-type]
+    app.add_exception_handler(Exception, _fail)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return app
+
+
+async def _answer(connection: Request | WebSocket, error: Exception) -> Response | None:
+    """Answer one of our errors; an upgrade is refused as plain HTTP, before it is accepted."""
+    if not isinstance(error, CordumError):
+        raise error
+    response = error_response(error, connection.scope["cordum.request_id"])
+    if isinstance(connection, WebSocket):
+        await connection.send_denial_response(response)
+        return None
+    return response
+
+
+async def _fail(request: Request, _error: Exception) -> Response:
+    """Answer an accident; the frame logs it."""
+    return status_response(500, request.scope["cordum.request_id"])
 
 
 async def _refuse(request: Request, error: Exception) -> Response:

@@ -5,6 +5,7 @@ import base64
 import binascii
 import os
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -89,7 +90,12 @@ class Authenticator:
         ):
             if text.strip():
                 keys += parse_keys(text, source=source, default_tenant=settings.tenant_id)
-        ring = KeyRing(keys)
+        # Made once here what `acting_for` would make anew for nearly every request.
+        names_itself = settings.header_principals
+        ring = KeyRing(
+            replace(key, caller=key.caller.acting_for(key.caller.tenant, "", may_name_itself=names_itself))
+            for key in keys
+        )
         if settings.production:
             for warning in ring.check_production():
                 _log.warning(warning)

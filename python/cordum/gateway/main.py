@@ -1,6 +1,7 @@
 """The process `cordum-api-gateway`: connect, serve HTTP, drain (gateway spec §2)."""
 
 import asyncio
+import gc
 from contextlib import AsyncExitStack
 from typing import Any, Final
 
@@ -84,6 +85,9 @@ async def _run(
     submits = spawn("submissions", gateway.submitter.run, on_error="stop")
     consuming = spawn("dead letters", consumer.run, on_error="restart")
     http = spawn("http", listener.serve, on_error="stop")
+    # What lives now lives as long as the process: no garbage collection has to look at it again.
+    gc.collect()
+    gc.freeze()
     service.mark_started()
     _log.info("listening", listener="http", address=f"{settings.http_addr.bind_host}:{listener.port}")
     await service.stop_requested()
@@ -106,6 +110,8 @@ def _http_options(settings: GatewaySettings) -> dict[str, Any]:
         "ws_ping_interval": settings.ws_ping_interval_s,
         "ws_ping_timeout": settings.ws_pong_timeout_s,
         "ws_per_message_deflate": False,
+        # Nothing reads the peer address, so nobody's word about it is needed.
+        "proxy_headers": False,
         "timeout_keep_alive": max(1, int(settings.http_idle_timeout_s)),
         "h11_max_incomplete_event_size": HEADERS_MAX_BYTES,
         "date_header": True,

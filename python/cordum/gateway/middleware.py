@@ -1,8 +1,8 @@
 """The frame of every request: id, access log, metrics, security headers, origins, authentication
 (gateway spec §3, §12)."""
 
+import random
 import re
-import secrets
 import sys
 from collections.abc import Iterable
 from time import perf_counter
@@ -141,7 +141,7 @@ class RequestFrame:
         started_s = perf_counter()
         headers = scope["cordum.headers"] = dict(scope["headers"])
         given = headers.get(b"x-request-id")
-        request_id = given if given and _REQUEST_ID.fullmatch(given) else secrets.token_hex(8).encode()
+        request_id = given if given and _REQUEST_ID.fullmatch(given) else _new_request_id()
         scope["cordum.request_id"] = request_id.decode()
         extra: RawHeaders = [*self._headers, (b"x-request-id", request_id)]
         status = 0
@@ -210,6 +210,11 @@ class Authentication:
 def _query_tenant(scope: Scope) -> str:
     query = QueryParams(scope.get("query_string", b""))
     return query.get("tenant_id") or query.get("tenant") or ""
+
+
+def _new_request_id() -> bytes:
+    """Return 16 hex digits; they need to be different, not secret."""
+    return b"%016x" % random.getrandbits(64)
 
 
 async def _refuse(scope: Scope, receive: Receive, send: Send, error: Exception) -> None:

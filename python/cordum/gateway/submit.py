@@ -5,6 +5,7 @@ are in flight the next one collects whatever waits; an idle gateway handles a ba
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
@@ -170,8 +171,8 @@ class Submitter:
             )
             created = await self._settle_creations(groups, replies, jobs, outcomes)
             await self._publish([message for message in messages if message[0] in created])
-        for outcome in outcomes:
-            metrics.SUBMISSIONS.labels(_word(outcome)).inc()
+        for word, count in Counter(map(_word, outcomes)).items():
+            metrics.SUBMISSIONS.labels(word).inc(count)
         return outcomes
 
     async def _judge(self, request: bytes) -> bytes | None:

@@ -45,14 +45,10 @@ class Caller:
     def acting_for(self, tenant: str, header_principal: str, *, may_name_itself: bool) -> Self:
         """Return the caller as one request sees it: tenant resolved, header principal applied where allowed."""
         named = header_principal if may_name_itself and not self.principal else ""
-        if tenant == self.tenant and not named and not may_name_itself:
+        names_itself = may_name_itself and not self.principal and not named
+        if (tenant, named, names_itself) == (self.tenant, self.header_principal, self.names_itself):
             return self
-        return replace(
-            self,
-            tenant=tenant,
-            header_principal=named,
-            names_itself=may_name_itself and not self.principal and not named,
-        )
+        return replace(self, tenant=tenant, header_principal=named, names_itself=names_itself)
 
 
 ANONYMOUS: Final = Caller(tenant="", role="anonymous", principal="anonymous", source="anonymous")

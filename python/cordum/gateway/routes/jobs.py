@@ -6,7 +6,6 @@ import orjson
 from fastapi import Request
 from starlette.datastructures import QueryParams
 from starlette.responses import Response
-from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from cordum._core import split_jobs
@@ -24,9 +23,10 @@ from cordum.store.blobs import result_key
 from cordum.store.job_list import JobQuery, list_jobs
 from cordum.store.jobs import Record
 
-__all__ = ["SUBMIT_SCHEMA", "SubmitRoute", "add_job_routes"]
+__all__ = ["SUBMIT_PATH", "SUBMIT_SCHEMA", "SubmitRoute", "add_job_routes"]
 
 BATCH_MAX: Final = 500
+SUBMIT_PATH: Final = f"{PREFIX}/jobs"
 _JSON_HEADERS: Final = [(b"content-type", b"application/json; charset=utf-8")]
 _TEXT: Final = {"type": "string"}
 _TEXTS: Final = {"type": "array", "items": _TEXT}
@@ -123,12 +123,8 @@ class SubmitRoute:
         self._gateway = gateway
         self._limit_bytes = gateway.settings.max_job_payload_bytes
 
-    def route(self) -> Route:
-        """Return the route; it goes in front of the documented one."""
-        return Route(f"{PREFIX}/jobs", self, methods=["POST"])
-
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        scope["cordum.route"] = f"{PREFIX}/jobs"
+        scope["cordum.route"] = SUBMIT_PATH
         caller: Caller = scope["caller"]
         require(caller, "jobs.write")
         headers = scope["cordum.headers"]

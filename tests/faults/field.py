@@ -7,9 +7,11 @@ from pathlib import Path
 
 from nats.aio.client import Client
 
+from cordum.domain.states import TERMINAL_STATES
 from cordum.store.jobs import JobStore
 from tests.support.invariants import Evidence, collect, states_of, violations, wait_quiet
 from tests.support.observer import DispatchObserver, connect
+from tests.support.processes import wait_until
 from tests.support.stack import Stack, StackOptions, running_stack
 from tests.support.submitting import TEST_TOPIC, BusSubmitter, open_bus
 from tests.support.worker_log import KeepsLog
@@ -29,7 +31,9 @@ class Field:
     client: Client
     """A plain NATS connection."""
 
-    async def verdict(self, timeout_s: float, *, by_hand: Iterable[KeepsLog] = ()) -> Evidence:
+    async def verdict(
+        self, timeout_s: float, *, by_hand: Iterable[KeepsLog] = (), bus_died: bool = False
+    ) -> Evidence:
         """Wait until the system is quiet, then demand that no promise was broken; return the evidence."""
         submitted = self.submitter.submitted
         await wait_quiet(self.jobs, self.stack.nats.url, submitted, timeout_s)
@@ -40,9 +44,17 @@ class Field:
             observed=self.observer.dispatches,
             workers=[*self.stack.workers, *by_hand],
         )
-        faults = violations(evidence, submitted)
+        faults = violations(evidence, submitted, bus_died=bus_died)
         assert not faults, f"{len(faults)} violations, first: " + "\n".join(faults[:10])
         return evidence
+
+    async def all_run(self, timeout_s: float = 15.0) -> None:
+        """Wait until every submitted job has ended."""
+
+        async def ended() -> bool:
+            return set(await self.states()) <= TERMINAL_STATES
+
+        await wait_until(ended, timeout_s=timeout_s)
 
     async def states(self) -> dict[str, int]:
         """Return how many of the submitted jobs are in which state."""

@@ -28,7 +28,12 @@ async def test_a_killed_nats_loses_no_job_and_doubles_none(tmp_path: Path) -> No
             await field.observer.reach(_SLICE)
             field.stack.nats.kill()
             field.stack.nats.start()
-        await field.verdict(timeout_s=60)
+        evidence = await field.verdict(timeout_s=60, bus_died=True)
+        confirmed = [
+            await scheduler.metric("cordum_bus_publish_total", stream="CORDUM_JOBS", outcome="ok")
+            for scheduler in field.stack.schedulers
+        ]
+        assert 0 < sum(confirmed) <= len(evidence.stored), "a confirmed dispatch is gone"
         states = await field.states()
         assert states.keys() <= {"SUCCEEDED", "TIMEOUT"}
         assert states["SUCCEEDED"] >= _SLICE

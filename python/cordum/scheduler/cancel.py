@@ -11,6 +11,7 @@ from nats.aio.msg import Msg
 from cordum._core import Planner
 from cordum.domain.errors import CordumError
 from cordum.domain.states import TERMINAL_STATES, JobState
+from cordum.protocol import subjects
 from cordum.protocol.cap import BusPacket
 from cordum.runtime.clock import now_us
 from cordum.scheduler import metrics
@@ -38,7 +39,7 @@ class BusEvents:
         for message in messages:
             packet = _decode(message.data)
             if packet is None or not packet.job_cancel.job_id:
-                metrics.INVALID_PACKETS.labels("sys.job.cancel", "invalid").inc()
+                metrics.INVALID_PACKETS.labels(subjects.CANCEL, "invalid").inc()
                 continue
             await self._cancel(packet.job_cancel.job_id, packet.job_cancel.reason)
 
@@ -64,7 +65,9 @@ class BusEvents:
         for message in messages:
             packet = _decode(message.data)
             job_id = packet.job_progress.job_id if packet is not None else ""
-            if job_id:
+            if not job_id:
+                metrics.INVALID_PACKETS.labels(subjects.PROGRESS, "invalid").inc()
+            else:
                 change = {
                     "id": job_id,
                     "from": [JobState.DISPATCHED],

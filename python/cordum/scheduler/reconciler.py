@@ -81,7 +81,7 @@ class Reconciler:
         if not self.leading:
             return
         stale = {state.value.lower(): 0 for state in (JobState.DISPATCHED, JobState.RUNNING)}
-        for record in await self._overdue(keys.job_due):
+        for record in await self._confirmed(await self._overdue(keys.job_due)):
             await self._expire(record, stale)
         for record in await self._overdue(keys.job_deadline):
             await self._time_out(record, "timeout: deadline expired")
@@ -94,6 +94,13 @@ class Reconciler:
         ids = await overdue(self._jobs, index, before_us=now_us(), limit=_BATCH)
         records = await self._jobs.get_many(ids) if ids else []
         return [record for record in records if record is not None]
+
+    async def _confirmed(self, records: list[Record]) -> list[Record]:
+        """Leave out dispatches whose publish is not confirmed: nobody may have them yet, settling decides."""
+        replies = await self._jobs.client.pipeline(
+            [("ZSCORE", keys.job_disp(self._jobs.tag(record["id"])), record["id"]) for record in records]
+        )
+        return [record for record, score in zip(records, replies, strict=True) if score is None]
 
     async def _expire(self, record: Record, stale: dict[str, int]) -> None:
         state = record.get("state")

@@ -13,7 +13,7 @@ from tests.support.invariants import Evidence, collect, states_of, violations, w
 from tests.support.observer import DispatchObserver, connect
 from tests.support.processes import wait_until
 from tests.support.stack import Stack, StackOptions, running_stack
-from tests.support.submitting import TEST_TOPIC, BusSubmitter, open_bus
+from tests.support.submitting import TEST_TOPIC, BusSubmitter, HttpSubmitter, open_bus
 from tests.support.worker_log import KeepsLog
 
 # The worker's Redis client refuses more than 100 connections, one per handler.
@@ -30,12 +30,19 @@ class Field:
     submitter: BusSubmitter
     client: Client
     """A plain NATS connection."""
+    http: HttpSubmitter
+    """Submits through the gateway, where the stack has one."""
+
+    @property
+    def submitted(self) -> list[str]:
+        """Ids of all jobs given to the system."""
+        return [*self.submitter.submitted, *self.http.submitted]
 
     async def verdict(
         self, timeout_s: float, *, by_hand: Iterable[KeepsLog] = (), bus_died: bool = False
     ) -> Evidence:
         """Wait until the system is quiet, then demand that no promise was broken; return the evidence."""
-        submitted = self.submitter.submitted
+        submitted = self.submitted
         await wait_quiet(self.jobs, self.stack.nats.url, submitted, timeout_s)
         evidence = await collect(
             self.jobs,
@@ -58,7 +65,7 @@ class Field:
 
     async def states(self) -> dict[str, int]:
         """Return how many of the submitted jobs are in which state."""
-        return dict(await states_of(self.jobs, self.submitter.submitted))
+        return dict(await states_of(self.jobs, self.submitted))
 
 
 @asynccontextmanager
@@ -76,4 +83,5 @@ async def fault_field(folder: Path, options: StackOptions, *, workers: int = 1) 
         exits.push_async_callback(bus.close)
         client = await connect(stack.nats.url)
         exits.push_async_callback(client.close)
-        yield Field(stack, jobs, observer, BusSubmitter(bus, jobs), client)
+        http = HttpSubmitter(await exits.enter_async_context(stack.http()))
+        yield Field(stack, jobs, observer, BusSubmitter(bus, jobs), client, http)

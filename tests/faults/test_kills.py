@@ -22,7 +22,7 @@ async def _kill_in_mid_flow(field: Field, turn: int) -> None:
     """Submit a burst and kill one replica once part of the burst has been dispatched."""
     victim = field.stack.schedulers[turn % 2]
     before = len(field.observer.dispatches)
-    await field.submitter.submit(_JOBS_PER_KILL)
+    await field.http.submit(_JOBS_PER_KILL)
     await field.observer.reach(before + random.randint(1, 60))
     victim.kill()
     # The other replica carries on; the next kill hits it, so the first one must be back by then.
@@ -31,7 +31,7 @@ async def _kill_in_mid_flow(field: Field, turn: int) -> None:
 
 async def test_killing_a_scheduler_twenty_times_loses_no_job_and_runs_none_twice(tmp_path: Path) -> None:
     # A dispatch of a dead replica is settled long after the dispatch time-out, and must still be published.
-    options = StackOptions(schedulers=2, gateway=False, dispatch_timeout_s=5, running_timeout_s=60)
+    options = StackOptions(schedulers=2, dispatch_timeout_s=5, running_timeout_s=60)
     async with fault_field(tmp_path, options, workers=3) as field:
         for turn in range(_KILLS):
             await _kill_in_mid_flow(field, turn)

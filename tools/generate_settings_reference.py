@@ -34,8 +34,10 @@ Every service reads its settings from environment variables. An empty variable c
 
 Files: `config/safety.yaml` ([policy](policy.md)), `config/pools.yaml` (which pool serves which topic) and
 `config/timeouts.yaml` (how long a job may stay in a state). `cordumctl up` copies them into its data directory,
-where you can edit them. Policy, pools and time-outs are read again while the system runs; a broken file keeps
-the last good one.
+where you can edit them. The policy file is read again while the system runs; a broken one keeps the last good
+policy. Pools and time-outs are taken into Redis (`cfg:system:default`) when nothing is stored there yet, and
+from then on the stored ones count. When a file differs from what is stored, the scheduler warns and
+`cordum_config_drift` is 1; delete `cfg:system:default` to have the files taken in again.
 """
 
 _UNITS: Final = ((86_400.0, "d"), (3_600.0, "h"), (60.0, "m"), (1.0, "s"), (0.001, "ms"))

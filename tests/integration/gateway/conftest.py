@@ -108,7 +108,9 @@ async def bus(gateway_nats: str) -> AsyncIterator[Client]:
 
 
 @pytest.fixture
-async def as_person(gateway: GatewayProcess, redis: RedisClient) -> AsyncIterator[Callable[..., httpx.AsyncClient]]:
+async def as_person(
+    gateway: GatewayProcess, redis: RedisClient
+) -> AsyncIterator[Callable[..., httpx.AsyncClient]]:
     """Return clients by person; the store is empty when the test begins."""
     clients: list[httpx.AsyncClient] = []
 

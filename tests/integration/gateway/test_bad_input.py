@@ -65,7 +65,9 @@ SUBMITS = [
 ]
 
 
-@pytest.mark.parametrize(("body", "status", "code"), [case[1:] for case in SUBMITS], ids=[case[0] for case in SUBMITS])
+@pytest.mark.parametrize(
+    ("body", "status", "code"), [case[1:] for case in SUBMITS], ids=[case[0] for case in SUBMITS]
+)
 async def test_a_bad_submission_is_refused_and_writes_nothing(
     as_person: Person, snapshot: Snapshot, body: bytes, status: int, code: str | None
 ) -> None:
@@ -75,7 +77,9 @@ async def test_a_bad_submission_is_refused_and_writes_nothing(
     assert await snapshot() == before
 
 
-async def test_a_body_in_pieces_without_length_is_cut_at_the_limit(as_person: Person, snapshot: Snapshot) -> None:
+async def test_a_body_in_pieces_without_length_is_cut_at_the_limit(
+    as_person: Person, snapshot: Snapshot
+) -> None:
     async def pieces() -> Any:
         for _ in range(60):
             yield b"x" * 65_536
@@ -132,14 +136,26 @@ CREDENTIALS: list[tuple[str, dict[str, str], int, str]] = [
     ),
     ("basic", {"Authorization": "Basic YTpi"}, 401, "unauthorized"),
     ("foreign tenant", {"X-API-Key": key_of("alice"), "X-Tenant-ID": "globex"}, 403, "tenant_access_denied"),
-    ("alias header", {"X-API-Key": key_of("alice"), "X-Cordum-Tenant": "globex"}, 403, "tenant_access_denied"),
+    (
+        "alias header",
+        {"X-API-Key": key_of("alice"), "X-Cordum-Tenant": "globex"},
+        403,
+        "tenant_access_denied",
+    ),
     ("viewer", {"X-API-Key": key_of("vera")}, 403, "access_denied"),
     ("unknown role", {"X-API-Key": key_of("nobody")}, 403, "access_denied"),
-    ("foreign origin", {"X-API-Key": key_of("alice"), "Origin": "https://evil.example"}, 403, "origin_not_allowed"),
+    (
+        "foreign origin",
+        {"X-API-Key": key_of("alice"), "Origin": "https://evil.example"},
+        403,
+        "origin_not_allowed",
+    ),
 ]
 
 
-@pytest.mark.parametrize(("headers", "status", "code"), [c[1:] for c in CREDENTIALS], ids=[c[0] for c in CREDENTIALS])
+@pytest.mark.parametrize(
+    ("headers", "status", "code"), [c[1:] for c in CREDENTIALS], ids=[c[0] for c in CREDENTIALS]
+)
 async def test_a_bad_credential_submits_nothing(
     gateway: GatewayProcess, snapshot: Snapshot, headers: dict[str, str], status: int, code: str
 ) -> None:
@@ -157,7 +173,9 @@ async def test_unknown_paths_need_a_credential_too(gateway: GatewayProcess) -> N
             assert (await caller.get(path)).status_code == 200
 
 
-@pytest.mark.parametrize("body", [b"{}", b'{"jobs":[]}', b'{"jobs":{}}', b"[]", b'{"jobs":[1' + b",1" * 500 + b"]}"])
+@pytest.mark.parametrize(
+    "body", [b"{}", b'{"jobs":[]}', b'{"jobs":{}}', b"[]", b'{"jobs":[1' + b",1" * 500 + b"]}"]
+)
 async def test_a_bad_batch_is_refused_whole(as_person: Person, snapshot: Snapshot, body: bytes) -> None:
     before = await snapshot()
     assert_refused(await as_person("alice").post("/jobs/batch", content=body), 400, None)

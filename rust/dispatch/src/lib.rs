@@ -3,6 +3,7 @@
 pub mod backoff;
 pub mod commit;
 pub mod config;
+mod draft;
 pub mod event;
 pub mod intake;
 pub mod matching;
@@ -11,4 +12,5 @@ pub mod record;
 pub mod reply;
 pub mod results;
 pub mod submit;
+pub mod worker_snapshot;
 pub mod workers;

@@ -3,6 +3,7 @@
 use pyo3::prelude::*;
 
 mod dispatch;
+mod plans;
 mod policy;
 mod submit;
 mod wire;

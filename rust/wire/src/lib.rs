@@ -5,6 +5,7 @@ mod decision;
 pub mod json;
 pub mod messages;
 mod partition;
+mod policy_messages;
 mod record;
 mod request;
 pub mod submit;

@@ -1,0 +1,404 @@
+//! One change of a submit batch: from a judgement and a matched worker to a packed transition (scheduler spec §5, §6, §8, §9).
+
+use cordum_wire::messages::{DispatchIdentity, JobStatus, PolicyCheckResponse};
+use cordum_wire::{decision_word, remediations_json, DeadLetter, Transition};
+use serde_json::Value;
+
+use crate::backoff::{route_delay_us, safety_delay_us};
+use crate::commit::{status_name, Effect};
+use crate::event::{event, Context, Decision};
+use crate::matching::{Matcher, Target};
+use crate::outgoing::{self, budget_of};
+use crate::submit::{Item, Judgement, MAX_ROUTE_FAILURES};
+use crate::workers::Mode;
+
+const THROTTLE_US: i64 = 5_000_000;
+const TENANT_LIMIT_US: i64 = 2_000_000;
+
+/// Builder of one change.
+pub(crate) struct Draft<'a> {
+    item: &'a Item,
+    instance: &'a str,
+    now_us: i64,
+    pub(crate) change: Transition,
+}
+
+impl<'a> Draft<'a> {
+    pub(crate) fn new(item: &'a Item, instance: &'a str, now_us: i64) -> Self {
+        let change = Transition {
+            id: item.request.job_id.clone(),
+            from: vec![item.state()],
+            to: item.state(),
+            rev: item.record.as_ref().map(crate::record::Record::revision),
+            hash: Some(item.hash.clone()),
+            ..Transition::default()
+        };
+        Draft {
+            item,
+            instance,
+            now_us,
+            change,
+        }
+    }
+
+    pub(crate) fn plan(
+        &mut self,
+        judgement: Option<Judgement>,
+        matcher: &mut Matcher<'_>,
+        random: u32,
+        jitter: &mut crate::backoff::Jitter,
+        config: &crate::config::Config,
+    ) -> Effect {
+        let failures = self.item.number("route_failures");
+        if failures >= MAX_ROUTE_FAILURES {
+            let last = self
+                .item
+                .record
+                .as_ref()
+                .map_or("", |record| record.text("last_cause"))
+                .to_owned();
+            let reason = format!("max scheduling retries exceeded (attempts={failures}, last={last})");
+            return self.fail("max_scheduling_retries", &reason);
+        }
+        match judgement {
+            None => self.unavailable("safety kernel gave no answer", jitter),
+            Some(Judgement::Unavailable { reason }) => self.unavailable(&reason, jitter),
+            Some(Judgement::Throttle { response }) => {
+                self.record_decision(&response, "THROTTLE");
+                self.park("throttle", THROTTLE_US, Vec::new(), false)
+            }
+            Some(Judgement::Deny { response }) => self.deny(&response),
+            Some(Judgement::Approval { response }) => self.hold(&response),
+            Some(Judgement::Allow {
+                constraints,
+                response,
+            }) => {
+                if let Some(response) = response {
+                    self.record_decision(&response, decision_word(&response));
+                }
+                self.allow(constraints, matcher, random, jitter, config)
+            }
+        }
+    }
+
+    fn allow(
+        &mut self,
+        constraints: Value,
+        matcher: &mut Matcher<'_>,
+        random: u32,
+        jitter: &mut crate::backoff::Jitter,
+        config: &crate::config::Config,
+    ) -> Effect {
+        if self.item.is_gate() {
+            return self.end(JobStatus::Succeeded, "SUCCEEDED", "", "", false);
+        }
+        let attempts = self.item.number("attempts");
+        let budget = budget_of(&constraints, "maxRetries");
+        if budget > 0 && attempts - self.item.number("rollbacks") > budget {
+            return self.fail(
+                "max_retries_exceeded",
+                &format!("max retries exceeded (attempts={attempts}, max_retries={budget})"),
+            );
+        }
+        if self.item.over_limit {
+            return self.park("tenant_limit", TENANT_LIMIT_US, Vec::new(), false);
+        }
+        let pools = matcher.pools(&self.item.request);
+        let target = pools
+            .clone()
+            .and_then(|pools| matcher.pick(&self.item.request, &pools));
+        match target {
+            Ok(target) => self.dispatch(target, constraints, random, config),
+            Err(miss) => {
+                let delay = route_delay_us(self.item.number("route_failures"), jitter);
+                self.park(miss.cause(), delay, pools.unwrap_or_default(), true)
+            }
+        }
+    }
+
+    fn dispatch(
+        &mut self,
+        target: Target,
+        constraints: Value,
+        random: u32,
+        config: &crate::config::Config,
+    ) -> Effect {
+        let attempt = self.item.number("attempts").unsigned_abs() + 1;
+        let dispatch_id = format!("{}:{attempt}:{random:08x}", self.item.request.job_id);
+        let assigned = if target.mode == Mode::Direct {
+            target.worker_id.clone()
+        } else {
+            String::new()
+        };
+        self.change.to = "DISPATCHED";
+        self.change.attempt = Some(attempt);
+        self.change.incr.insert("attempts", 1);
+        self.change.disp = Some(self.now_us);
+        self.change.due = Some(self.now_us + config.dispatch_timeout_us());
+        let set = &mut self.change.set;
+        set.insert("dispatch_id", dispatch_id.clone());
+        set.insert("dispatch_subject", target.subject.clone());
+        set.insert("dispatched_at", self.now_us.to_string());
+        set.insert("dispatched_by", self.instance.to_owned());
+        set.insert("pool", target.pool.clone());
+        if assigned.is_empty() {
+            self.change.del.push("worker_id");
+        } else {
+            set.insert("worker_id", assigned.clone());
+        }
+        if self.item.record.is_some() {
+            self.change
+                .del
+                .extend(["route_failures", "safety_defers", "failure_reason"]);
+        }
+        let own = self
+            .item
+            .request
+            .budget
+            .as_ref()
+            .map_or(0, |budget| budget.deadline_ms);
+        let limit = budget_of(&constraints, "maxRuntimeMs");
+        let deadline_ms = [own, limit].into_iter().filter(|ms| *ms > 0).min();
+        if let Some(deadline_ms) = deadline_ms {
+            set_deadline(
+                &mut self.change,
+                self.now_us.saturating_add(deadline_ms.saturating_mul(1000)),
+            );
+        }
+        let since = self
+            .item
+            .record
+            .as_ref()
+            .map_or(self.item.arrived_us, |record| record.number("created_at"));
+        let wait_ms = (self.now_us - since).max(0) / 1000;
+        self.event("SCHEDULED", None);
+        let context = Context {
+            worker_id: &assigned,
+            pool: &target.pool,
+            strategy: "least_loaded",
+            wait_ms: Some(wait_ms),
+            ..Context::default()
+        };
+        self.event("DISPATCHED", Some(context));
+        let identity = DispatchIdentity {
+            dispatch_id,
+            attempt,
+            assigned_worker_id: assigned,
+        };
+        Effect::Dispatch {
+            target,
+            identity,
+            constraints,
+        }
+    }
+
+    fn deny(&mut self, response: &PolicyCheckResponse) -> Effect {
+        self.record_decision(response, "DENY");
+        let code = if response.decision == 2 {
+            "safety_denied"
+        } else {
+            "safety_unknown"
+        };
+        let reason = format!("safety: denied: {}", response.reason);
+        self.refuse(code, &reason, &response.rule_id)
+    }
+
+    fn refuse(&mut self, code: &'static str, reason: &str, rule: &str) -> Effect {
+        // RETRYING has no edge to DENIED (scheduler spec §2.2 †): FAILED is stored, the dead letter keeps the requested status.
+        let state = if self.item.state() == "RETRYING" {
+            "FAILED"
+        } else {
+            "DENIED"
+        };
+        self.event(
+            state,
+            Some(Context {
+                rule,
+                reason,
+                error_code: code,
+                ..Context::default()
+            }),
+        );
+        self.finish(JobStatus::Denied, state, code, reason, true)
+    }
+
+    fn hold(&mut self, response: &PolicyCheckResponse) -> Effect {
+        self.record_decision(response, "REQUIRE_APPROVAL");
+        if self.item.state() != "PENDING" {
+            return self.refuse(
+                "safety_denied",
+                "safety: denied: approval is required since a policy change",
+                &response.rule_id,
+            );
+        }
+        self.change.to = "APPROVAL_REQUIRED";
+        self.change.not_approved = true;
+        let pinned = self
+            .item
+            .record
+            .as_ref()
+            .map_or("", |record| record.text("safety_job_hash"));
+        let hash = if pinned.is_empty() {
+            &self.item.hash
+        } else {
+            pinned
+        };
+        let set = &mut self.change.set;
+        set.insert("safety_job_hash", hash.to_owned());
+        set.insert("safety_approval_required", "true".into());
+        set.insert("safety_approval_ref", self.item.request.job_id.clone());
+        set.insert("approval_status", "pending".into());
+        set.insert("approval_actionability", "actionable".into());
+        set.insert("approval_revision", "1".into());
+        let context = Context {
+            rule: &response.rule_id,
+            reason: &response.reason,
+            ..Context::default()
+        };
+        self.event("APPROVAL_REQUIRED", Some(context));
+        Effect::Hold
+    }
+
+    fn unavailable(&mut self, reason: &str, jitter: &mut crate::backoff::Jitter) -> Effect {
+        self.change.set.insert("safety_decision", "UNAVAILABLE".into());
+        self.change.set.insert("safety_reason", reason.to_owned());
+        self.change.incr.insert("safety_defers", 1);
+        let delay = safety_delay_us(self.item.number("safety_defers"), jitter);
+        self.park("safety_unavailable", delay, Vec::new(), false)
+    }
+
+    fn park(
+        &mut self,
+        cause: &'static str,
+        delay_us: i64,
+        pools: Vec<String>,
+        route_failure: bool,
+    ) -> Effect {
+        // A job woken early, because its pool had room for somebody, keeps its place: no failure is counted.
+        let planned = self.item.number("next_attempt_at");
+        let early = route_failure && planned > self.now_us;
+        let at = if early { planned } else { self.now_us + delay_us };
+        let route_failure = route_failure && !early;
+        self.change.retry = Some(at);
+        self.change.wait.clone_from(&pools);
+        self.change.set.insert("next_attempt_at", at.to_string());
+        self.change.set.insert("last_cause", cause.to_owned());
+        if route_failure {
+            self.change.incr.insert("route_failures", 1);
+        }
+        Effect::Park { cause, pools }
+    }
+
+    fn fail(&mut self, code: &'static str, reason: &str) -> Effect {
+        self.end(JobStatus::Failed, "FAILED", code, reason, true)
+    }
+
+    fn end(
+        &mut self,
+        status: JobStatus,
+        state: &'static str,
+        code: &'static str,
+        reason: &str,
+        dead_letter: bool,
+    ) -> Effect {
+        self.event(
+            state,
+            Some(Context {
+                error_code: code,
+                error_msg: reason,
+                ..Context::default()
+            }),
+        );
+        self.finish(status, state, code, reason, dead_letter)
+    }
+
+    fn finish(
+        &mut self,
+        status: JobStatus,
+        state: &'static str,
+        code: &'static str,
+        reason: &str,
+        dead_letter: bool,
+    ) -> Effect {
+        self.change.to = state;
+        self.change.after = Some(if dead_letter {
+            vec!["result", "dlq"]
+        } else {
+            vec!["result"]
+        });
+        if !reason.is_empty() {
+            self.change.set.insert("failure_reason", reason.to_owned());
+        }
+        if dead_letter {
+            self.change.dlq = Some(DeadLetter {
+                status: status_name(status),
+                reason: reason.to_owned(),
+                reason_code: code.to_owned(),
+                created_at: outgoing::rfc3339(self.now_us),
+            });
+        }
+        Effect::End {
+            status,
+            code: code.to_owned(),
+            reason: reason.to_owned(),
+            dead_letter,
+        }
+    }
+
+    fn event(&mut self, state: &str, context: Option<Context<'_>>) {
+        self.change.events.push(event(self.now_us, state, context));
+    }
+
+    /// Decision record on the hash and in the decision list (scheduler spec §3.4, policy spec §16.1).
+    fn record_decision(&mut self, response: &PolicyCheckResponse, word: &'static str) {
+        let constraints = response
+            .constraints
+            .as_ref()
+            .map_or(Value::Null, cordum_wire::constraints_json);
+        let remediations = match response.remediations.as_slice() {
+            [] => Value::Null,
+            list => remediations_json(list),
+        };
+        let now = self.now_us;
+        let entry = Decision {
+            decision: word,
+            reason: &response.reason,
+            rule_id: &response.rule_id,
+            policy_snapshot: &response.policy_snapshot,
+            constraints: &constraints,
+            remediations: &remediations,
+            approval_required: response.approval_required,
+            approval_ref: &response.approval_ref,
+            job_hash: &self.item.hash,
+            checked_at: now,
+        };
+        self.change.decision = Some(entry.to_json());
+        self.change.decision_key = Some(format!(
+            "{word}|{}|{}|{}",
+            response.rule_id, response.policy_snapshot, response.reason
+        ));
+        self.change.set.insert("safety_decision", word.to_owned());
+        self.change.set.insert("safety_checked_at", now.to_string());
+        self.change.set_if("safety_reason", &response.reason);
+        self.change.set_if("safety_rule_id", &response.rule_id);
+        self.change.set_if("safety_snapshot", &response.policy_snapshot);
+        if !constraints.is_null() {
+            self.change
+                .set
+                .insert("safety_constraints", constraints.to_string());
+        }
+        if !remediations.is_null() {
+            self.change
+                .set
+                .insert("safety_remediations", remediations.to_string());
+        }
+        if response.reason.is_empty() && self.item.record.is_some() {
+            self.change.del.push("safety_reason");
+        }
+    }
+}
+
+pub(crate) fn set_deadline(change: &mut Transition, at_us: i64) {
+    change.deadline = Some(at_us);
+    change.set.insert("deadline_unix", at_us.to_string());
+}

@@ -1,0 +1,98 @@
+//! Workers as other processes see them: the snapshot document and the warm start from it (scheduler spec §18).
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::Config;
+use crate::workers::{Worker, WorkerTable};
+
+/// Worker part of `sys:workers:snapshot` (scheduler spec §18); zero and empty optional fields are omitted.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct WorkerEntry {
+    pub worker_id: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub pool: String,
+    pub active_jobs: i64,
+    pub max_parallel_jobs: i64,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub capabilities: Vec<String>,
+    #[serde(skip_serializing_if = "is_zero")]
+    pub cpu_load: f32,
+    #[serde(skip_serializing_if = "is_zero")]
+    pub gpu_utilization: f32,
+    #[serde(skip_serializing_if = "is_zero")]
+    pub memory_load: f32,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub region: String,
+    #[serde(rename = "type", skip_serializing_if = "String::is_empty")]
+    pub kind: String,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    pub age_ms: i64,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ready_topics: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ready_age_ms: Option<i64>,
+}
+
+impl WorkerTable {
+    /// Entries of all known workers, sorted by id.
+    pub fn entries(&self, now_us: i64) -> Vec<WorkerEntry> {
+        let mut entries: Vec<WorkerEntry> = self.all().iter().map(|worker| worker.entry(now_us)).collect();
+        entries.sort_by(|a, b| a.worker_id.cmp(&b.worker_id));
+        entries
+    }
+
+    /// Insert a remembered worker with its age; live knowledge wins.
+    pub fn restore(&mut self, entry: WorkerEntry, age_us: i64, now_us: i64, config: &Config) {
+        if age_us > config.worker_ttl_us {
+            return;
+        }
+        let seen = now_us - age_us;
+        self.adopt(Worker {
+            id: entry.worker_id,
+            pool: entry.pool,
+            region: entry.region,
+            kind: entry.kind,
+            labels: entry.labels,
+            capabilities: entry.capabilities,
+            cpu_load: entry.cpu_load,
+            gpu_utilization: entry.gpu_utilization,
+            memory_load: entry.memory_load,
+            active_jobs: entry.active_jobs,
+            max_parallel: entry.max_parallel_jobs,
+            last_seen_us: seen,
+            ready_topics: entry.ready_topics,
+            ready_at_us: seen,
+            ..Worker::default()
+        });
+    }
+}
+
+impl Worker {
+    fn entry(&self, now_us: i64) -> WorkerEntry {
+        let ready_age_ms = (!self.ready_topics.is_empty()).then(|| (now_us - self.ready_at_us) / 1000);
+        WorkerEntry {
+            worker_id: self.id.clone(),
+            pool: self.pool.clone(),
+            active_jobs: self.active_jobs,
+            max_parallel_jobs: self.max_parallel,
+            capabilities: self.capabilities.clone(),
+            cpu_load: self.cpu_load,
+            gpu_utilization: self.gpu_utilization,
+            memory_load: self.memory_load,
+            region: self.region.clone(),
+            kind: self.kind.clone(),
+            labels: self.labels.clone(),
+            age_ms: (now_us - self.last_seen_us) / 1000,
+            ready_topics: self.ready_topics.clone(),
+            ready_age_ms,
+        }
+    }
+}
+
+fn is_zero(value: &f32) -> bool {
+    *value == 0.0
+}

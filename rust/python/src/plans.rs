@@ -1,0 +1,319 @@
+//! Bindings of the batch planners: `SubmitPlan`, `ResultPlan` and their effects.
+
+use std::sync::{Arc, Mutex};
+
+use cordum_dispatch::commit::{creation, Planned};
+use cordum_dispatch::record::Record;
+use cordum_dispatch::reply::{Reply, Value};
+use cordum_dispatch::results::ResultPlan as Results;
+use cordum_dispatch::submit::{SubmitPlan as Submits, Verdict};
+use cordum_dispatch::workers::WorkerTable;
+use cordum_wire::messages::BatchRequest;
+use prost::Message;
+use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
+use pyo3::types::{PyBytes, PyList};
+
+use crate::dispatch::{lock, request_from, to_py, tuples, Fields, PyOutgoing};
+
+type TenantChange = (String, String, bool, bool);
+
+/// One submit batch.
+#[pyclass(module = "cordum._core")]
+pub struct SubmitPlan {
+    pub(crate) inner: Submits,
+    pub(crate) planned: Vec<Planned>,
+    pub(crate) table: Arc<Mutex<WorkerTable>>,
+    pub(crate) rpc_sizes: Vec<usize>,
+}
+
+#[pymethods]
+impl SubmitPlan {
+    fn reads(&self) -> Vec<String> {
+        self.inner.reads()
+    }
+
+    fn supply(&mut self, rows: Vec<(Option<Fields>, Option<PyBackedBytes>)>) {
+        let rows = rows
+            .into_iter()
+            .map(|(fields, request)| {
+                (
+                    fields.map(Record::new),
+                    request.and_then(|bytes| request_from(&bytes).ok()),
+                )
+            })
+            .collect();
+        self.inner.supply(rows);
+    }
+
+    /// Records to create first: (item, partition, packed change).
+    fn creates(&self, py: Python<'_>, now_us: i64) -> Vec<(usize, u32, Py<PyBytes>)> {
+        let partitions = self.inner.surroundings.partitions;
+        self.inner
+            .to_create()
+            .into_iter()
+            .filter_map(|index| {
+                let item = self.inner.items.get(index)?;
+                let partition = cordum_wire::partition(&item.request.job_id, partitions);
+                Some((
+                    index,
+                    partition,
+                    PyBytes::new(py, &creation(item, now_us).pack()).unbind(),
+                ))
+            })
+            .collect()
+    }
+
+    fn created(&mut self, outcomes: Vec<(usize, bool)>, now_us: i64) {
+        for (index, created) in outcomes {
+            self.inner.created(index, created, now_us);
+        }
+    }
+
+    /// Serialized `cordum.v1.BatchRequest`s.
+    fn policy_requests(&mut self, py: Python<'_>) -> Vec<Py<PyBytes>> {
+        let encoded: Vec<(usize, Vec<u8>)> = py.detach(|| {
+            let batches = self.inner.policy_batches();
+            batches
+                .into_iter()
+                .map(|requests| (requests.len(), BatchRequest { requests }.encode_to_vec()))
+                .collect()
+        });
+        self.rpc_sizes = encoded.iter().map(|(count, _)| *count).collect();
+        encoded
+            .into_iter()
+            .map(|(_, bytes)| PyBytes::new(py, &bytes).unbind())
+            .collect()
+    }
+
+    /// Serialized `cordum.v1.BatchResponse`s, `None` where the kernel gave no answer.
+    fn decide(&mut self, py: Python<'_>, answers: Vec<Option<PyBackedBytes>>) {
+        py.detach(|| {
+            let sized: Vec<(usize, Option<&[u8]>)> = self
+                .rpc_sizes
+                .iter()
+                .enumerate()
+                .map(|(index, count)| {
+                    (
+                        *count,
+                        answers
+                            .get(index)
+                            .and_then(|answer| answer.as_ref().map(|b| b.as_ref())),
+                    )
+                })
+                .collect();
+            self.inner.decide(&sized);
+        });
+    }
+
+    fn reservations(&self) -> Vec<(String, i64, Vec<String>)> {
+        self.inner.reservations()
+    }
+
+    fn refused(&mut self, ids: Vec<String>) {
+        self.inner.refused(&ids);
+    }
+
+    /// Match and build the changes: packed changes grouped by partition.
+    fn commits(
+        &mut self,
+        py: Python<'_>,
+        entropy: PyBackedBytes,
+        now_us: i64,
+    ) -> Vec<(u32, Vec<Py<PyBytes>>)> {
+        let inner = &mut self.inner;
+        let table = &self.table;
+        let mut planned = py.detach(|| inner.commits(&mut lock(table), &entropy, now_us));
+        // Grouping keeps the order inside a partition; replies come back in the same order.
+        planned.sort_by_key(|plan| plan.partition);
+        let mut groups: Vec<(u32, Vec<Py<PyBytes>>)> = Vec::new();
+        for plan in &planned {
+            let packed = PyBytes::new(py, &plan.packed).unbind();
+            match groups.last_mut() {
+                Some((partition, list)) if *partition == plan.partition => list.push(packed),
+                _ => groups.push((plan.partition, vec![packed])),
+            }
+        }
+        self.planned = planned;
+        groups
+    }
+
+    /// Tenant set changes that must ride with the commits: (tenant, job id, open, active).
+    fn admissions(&self) -> Vec<TenantChange> {
+        self.inner.admissions(&self.planned)
+    }
+
+    /// Apply the replies (flattened in group order).
+    fn apply(
+        &mut self,
+        py: Python<'_>,
+        replies: Vec<Bound<'_, PyAny>>,
+        now_us: i64,
+    ) -> PyResult<SubmitEffects> {
+        let replies = replies.iter().map(reply_from).collect::<Vec<Reply>>();
+        let planned = std::mem::take(&mut self.planned);
+        let inner = &mut self.inner;
+        let table = &self.table;
+        let applied = py.detach(|| inner.apply(planned, &replies, &mut lock(table), now_us));
+        Ok(SubmitEffects {
+            dispatches: applied.dispatches.into_iter().map(|out| to_py(py, out)).collect(),
+            events: applied.events.into_iter().map(|out| to_py(py, out)).collect(),
+            tenants: applied.tenants,
+            dead_letters: applied.dead_letters,
+            assignments: applied.assignments,
+            duties: applied.duties,
+            waiting: applied.waiting,
+            counts: applied
+                .counts
+                .into_iter()
+                .map(|(name, label)| (name.to_owned(), label))
+                .collect(),
+            arrivals: applied.arrivals,
+        })
+    }
+
+    /// Per message: (kind, delay in seconds); kind 0 = ack, 1 = nak, 2 = corrupt.
+    fn verdicts(&self) -> Vec<(u8, f64)> {
+        self.inner.verdicts.iter().map(verdict_tuple).collect()
+    }
+
+    fn invalid(&self) -> Vec<&'static str> {
+        self.inner.invalid.clone()
+    }
+}
+
+/// What follows from a committed submit batch.
+#[pyclass(frozen, get_all, module = "cordum._core")]
+pub struct SubmitEffects {
+    dispatches: Vec<PyOutgoing>,
+    events: Vec<PyOutgoing>,
+    tenants: Vec<TenantChange>,
+    dead_letters: Vec<(String, String)>,
+    assignments: Vec<(String, String)>,
+    duties: Vec<String>,
+    waiting: Vec<String>,
+    counts: Vec<(String, String)>,
+    arrivals: Vec<(String, i64)>,
+}
+
+/// One result batch.
+#[pyclass(module = "cordum._core")]
+pub struct ResultPlan {
+    pub(crate) inner: Results,
+    pub(crate) order: Vec<usize>,
+    pub(crate) table: Arc<Mutex<WorkerTable>>,
+}
+
+#[pymethods]
+impl ResultPlan {
+    fn reads(&self) -> Vec<String> {
+        self.inner.reads()
+    }
+
+    fn supply(&mut self, records: Vec<Option<Fields>>) {
+        self.inner.supply(
+            records
+                .into_iter()
+                .map(|fields| fields.map(Record::new))
+                .collect(),
+        );
+    }
+
+    fn commits(&mut self, py: Python<'_>, now_us: i64) -> Vec<(u32, Vec<Py<PyBytes>>)> {
+        let inner = &mut self.inner;
+        let changes = py.detach(|| inner.commits(now_us));
+        let mut order: Vec<usize> = (0..changes.len()).collect();
+        order.sort_by_key(|index| changes.get(*index).map_or(0, |(partition, _)| *partition));
+        let mut groups: Vec<(u32, Vec<Py<PyBytes>>)> = Vec::new();
+        for (partition, packed) in order.iter().filter_map(|index| changes.get(*index)) {
+            let packed = PyBytes::new(py, packed).unbind();
+            match groups.last_mut() {
+                Some((last, list)) if last == partition => list.push(packed),
+                _ => groups.push((*partition, vec![packed])),
+            }
+        }
+        self.order = order;
+        groups
+    }
+
+    fn apply(
+        &mut self,
+        py: Python<'_>,
+        replies: Vec<Bound<'_, PyAny>>,
+        now_us: i64,
+    ) -> PyResult<ResultEffects> {
+        let mut ordered = vec![Reply::Failed; self.order.len()];
+        for (index, reply) in self.order.iter().zip(replies.iter().map(reply_from)) {
+            if let Some(slot) = ordered.get_mut(*index) {
+                *slot = reply;
+            }
+        }
+        let inner = &mut self.inner;
+        let table = &self.table;
+        let applied = py.detach(|| inner.apply(&ordered, &mut lock(table), now_us));
+        Ok(ResultEffects {
+            events: applied.events.into_iter().map(|out| to_py(py, out)).collect(),
+            tenants: applied.tenants,
+            dead_letters: applied.dead_letters,
+            duties: applied.duties,
+            result_keys: applied.result_keys,
+            capacity: tuples(applied.capacity),
+            counts: applied
+                .counts
+                .into_iter()
+                .map(|(name, label)| (name.to_owned(), label))
+                .collect(),
+        })
+    }
+
+    fn verdicts(&self) -> Vec<(u8, f64)> {
+        self.inner.verdicts.iter().map(verdict_tuple).collect()
+    }
+
+    fn invalid(&self) -> Vec<&'static str> {
+        self.inner.invalid.clone()
+    }
+}
+
+/// What follows from a committed result batch.
+#[pyclass(frozen, get_all, module = "cordum._core")]
+pub struct ResultEffects {
+    events: Vec<PyOutgoing>,
+    tenants: Vec<TenantChange>,
+    dead_letters: Vec<(String, String)>,
+    duties: Vec<String>,
+    result_keys: Vec<String>,
+    capacity: Vec<(String, String, bool)>,
+    counts: Vec<(String, String)>,
+}
+
+fn verdict_tuple(verdict: &Verdict) -> (u8, f64) {
+    match verdict {
+        Verdict::Ack => (0, 0.0),
+        Verdict::Nak(delay_us) => (1, *delay_us as f64 / 1e6),
+        Verdict::Corrupt => (2, 0.0),
+    }
+}
+
+fn reply_from(reply: &Bound<'_, PyAny>) -> Reply {
+    let Ok(list) = reply.cast::<PyList>() else {
+        return Reply::Failed;
+    };
+    let values: Vec<Value> = list.iter().map(|value| value_from(&value)).collect();
+    Reply::parse(&values)
+}
+
+/// Bytes are looked for first: a failed number conversion would build an exception per element.
+fn value_from(value: &Bound<'_, PyAny>) -> Value {
+    match value.cast::<PyBytes>() {
+        Ok(bytes) => Value::Text(String::from_utf8_lossy(bytes.as_bytes()).into_owned()),
+        Err(_) => Value::Int(value.extract().unwrap_or_default()),
+    }
+}
+
+pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<SubmitPlan>()?;
+    module.add_class::<SubmitEffects>()?;
+    module.add_class::<ResultPlan>()?;
+    module.add_class::<ResultEffects>()
+}

@@ -21,7 +21,6 @@ FOLDERS = ("python", "rust", "tests", "tools", "docs", "examples", "benches", "c
 TEXT = frozenset({".py", ".pyi", ".rs", ".lua", ".md", ".yaml", ".yml", ".toml", ".proto", ".sh"})
 CODE = frozenset({".py", ".rs", ".lua"})
 MAX_LINES = 500
-# Longer ones from before the check; the list only ever loses names.
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from typing import NamedTuple
 
 import nats
+from google.protobuf.message import DecodeError
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js import api
@@ -41,8 +42,10 @@ class DispatchObserver:
         self._more = asyncio.Event()
 
     async def _on_message(self, message: Msg) -> None:
-        self.dispatches.append(_dispatch(message))
-        self._more.set()
+        dispatch = _dispatch(message)
+        if dispatch is not None:
+            self.dispatches.append(dispatch)
+            self._more.set()
 
     async def reach(self, count: int, timeout_s: float = 30.0) -> None:
         """Return as soon as ``count`` dispatches were seen; fail after ``timeout_s``."""
@@ -78,7 +81,8 @@ async def connect(url: str) -> Client:
 
 async def stored_dispatches(url: str) -> list[SeenDispatch]:
     """Return every dispatch in the stream `CORDUM_JOBS`, oldest first."""
-    return [_dispatch(message) for message in await stored_messages(url, "CORDUM_JOBS", ">")]
+    found = map(_dispatch, await stored_messages(url, "CORDUM_JOBS", ">"))
+    return [dispatch for dispatch in found if dispatch is not None]
 
 
 async def accepted_results(url: str) -> list[SeenResult]:
@@ -113,8 +117,15 @@ async def pending_of(url: str, stream: str) -> int:
         await client.close()
 
 
-def _dispatch(message: Msg) -> SeenDispatch:
-    request = BusPacket.FromString(message.data).job_request
-    identity = request.dispatch
+def _dispatch(message: Msg) -> SeenDispatch | None:
+    """Read a dispatch; None for what did not come from the scheduler."""
+    try:
+        packet = BusPacket.FromString(message.data)
+    except DecodeError:
+        return None
+    if packet.sender_id != "cordum-scheduler":
+        return None
+    identity = packet.job_request.dispatch
     message_id = (message.headers or {}).get("Nats-Msg-Id", "")
-    return SeenDispatch(request.job_id, identity.dispatch_id, identity.attempt, message.subject, message_id)
+    job_id = packet.job_request.job_id
+    return SeenDispatch(job_id, identity.dispatch_id, identity.attempt, message.subject, message_id)

@@ -1,5 +1,7 @@
 """Messages with every field set to something of its own."""
 
+from typing import Any
+
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
@@ -24,7 +26,7 @@ def fill(message: Message, seed: int = 1, depth: int = _DEPTH) -> Message:
     return message
 
 
-def _fill_repeated(message: Message, field: FieldDescriptor, value: int, depth: int) -> None:
+def _fill_repeated(message: Message, field: Any, value: int, depth: int) -> None:
     items = getattr(message, field.name)
     if field.message_type is not None:
         if depth > 0:
@@ -33,12 +35,12 @@ def _fill_repeated(message: Message, field: FieldDescriptor, value: int, depth: 
         items.extend([_scalar(field, value), _scalar(field, value + 1)])
 
 
-def _is_map(field: FieldDescriptor) -> bool:
+def _is_map(field: Any) -> bool:
     kind = field.message_type
-    return kind is not None and kind.GetOptions().map_entry
+    return kind is not None and bool(kind.GetOptions().map_entry)
 
 
-def _scalar(field: FieldDescriptor, value: int) -> object:
+def _scalar(field: Any, value: int) -> object:
     if field.enum_type is not None:
         return field.enum_type.values[-1].number
     return {

@@ -3,11 +3,12 @@
 import hashlib
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from _pytest.mark.structures import ParameterSet
 from google.protobuf import json_format
-from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
+from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from cordum._core import Planner, request_from_json, request_hash, request_to_json
@@ -55,7 +56,7 @@ def _found(pattern: re.Pattern[str]) -> list[ParameterSet]:
     return [pytest.param(name, body, id=name) for name, body in pattern.findall(_SOURCE)]
 
 
-def _described(name: str) -> Descriptor:
+def _described(name: str) -> Any:
     if name == "Timestamp":
         return Timestamp.DESCRIPTOR
     return next(
@@ -65,7 +66,7 @@ def _described(name: str) -> Descriptor:
     )
 
 
-def _enum(name: str) -> EnumDescriptor:
+def _enum(name: str) -> Any:
     return next(
         module.DESCRIPTOR.enum_types_by_name[name]
         for module in _MODULES
@@ -85,7 +86,7 @@ def _native_fields(body: str) -> dict[int, tuple[str, int, bool]]:
     return fields
 
 
-def _published_fields(descriptor: Descriptor) -> dict[int, tuple[str, int, bool]]:
+def _published_fields(descriptor: Any) -> dict[int, tuple[str, int, bool]]:
     return {
         field.number: (field.name, _SAME_ON_THE_WIRE.get(field.type, field.type), field.is_repeated)
         for field in descriptor.fields
@@ -191,7 +192,7 @@ def test_a_full_result_is_passed_on_as_it_came() -> None:
         b"w",
         b"p",
     ]
-    effects = plan.apply([moved], 2)  # type: ignore[list-item]
+    effects = plan.apply([moved], 2)
     passed_on = BusPacket.FromString(effects.events[0][1])
     assert passed_on.job_result == result
     assert passed_on.trace_id == "t"

@@ -43,7 +43,7 @@ def run(report: Report, folder: Path, *, quick: bool) -> None:
         return
     with _running(folder / "http", ("kernel", "scheduler", "gateway")) as stack:
         _add_latency(report, stack)
-        _add_throughput(report, "submitted over HTTP", _submit_over_http(stack, jobs))
+        _add_throughput(report, "submitted over HTTP", _submit_over_http(stack, jobs // 2))
 
 
 @contextmanager

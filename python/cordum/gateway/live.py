@@ -11,6 +11,7 @@ from nats.aio.msg import Msg
 from cordum.bus.connection import Bus
 from cordum.bus.subscriptions import CoreSubscription
 from cordum.config.gateway import GatewaySettings
+from cordum.domain.errors import Unavailable
 from cordum.gateway import metrics
 from cordum.gateway.frames import EVERYBODY, SOURCES, Frame, read_frame
 from cordum.security.principal import Caller
@@ -91,7 +92,7 @@ class LiveHub:
         return len(self._clients)
 
     async def attach(self, caller: Caller, job_id: str = "") -> LiveClient:
-        """Connect a client; on return every later event reaches it."""
+        """Connect a client; on return every later event reaches it. Raises Unavailable when the bus is away."""
         client = LiveClient(caller, job_id, self._buffer_size)
         if self._stopping:
             client.close(1001, "server_shutdown")
@@ -99,8 +100,12 @@ class LiveHub:
         self._clients.add(client)
         metrics.STREAM_CLIENTS.set(len(self._clients))
         self._changed.set()
-        async with asyncio.timeout(ATTACH_S):
-            await self._hearing.wait()
+        try:
+            async with asyncio.timeout(ATTACH_S):
+                await self._hearing.wait()
+        except TimeoutError as error:
+            self.detach(client)
+            raise Unavailable("live events are not available") from error
         return client
 
     def detach(self, client: LiveClient) -> None:

@@ -467,3 +467,26 @@ proptest! {
         compare(&spread, &requests);
     }
 }
+
+#[test]
+fn every_rank_of_a_large_policy_can_win() {
+    let rules: Vec<String> = (0..9000)
+        .map(|n| {
+            format!(
+                "{{id: r{n}, decision: allow, match: {{topics: ['job.*'], capabilities: [c{n}, all{n}]}}}}"
+            )
+        })
+        .collect();
+    let policy = compile(&format!("rules: [{}]", rules.join(", ")));
+    for n in 0..9000 {
+        let request = PolicyCheckRequest {
+            topic: "job.a".to_owned(),
+            meta: Some(JobMetadata {
+                capability: format!("C{n}"),
+                ..JobMetadata::default()
+            }),
+            ..PolicyCheckRequest::default()
+        };
+        assert_eq!(answer(&policy, &request).1, format!("r{n}"));
+    }
+}

@@ -13,15 +13,17 @@ use prost::Message;
 const TEAMS: usize = 200;
 const REQUESTS: usize = 1024;
 
-fn policy(rules: usize) -> Policy {
+/// `capabilities` distinct values: as many as rules, or few, so that many rules share each.
+fn policy(rules: usize, capabilities: usize) -> Policy {
     let mut text = String::from("version: bench\nrules:\n");
     for i in 0..rules {
         let decision = ["allow", "deny", "require_approval"][i % 3];
         writeln!(
             text,
             "  - {{id: r{i}, decision: {decision}, reason: rule {i}, match: {{topics: [\"job.team{}.*\"], \
-             capabilities: [cap{i}], risk_tags: [tag{}, money]}}}}",
+             capabilities: [cap{}], risk_tags: [tag{}, money]}}}}",
             i % TEAMS,
+            i % capabilities,
             i % 7
         )
         .unwrap();
@@ -54,7 +56,7 @@ fn request(i: usize) -> Vec<u8> {
 
 fn bench(criterion: &mut Criterion) {
     for rules in [10usize, 100, 1000, 10_000] {
-        let policy = policy(rules);
+        let policy = policy(rules, rules);
         let uniform: Vec<Vec<u8>> = (0..REQUESTS).map(|i| request(i * 7919 % rules)).collect();
         let last = vec![request(rules - 1); REQUESTS];
         for (kind, bytes) in [("uniform", &uniform), ("last", &last)] {
@@ -96,9 +98,36 @@ fn bench(criterion: &mut Criterion) {
     }
 }
 
+/// No rule matches, but topic, capability and tag each admit many rules in every part of the policy: a long search.
+fn bench_misses(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("shared_values_miss");
+    group.throughput(Throughput::Elements(REQUESTS as u64));
+    for rules in [10usize, 100, 1000, 10_000] {
+        let policy = policy(rules, 50);
+        let bytes: Vec<Vec<u8>> = (0..REQUESTS)
+            .map(|i| {
+                let mut request = PolicyCheckRequest::decode(request(i % TEAMS).as_slice()).unwrap();
+                let meta = request.meta.get_or_insert_default();
+                meta.capability = format!("cap{}", (i % TEAMS + 1) % 50);
+                meta.risk_tags = vec!["money".to_owned()];
+                request.encode_to_vec()
+            })
+            .collect();
+        let decoded: Vec<Request<'_>> = bytes.iter().map(|b| Request::decode(b).unwrap()).collect();
+        group.bench_with_input(BenchmarkId::new("decoded", rules), &decoded, |b, decoded| {
+            b.iter(|| {
+                for request in decoded {
+                    black_box(policy.evaluate(black_box(request)));
+                }
+            });
+        });
+    }
+    group.finish();
+}
+
 criterion_group! {
     name = benches;
     config = Criterion::default().sample_size(10).measurement_time(std::time::Duration::from_secs(1)).warm_up_time(std::time::Duration::from_millis(300));
-    targets = bench
+    targets = bench, bench_misses
 }
 criterion_main!(benches);

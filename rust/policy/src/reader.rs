@@ -107,10 +107,10 @@ impl Reader {
 
     pub fn number(&mut self, object: &Object<'_>, key: &str) -> Option<f64> {
         let value = Self::scalar(object, key)?;
-        self.to_number(value, object.at(key))
+        self.finite(value, object.at(key))
     }
 
-    fn to_number(&mut self, value: &Value, path: String) -> Option<f64> {
+    fn finite(&mut self, value: &Value, path: String) -> Option<f64> {
         match value {
             Value::Int(value) => Some(*value as f64),
             Value::Float(value) if value.is_finite() => Some(*value),
@@ -183,10 +183,10 @@ impl Reader {
 
     pub fn strings(&mut self, object: &Object<'_>, key: &str) -> Vec<String> {
         let items = self.items(object, key);
-        self.to_strings(items)
+        self.texts_of(items)
     }
 
-    fn to_strings(&mut self, items: Vec<(&Node, String)>) -> Vec<String> {
+    fn texts_of(&mut self, items: Vec<(&Node, String)>) -> Vec<String> {
         let mut texts = Vec::with_capacity(items.len());
         for (node, path) in items {
             match &node.value {
@@ -230,7 +230,7 @@ impl Reader {
         let mut map = BTreeMap::new();
         for (name, node, path) in self.entries(object, key) {
             let items = self.list_items(node, path);
-            map.insert(name, self.to_strings(items));
+            map.insert(name, self.texts_of(items));
         }
         map
     }
@@ -238,7 +238,7 @@ impl Reader {
     pub fn number_map(&mut self, object: &Object<'_>, key: &str) -> BTreeMap<String, f64> {
         let mut map = BTreeMap::new();
         for (name, node, path) in self.entries(object, key) {
-            if let Some(value) = self.to_number(&node.value, path) {
+            if let Some(value) = self.finite(&node.value, path) {
                 map.insert(name, value);
             }
         }

@@ -14,9 +14,13 @@ type Facts = (String, String, bool, String, bool);
 type Item = (PyBackedBytes, Facts, String, String, String);
 type PyGroup = (u32, Vec<usize>, Vec<Py<PyBytes>>);
 type PyJob = (usize, String, String, String, &'static str, Py<PyBytes>);
+type PyClaim = (usize, String, String, String, String);
 type PyMessage = (usize, String, Py<PyBytes>);
 type PyOutcome = (u16, Py<PyBytes>, String, u32);
 type PyPlan = (Vec<PyGroup>, Vec<PyJob>, Vec<PyMessage>, Vec<PyOutcome>);
+
+/// Item, tenant, idempotency key, job id, request hash.
+type Claim = (usize, String, String, String, String);
 
 /// Submissions that share their network steps.
 #[pyclass(frozen, module = "cordum._core")]
@@ -77,7 +81,7 @@ impl SubmitBatch {
         )))))
     }
 
-    fn claims(&self) -> PyResult<Vec<(usize, String, String, String, String)>> {
+    fn claims(&self) -> PyResult<Vec<Claim>> {
         self.with(|batch| batch.claims())
     }
 

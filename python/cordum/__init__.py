@@ -1,8 +1,8 @@
 """Cordum, an agent control plane.
 
-The published ``cap-sdk-python`` distribution ships its generated messages as a second top-level package of the same name
-(``cordum.agent.v1``). Its folder is appended to our ``__path__`` without importing it, so both live together when ours is
-imported first (architecture §3).
+The published ``cap-sdk-python`` distribution ships its generated messages as a second top-level package of the
+same name (``cordum.agent.v1``). Its folder is appended to our ``__path__`` without importing it, so both live
+together when ours is imported first (architecture §3).
 """
 
 from importlib.util import find_spec

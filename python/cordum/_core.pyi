@@ -1,4 +1,5 @@
-"""Native engines (crate ``rust/python``). Bytes in and out, one call per batch, the GIL released while working."""
+"""Native engines (crate ``rust/python``). Bytes in and out, one call per batch, the GIL released while
+working."""
 
 __version__: str
 build_profile: str
@@ -7,13 +8,16 @@ def job_partition(job_id: str, partitions: int) -> int:
     """Return CRC-32 of ``job_id`` modulo ``partitions`` (scheduler spec §30)."""
 
 def request_hash(job_request: bytes) -> str:
-    """Return the canonical hash of a serialized ``JobRequest`` (protocol spec §19); raises ValueError when it does not decode."""
+    """Return the canonical hash of a serialized ``JobRequest`` (protocol spec §19); raises ValueError when
+    it does not decode."""
 
 def request_to_json(job_request: bytes) -> bytes:
-    """Return the protojson of a serialized ``JobRequest`` with every field (the stored form); raises ValueError."""
+    """Return the protojson of a serialized ``JobRequest`` with every field (the stored form); raises
+    ValueError."""
 
 def request_from_json(text: bytes) -> bytes:
-    """Return the canonically serialized ``JobRequest`` of stored protojson; raises ValueError naming the field."""
+    """Return the canonically serialized ``JobRequest`` of stored protojson; raises ValueError naming the
+    field."""
 
 class Planner:
     """Routing, time-outs and the worker table of one scheduler process; makes the plans of its batches."""
@@ -28,7 +32,8 @@ class Planner:
     ) -> tuple[list[tuple[str, str, bool]], list[tuple[str, str]], list[tuple[str, list[str], str]], int]:
         """Apply heartbeat and handshake packets.
 
-        Returns capacities (pool, worker id, came online), heartbeats (worker id, pool), handshakes (worker id, ready topics,
+        Returns capacities (pool, worker id, came online), heartbeats (worker id, pool), handshakes (worker
+        id, ready topics,
         sdk version) and how many packets were unusable.
         """
 
@@ -63,7 +68,8 @@ class SubmitPlan:
     def refused(self, ids: list[str]) -> None: ...
     def commits(self, entropy: bytes, now_us: int) -> list[tuple[int, list[bytes]]]: ...
     def admissions(self) -> list[tuple[str, str, bool, bool]]:
-        """Return (tenant, job id, open, active) of the planned dispatches, to be written in the same step as the commits."""
+        """Return (tenant, job id, open, active) of the planned dispatches, to be written in the same step as
+        the commits."""
 
     def apply(self, replies: list[list[bytes | int]], now_us: int) -> SubmitEffects: ...
     def verdicts(self) -> list[tuple[int, float]]: ...
@@ -110,7 +116,8 @@ def split_jobs(body: bytes, max_items: int) -> list[bytes]:
     """Return the raw items of `{"jobs": [...]}`; raises ValueError with the HTTP status and error body."""
 
 class SubmitBatch:
-    """Job submissions that share their network steps (gateway spec §14.1). Use: claims, rename or answer, policy_request, plan."""
+    """Job submissions that share their network steps (gateway spec §14.1). Use: claims, rename or answer,
+    policy_request, plan."""
 
     def __init__(
         self,
@@ -121,8 +128,10 @@ class SubmitBatch:
     ) -> None:
         """Parse and validate every item; a bad one is answered, the others go on.
 
-        An item is ``(body, (tenant, principal, body_may_name_principal, key_fingerprint, cross_tenant), job_id, trace_id,
-        idempotency_key)``; ``context_bytes`` and ``prompt_chars`` are the limits of the context document and the prompt.
+        An item is ``(body, (tenant, principal, body_may_name_principal, key_fingerprint, cross_tenant),
+        job_id, trace_id,
+        idempotency_key)``; ``context_bytes`` and ``prompt_chars`` are the limits of the context document and
+        the prompt.
         """
 
     @staticmethod
@@ -136,11 +145,13 @@ class SubmitBatch:
         env: dict[str, str],
         now_us: int,
     ) -> SubmitBatch:
-        """Return a batch of one stored request (protojson) to judge and run under ``job_id``; approvals, dispatch identity and
+        """Return a batch of one stored request (protojson) to judge and run under ``job_id``; approvals,
+        dispatch identity and
         idempotency key do not carry over. Raises ValueError when the request does not parse."""
 
     def claims(self) -> list[tuple[int, str, str, str, str]]:
-        """Return ``(index, tenant, key, job_id, request_hash)`` of the open items that carry an idempotency key."""
+        """Return ``(index, tenant, key, job_id, request_hash)`` of the open items that carry an idempotency
+        key."""
 
     def rename(self, index: int, job_id: str) -> None:
         """Go on under the id that the item's key already stands for."""
@@ -163,8 +174,10 @@ class SubmitBatch:
     ]:
         """Decide every item by a serialized ``BatchResponse``; None means unreachable: accepted as PENDING.
 
-        Returns groups ``(partition, indexes, packed job_create transitions)``, jobs ``(index, job_id, tenant, trace_id, state,
-        context document)``, messages for `sys.job.submit` ``(index, message id, packet)`` and one outcome per item ``(status,
+        Returns groups ``(partition, indexes, packed job_create transitions)``, jobs ``(index, job_id,
+        tenant, trace_id, state,
+        context document)``, messages for `sys.job.submit` ``(index, message id, packet)`` and one outcome
+        per item ``(status,
         body, trace_id, retry_after_s)``. May be called once; every method raises ValueError afterwards.
         """
 
@@ -191,10 +204,12 @@ class PolicyEngine:
     @property
     def rule_count(self) -> int: ...
     def evaluate(self, request: bytes) -> bytes:
-        """Serialized `PolicyCheckRequest` → `PolicyCheckResponse`. Raises ValueError when it does not decode."""
+        """Serialized `PolicyCheckRequest` → `PolicyCheckResponse`. Raises ValueError when it does not
+        decode."""
 
     def evaluate_batch(self, batch: bytes) -> bytes:
-        """Serialized `BatchRequest` → `BatchResponse`. Raises ValueError: not a batch, or more than 512 items."""
+        """Serialized `BatchRequest` → `BatchResponse`. Raises ValueError: not a batch, or more than 512
+        items."""
 
     def explain(self, request: bytes) -> bytes:
         """Return what was looked at and why, as JSON. Raises ValueError when the request does not decode."""

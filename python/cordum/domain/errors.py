@@ -1,15 +1,15 @@
 """The one error hierarchy. Edges map it outwards once: HTTP envelope, gRPC status, CLI exit, bus handler.
 
-    CordumError
-    ├── InvalidInput      400 INVALID_ARGUMENT
-    ├── Unauthenticated   401 UNAUTHENTICATED
-    ├── Forbidden         403 PERMISSION_DENIED
-    ├── NotFound          404 NOT_FOUND
-    ├── Conflict          409 ABORTED
-    ├── TooLarge          413 RESOURCE_EXHAUSTED
-    ├── LimitExceeded     429 RESOURCE_EXHAUSTED
-    ├── Unavailable       503 UNAVAILABLE
-    └── ConfigError       start-up only: process exits 1
+CordumError
+├── InvalidInput      400 INVALID_ARGUMENT
+├── Unauthenticated   401 UNAUTHENTICATED
+├── Forbidden         403 PERMISSION_DENIED
+├── NotFound          404 NOT_FOUND
+├── Conflict          409 ABORTED
+├── TooLarge          413 RESOURCE_EXHAUSTED
+├── LimitExceeded     429 RESOURCE_EXHAUSTED
+├── Unavailable       503 UNAVAILABLE
+└── ConfigError       start-up only: process exits 1
 """
 
 from collections.abc import Mapping

@@ -14,7 +14,6 @@ type Facts = (String, String, bool, String, bool);
 type Item = (PyBackedBytes, Facts, String, String, String);
 type PyGroup = (u32, Vec<usize>, Vec<Py<PyBytes>>);
 type PyJob = (usize, String, String, String, &'static str, Py<PyBytes>);
-type PyClaim = (usize, String, String, String, String);
 type PyMessage = (usize, String, Py<PyBytes>);
 type PyOutcome = (u16, Py<PyBytes>, String, u32);
 type PyPlan = (Vec<PyGroup>, Vec<PyJob>, Vec<PyMessage>, Vec<PyOutcome>);

@@ -59,7 +59,10 @@ jetstream {{
 
 
 def write_redis_config(directory: Path, port: int) -> Path:
-    """Write the server file for an append-only store on loopback below ``directory``; return its path."""
+    """Write the server file for an append-only store on loopback below ``directory``; return its path.
+
+    A job record holds hashes of 64 characters and more: with the usual limit of 64 it would leave the compact form.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     text = f"""bind {LOOPBACK}
 port {port}
@@ -68,6 +71,8 @@ dir {json.dumps(str(directory))}
 appendonly yes
 appendfsync everysec
 save ""
+auto-aof-rewrite-min-size 256mb
+hash-max-ziplist-value 128
 maxmemory-policy noeviction
 """
     return _write(directory / "redis.conf", text)

@@ -38,7 +38,9 @@ def tenant_commands(
         tenants.setdefault(tenant, {})[job_id] = (now_us, is_open, is_active)
     commands: list[Command] = []
     for tenant, jobs in tenants.items():
-        _add_membership(commands, keys.tenant_open(tenant), {j: (n, o) for j, (n, o, _) in jobs.items()})
+        # NX: a job that is open already keeps its place, and the set is not sorted anew at every change.
+        open_jobs = {j: (n, o) for j, (n, o, _) in jobs.items()}
+        _add_membership(commands, keys.tenant_open(tenant), open_jobs, "NX")
         _add_membership(commands, keys.tenant_active(tenant), {j: (n, a) for j, (n, _, a) in jobs.items()})
         recent = keys.tenant_recent(tenant)
         _add_membership(commands, recent, {j: (n, True) for j, (n, _, _) in jobs.items()})
@@ -46,7 +48,9 @@ def tenant_commands(
     return commands
 
 
-def _add_membership(commands: list[Command], key: str, members: dict[str, tuple[int, bool]]) -> None:
+def _add_membership(
+    commands: list[Command], key: str, members: dict[str, tuple[int, bool]], *options: str
+) -> None:
     add: list[int | str] = []
     remove: list[str] = []
     for job_id, (score, is_member) in members.items():
@@ -55,7 +59,7 @@ def _add_membership(commands: list[Command], key: str, members: dict[str, tuple[
         else:
             remove.append(job_id)
     if add:
-        commands.append(("ZADD", key, *add))
+        commands.append(("ZADD", key, *options, *add))
     if remove:
         commands.append(("ZREM", key, *remove))
 

@@ -23,6 +23,7 @@ Reply = list[Any]
 """One job's answer: tag and details, strings as bytes (see `JobStore.apply`)."""
 
 _LAYOUT_VERSION = 1
+_TIMES = frozenset({"due", "deadline", "retry", "disp"})
 _SCRIPTS = frozenset({"job_create", "sched_commit", "result_commit", "job_move"})
 
 
@@ -80,8 +81,9 @@ class JobStore:
 
     @staticmethod
     def pack(transition: Mapping[str, Any]) -> bytes:
-        """Pack one transition for `apply` (keys: `lua/_job_common.lua`, `rust/wire/src/transition.rs`)."""
-        packed: bytes = msgpack.packb(dict(transition), use_bin_type=False)
+        """Pack one transition for `apply` (keys: `rust/wire/src/transition.rs`); ``set``, ``init`` and ``incr`` are
+        mappings, an empty value in ``set`` removes the field."""
+        packed: bytes = msgpack.packb(_wire(transition), use_bin_type=False)
         return packed
 
     async def apply(
@@ -212,6 +214,23 @@ class JobStore:
         members = await self.client.execute("SMEMBERS", keys.trace(trace_id))
         records = [record for record in await self.get_many([m.decode() for m in members]) if record]
         return sorted(records, key=lambda record: (int(record.get("created_at", "0")), record["id"]))
+
+
+def _wire(transition: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the form the scripts take: fields as flat lists of non-empty strings, times as digits."""
+    wire = dict(transition)
+    empty = [name for name, value in transition.get("set", {}).items() if value == ""]
+    if empty:
+        wire["del"] = [*transition.get("del", ()), *empty]
+    for group in ("set", "init"):
+        if group in wire:
+            pairs = [(name, value) for name, value in wire[group].items() if value != ""]
+            wire[group] = [str(part) for pair in pairs for part in pair]
+    if "incr" in wire:
+        wire["incr"] = [part for pair in wire["incr"].items() for part in pair]
+    for name in _TIMES & wire.keys():
+        wire[name] = str(wire[name])
+    return wire
 
 
 def _failure(error: Exception) -> Reply:

@@ -2,7 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::ser::SerializeSeq;
+use serde::{Serialize, Serializer};
+use sha2::{Digest, Sha256};
+
+use crate::request::hex;
 
 /// Fields left at their default are not sent; the script leaves what they name unchanged.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -31,14 +35,14 @@ pub struct Transition {
     /// Refuse when a human already approved.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub not_approved: bool,
-    /// Hash fields to write.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    /// Hash fields to write; an empty value removes the field.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", serialize_with = "as_pairs")]
     pub set: BTreeMap<&'static str, String>,
     /// Hash fields to remove.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub del: Vec<&'static str>,
     /// Hash fields to increment.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", serialize_with = "as_pairs")]
     pub incr: BTreeMap<&'static str, i64>,
     /// Stored request (protojson).
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "as_text")]
@@ -49,20 +53,20 @@ pub struct Transition {
     /// Decision list entry (JSON).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub decision: Option<String>,
-    /// What makes two decisions equal; an equal one replaces the head of the list.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// What makes two decisions equal; an equal one replaces the head of the list. The record keeps a digest of it.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "as_digest")]
     pub decision_key: Option<String>,
     /// Next dispatch or running time-out, µs; 0 removes.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "as_digits")]
     pub due: Option<i64>,
     /// Deadline, µs; 0 removes.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "as_digits")]
     pub deadline: Option<i64>,
     /// Next attempt of a parked job, µs; 0 removes.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "as_digits")]
     pub retry: Option<i64>,
     /// Unconfirmed dispatch since, µs; 0 removes.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "as_digits")]
     pub disp: Option<i64>,
     /// Pools the parked job waits for.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -89,14 +93,51 @@ pub struct DeadLetter {
 }
 
 /// Text form of bytes: the MessagePack of Redis 6.2 to 8 refuses the binary family.
-fn as_text<S: serde::Serializer>(bytes: &Option<Vec<u8>>, serializer: S) -> Result<S::Ok, S::Error> {
+fn as_text<S: Serializer>(bytes: &Option<Vec<u8>>, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&String::from_utf8_lossy(bytes.as_deref().unwrap_or_default()))
+}
+
+/// Flat list of names and values: the script hands it to HSET as it came.
+fn as_pairs<S: Serializer, V: Serialize>(
+    fields: &BTreeMap<&'static str, V>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    let mut list = serializer.serialize_seq(Some(fields.len() * 2))?;
+    for (name, value) in fields {
+        list.serialize_element(name)?;
+        list.serialize_element(value)?;
+    }
+    list.end()
+}
+
+/// Decimal text: scores and fields reach the store without a conversion in the script.
+fn as_digits<S: Serializer>(number: &Option<i64>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&number.unwrap_or_default().to_string())
+}
+
+/// The first 64 bits of SHA-256 in hex: short, so that a record stays in the store's compact form.
+fn as_digest<S: Serializer>(text: &Option<String>, serializer: S) -> Result<S::Ok, S::Error> {
+    let digest = Sha256::digest(text.as_deref().unwrap_or_default());
+    serializer.serialize_str(hex(&digest).get(..16).unwrap_or_default())
 }
 
 impl Transition {
     /// Packed form. An empty vector never happens for this type; it is what an encoder failure would give.
     pub fn pack(&self) -> Vec<u8> {
+        if self.set.values().any(String::is_empty) {
+            return self.without_empty_values().pack();
+        }
         rmp_serde::to_vec_named(self).unwrap_or_default()
+    }
+
+    fn without_empty_values(&self) -> Self {
+        let mut change = self.clone();
+        let (empty, set) = std::mem::take(&mut change.set)
+            .into_iter()
+            .partition::<BTreeMap<_, _>, _>(|(_, value)| value.is_empty());
+        change.set = set;
+        change.del.extend(empty.into_keys());
+        change
     }
 
     /// Set a field unless the value is empty (empty fields are absent in records).
@@ -104,5 +145,32 @@ impl Transition {
         if !value.is_empty() {
             self.set.insert(field, value.to_owned());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+    use serde_json::{json, Value};
+
+    #[test]
+    fn fields_are_flat_times_are_digits_and_empty_values_remove() {
+        let change = Transition {
+            id: "j".into(),
+            set: BTreeMap::from([("pool", "p".to_owned()), ("team", String::new())]),
+            incr: BTreeMap::from([("attempts", 1)]),
+            due: Some(1_800_000_000_000_001),
+            ..Transition::default()
+        };
+        let packed: Value = rmp_serde::from_slice(&change.pack()).unwrap();
+        assert_eq!(
+            packed,
+            json!({
+                "id": "j", "from": [], "to": "", "set": ["pool", "p"], "del": ["team"], "incr": ["attempts", 1],
+                "due": "1800000000000001",
+            })
+        );
     }
 }

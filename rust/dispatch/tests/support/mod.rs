@@ -2,6 +2,7 @@
 #![allow(
     dead_code,
     clippy::unwrap_used,
+    clippy::indexing_slicing,
     reason = "test helpers; each test file uses its part"
 )]
 
@@ -17,6 +18,7 @@ use cordum_wire::messages::{
     Timestamp,
 };
 use prost::Message;
+use serde_json::Value;
 
 pub const NOW: i64 = 1_800_000_000_000_000;
 
@@ -118,7 +120,22 @@ pub fn record(fields: &[(&str, &str)]) -> Record {
     Record::new(map)
 }
 
-/// A packed change as JSON, for assertions.
-pub fn unpack(packed: &[u8]) -> serde_json::Value {
-    rmp_serde::from_slice(packed).unwrap()
+/// A packed change as JSON, for assertions: flat field lists as maps, times as numbers.
+pub fn unpack(packed: &[u8]) -> Value {
+    let mut change: serde_json::Map<String, Value> = rmp_serde::from_slice(packed).unwrap();
+    for (name, value) in &mut change {
+        match name.as_str() {
+            "set" | "incr" => {
+                let pairs = value.as_array().unwrap().chunks(2);
+                *value = pairs
+                    .map(|pair| (pair[0].as_str().unwrap().to_owned(), pair[1].clone()))
+                    .collect();
+            }
+            "due" | "deadline" | "retry" | "disp" => {
+                *value = value.as_str().unwrap().parse::<i64>().unwrap().into();
+            }
+            _ => {}
+        }
+    }
+    change.into()
 }

@@ -159,7 +159,9 @@ class Scheduler:
                     handler,
                     batch_max=settings.batch_max,
                     linger_ms=settings.batch_linger_ms,
-                    in_flight=settings.batches_in_flight,
+                    # Results arrive one by one while their dispatches go out; handling one batch at a time
+                    # lets the next one grow meanwhile, which costs less per job than two small ones.
+                    in_flight=1 if subject == subjects.RESULT else settings.batches_in_flight,
                 )
             )
         core = (

@@ -17,6 +17,7 @@ from nats.aio.subscription import Subscription
 from nats.js import api
 
 from cordum.bus.connection import Bus
+from cordum.bus.frames import frame, send_frames
 from cordum.bus.messages import NAK, InMessage, Verdict
 from cordum.bus.metrics import CONSUMER_PENDING, HANDLER_FAILURES, REDELIVERIES
 from cordum.config.nats import NatsSettings
@@ -290,10 +291,9 @@ class BatchConsumer:
         """Send verdicts; one that is lost only means a redelivery."""
         if not self._bus.jetstream:
             return
-        publish = self._bus.client.publish
+        frames = [frame(message.raw.reply, verdict.payload) for message, verdict in answers]
         try:
-            for message, verdict in answers:
-                await publish(message.raw.reply, verdict.payload)
+            await send_frames(self._bus.client, frames)
         except (OSError, nats.errors.Error) as error:
             self._log.warning(
                 "acks not sent, messages will come again", error=str(error) or type(error).__name__
@@ -334,9 +334,9 @@ class BatchConsumer:
             if not self._bus.jetstream or not self._bus.is_connected or not self.held:
                 continue
             held = [*self._buffer, *(message for batch in self._running.values() for message in batch)]
+            frames = [frame(message.raw.reply, _IN_PROGRESS) for message in held]
             try:
-                for message in held:
-                    await self._bus.client.publish(message.raw.reply, _IN_PROGRESS)
+                await send_frames(self._bus.client, frames)
             except (OSError, nats.errors.Error) as error:
                 self._log.warning("ack deadlines not extended", error=str(error) or type(error).__name__)
 

@@ -17,6 +17,7 @@ from nats.aio.msg import Msg
 from nats.js.errors import NotFoundError
 
 from cordum.bus.connection import Bus
+from cordum.bus.frames import frame, send_frames
 from cordum.bus.messages import MSG_ID_HEADER, FailureKind, OutMessage, PubOutcome
 from cordum.bus.metrics import PUBLISHES
 from cordum.bus.streams import ATOMIC_BATCH_LIMIT, stream_of
@@ -156,21 +157,20 @@ class Publisher:
         loop = asyncio.get_running_loop()
         reply: Msg | None = None
         try:
-            for number, message in enumerate(messages, 1):
-                headers = {
-                    "Nats-Batch-Id": batch_id,
-                    "Nats-Batch-Sequence": str(number),
-                    **(_headers(message) or {}),
-                }
-                if number < count:
-                    await client.publish(message.subject, message.payload, headers=headers)
-                    continue
-                headers["Nats-Batch-Commit"] = "1"
-                left_s = max(0.01, deadline - loop.time())
-                reply = await client.request(
-                    message.subject, message.payload, timeout=left_s, headers=headers
-                )
-        except nats.errors.NoRespondersError:
+            *first, last = (
+                {"Nats-Batch-Id": batch_id, "Nats-Batch-Sequence": str(number), **(_headers(message) or {})}
+                for number, message in enumerate(messages, 1)
+            )
+            await send_frames(
+                client,
+                [frame(m.subject, m.payload, headers=h) for m, h in zip(messages[:-1], first, strict=True)],
+            )
+            left_s = max(0.01, deadline - loop.time())
+            commit = {**last, "Nats-Batch-Commit": "1"}
+            reply = await client.request(
+                messages[-1].subject, messages[-1].payload, timeout=left_s, headers=commit
+            )
+        except (nats.errors.NoRespondersError, nats.errors.BadSubjectError):
             return None
         except (TimeoutError, OSError, nats.errors.Error) as error:
             # Sent or not, the answer is unknown: the batch may have been committed.
@@ -179,8 +179,8 @@ class Publisher:
         if "error" in answer or int(answer.get("count", 0)) != count:
             _log.info("atomic batch refused, sending it message by message", count=count, answer=answer)
             return None
-        first = int(answer["seq"]) - count + 1
-        return [PubOutcome(True, seq=first + index) for index in range(count)]
+        start = int(answer["seq"]) - count + 1
+        return [PubOutcome(True, seq=start + index) for index in range(count)]
 
     async def _publish_confirmed(self, messages: Sequence[OutMessage], deadline: float) -> list[PubOutcome]:
         outcomes = await self._send_burst(messages, deadline)
@@ -237,22 +237,25 @@ class Publisher:
         return [outcome or unanswered for outcome in burst.outcomes]
 
     async def _send(self, messages: Sequence[OutMessage], burst: _Burst, reply_prefix: str) -> None:
-        client = self._bus.client
+        frames: list[bytes] = []
         for index, message in enumerate(messages):
             try:
-                if not client.is_connected:
-                    raise nats.errors.ConnectionReconnectingError
-                await client.publish(
-                    message.subject,
-                    message.payload,
-                    reply=reply_prefix + str(index),
-                    headers=_headers(message),
-                )
-            except nats.errors.MaxPayloadError as error:
-                burst.settle(index, PubOutcome(False, kind="too_large", permanent=True, error=str(error)))
-            except (OSError, nats.errors.Error) as error:
-                # Not handed over: nobody has it.
-                burst.settle(index, _failure("connection", str(error) or type(error).__name__))
+                reply = f"{reply_prefix}{index}"
+                frames.append(frame(message.subject, message.payload, reply, _headers(message)))
+            except nats.errors.BadSubjectError:
+                error = f"not a subject: {message.subject!r}"
+                burst.settle(index, PubOutcome(False, kind="refused", permanent=True, error=error))
+        client = self._bus.client
+        kind: FailureKind = "timeout"
+        try:
+            if not client.is_connected:
+                kind = "connection"  # nothing was handed over: nobody has it
+                raise nats.errors.ConnectionReconnectingError
+            await send_frames(client, frames)
+        except (OSError, nats.errors.Error) as error:
+            failure = _failure(kind, str(error) or type(error).__name__)
+            for index in range(len(messages)):
+                burst.settle(index, failure)
 
     async def _on_puback(self, message: Msg) -> None:
         burst_id, _, index = message.subject[len(self._inbox) + 1 :].partition(".")

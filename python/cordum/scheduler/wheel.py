@@ -36,20 +36,21 @@ class Wheel:
         self._pools: set[str] = set()
         self._online: set[str] = set()
         self._probed_s: dict[str, float] = {}
+        self._any_parked = True  # until a turn has looked
         submits.on_parked = self._turn.set
 
     def on_capacity(self, capacities: Iterable[tuple[str, str, bool]]) -> None:
         """Note pools that came online or have room again: (pool, worker id, online).
 
         A pool nobody here waits for is probed at most once a second, because another replica may have
-        parked its jobs.
+        parked its jobs; not at all while the last turn found no parked job of anybody.
         """
         now = monotonic_s()
         for pool, _, online in capacities:
             if online:
                 self._online.add(pool)
             elif pool not in self._submits.waiting:
-                if now - self._probed_s.get(pool, 0.0) < _PROBE_EVERY_S:
+                if not self._any_parked or now - self._probed_s.get(pool, 0.0) < _PROBE_EVERY_S:
                     continue
                 self._probed_s[pool] = now
             self._pools.add(pool)
@@ -74,6 +75,7 @@ class Wheel:
         """Process what is due now; return seconds until the wheel has to turn again."""
         now = now_us()
         earliest = await earliest_due(self._jobs)
+        self._any_parked = bool(earliest)
         ready = [partition for at_us, partition in earliest if at_us <= now]
         if not ready:
             next_us = min((at_us for at_us, _ in earliest), default=now + 1_000_000)

@@ -186,3 +186,24 @@ def instance(service: str, instance_id: str) -> str:
 def job_lock(job_id: str) -> str:
     """Return the lock of a job's slow paths."""
     return f"cordum:scheduler:job:{job_id}"
+
+
+def velocity(key_suffix: str) -> str:
+    """Return the zset of one velocity bucket; ``key_suffix`` is `<rule id>:<bucket>` as the engine escapes it
+    (policy spec §13.1)."""
+    return f"cordum:velocity:{key_suffix}"
+
+
+def velocity_hits(rule: str) -> str:
+    """Return the hash of a velocity rule's exceeded evaluations per hour."""
+    return f"cordum:velocity:hits:{rule}"
+
+
+def velocity_index(rule: str) -> str:
+    """Return the zset of a velocity rule's active buckets, score: last use in Unix seconds."""
+    return f"cordum:velocity:index:{rule}"
+
+
+def agent_identity(agent_id: str) -> str:
+    """Return the string with the identity record of an agent (JSON)."""
+    return f"agent:identity:{agent_id}"

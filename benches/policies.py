@@ -1,11 +1,13 @@
 """Policies and requests of the benchmarks, in the shape the Rust benchmark of the engine uses too."""
 
+from benches.peer_engines import Case
 from cordum.protocol.cap import PolicyCheckRequest
 
 __all__ = [
     "CAPABILITY",
     "RISK_TAGS",
     "TOPICS",
+    "engine_case",
     "engine_policy",
     "engine_request",
     "pipeline_policy",
@@ -43,6 +45,19 @@ def engine_request(rule: int) -> bytes:
     request.meta.risk_tags.append(f"tag{rule % 7}")
     encoded: bytes = request.SerializeToString(deterministic=True)
     return encoded
+
+
+def engine_case(rule: int) -> Case:
+    """Return rule number ``rule`` of `engine_policy` with the request of `engine_request` as plain values."""
+    return Case(
+        rule_id=f"r{rule}",
+        decision=_DECISIONS[rule % 3],
+        pattern=f"job.team{rule % _TEAMS}.*",
+        capability=f"cap{rule}",
+        risk_tags=(f"tag{rule % 7}", "money"),
+        topic=f"job.team{rule % _TEAMS}.apply",
+        request_tags=(f"tag{rule % 7}",),
+    )
 
 
 def pipeline_policy() -> str:

@@ -6,12 +6,18 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from benches import engine, gateway, memory, pipeline
+from benches import engine, gateway, memory, peers, pipeline
 from benches.machine import describe
 from benches.results import Report
 from cordum.runtime.clock import monotonic_s
 
-SUITES = {"engine": engine.run, "pipeline": pipeline.run, "gateway": gateway.run, "memory": memory.run}
+SUITES = {
+    "engine": engine.run,
+    "pipeline": pipeline.run,
+    "gateway": gateway.run,
+    "memory": memory.run,
+    "peers": peers.run,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

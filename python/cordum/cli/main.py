@@ -11,8 +11,9 @@ from typing import Annotated, Any, Final
 import typer
 
 from cordum import __version__
-from cordum.cli import jobs, reviews
+from cordum.cli import jobs, policy, reviews
 from cordum.cli.connection import Connection
+from cordum.cli.exits import CommandExit
 from cordum.cli.output import print_json
 
 __all__ = ["app", "main"]
@@ -29,6 +30,7 @@ app.add_typer(jobs.app, name="job")
 app.add_typer(reviews.approvals, name="approval")
 app.add_typer(reviews.dlq, name="dlq")
 app.add_typer(reviews.workers, name="worker")
+app.add_typer(policy.app, name="policy")
 app.command("workers", help="List workers.")(reviews.list_workers)
 
 _VALUE_OPTIONS: Final = frozenset({"--gateway", "--api-key", "--tenant", "--cacert", "--timeout"})
@@ -153,6 +155,8 @@ def main() -> None:
         arguments = [*arguments[1:], "--help"]
     try:
         app(arrange(arguments), prog_name="cordumctl")
+    except CommandExit:
+        raise
     except SystemExit as end:
         # The library below uses 2 for usage errors; our table keeps 2 for commands of their own.
         sys.exit(1 if end.code == 2 else end.code)

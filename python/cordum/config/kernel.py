@@ -44,6 +44,16 @@ class KernelSettings(CommonSettings):
     )
     reload_interval_s: PositiveDuration = Field(30.0, validation_alias="SAFETY_POLICY_RELOAD_INTERVAL")
     public_key: str = Field("", validation_alias="SAFETY_POLICY_PUBLIC_KEY", json_schema_extra=SECURITY)
+    public_key_id: str = Field(
+        "default", validation_alias="SAFETY_POLICY_PUBLIC_KEY_ID", json_schema_extra=SECURITY
+    )
+    trusted_keys_dir: str = Field(
+        "", validation_alias="CORDUM_POLICY_TRUSTED_KEYS_DIR", json_schema_extra=SECURITY
+    )
+    signature: str = Field("", validation_alias="SAFETY_POLICY_SIGNATURE", json_schema_extra=SECURITY)
+    signature_path: str = Field(
+        "", validation_alias="SAFETY_POLICY_SIGNATURE_PATH", json_schema_extra=SECURITY
+    )
     signature_required: Bool = Field(
         False, validation_alias="SAFETY_POLICY_SIGNATURE_REQUIRED", json_schema_extra=SECURITY
     )
@@ -69,6 +79,11 @@ class KernelSettings(CommonSettings):
     def reflection_enabled(self) -> bool:
         """Tell whether to serve reflection; production needs the second switch too."""
         return self.reflection and (self.reflection_force or not self.production)
+
+    @property
+    def needs_signature(self) -> bool:
+        """Tell whether the base policy must be signed: always in production (policy spec §11.1)."""
+        return self.signature_required or self.production
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:

@@ -5,6 +5,7 @@ import asyncio
 from cordum.config.kernel import KernelSettings
 from cordum.domain.errors import ConfigError, Unavailable
 from cordum.kernel.service import KernelServer
+from cordum.kernel.signed_source import SignedSource, trusted_keys
 from cordum.kernel.snapshots import PolicyStore
 from cordum.kernel.source import FileSource
 from cordum.runtime.logs import get_logger
@@ -23,7 +24,8 @@ def main() -> None:
 async def serve(service: Service, settings: KernelSettings) -> None:
     """Run the kernel until the stop is requested."""
     refuse_unsupported(settings)
-    policies = PolicyStore(FileSource(settings.policy_path, settings.policy_max_bytes))
+    file = FileSource(settings.policy_path, settings.policy_max_bytes)
+    policies = PolicyStore(SignedSource(file, trusted_keys(settings), settings))
     await first_load(policies, settings)
     server = KernelServer(settings, policies)
 
@@ -45,20 +47,16 @@ def refuse_unsupported(settings: KernelSettings) -> None:
     """Raise ConfigError for settings whose promise this version cannot keep."""
     if settings.policy_url:
         raise ConfigError("SAFETY_POLICY_URL: remote policies are not supported by this version")
-    if settings.public_key or settings.signature_required or settings.production:
-        raise ConfigError(
-            "SAFETY_POLICY_PUBLIC_KEY: policy signatures are not supported by this version",
-            hint="production needs them, so the kernel does not start there yet",
-        )
 
 
 async def first_load(policies: PolicyStore, settings: KernelSettings) -> None:
-    """Load the policy at start. Without a good one production raises ConfigError, others deny everything."""
+    """Load the policy at start. Without a good one production, and whoever requires signatures, raises ConfigError;
+    others deny everything."""
     if await policies.reload() != "error":
         return
     reason = policies.failure.message if policies.failure else "unknown reason"
-    if settings.production:
-        raise ConfigError(reason, hint="production does not start without a valid policy")
+    if settings.needs_signature:
+        raise ConfigError(reason, hint="production does not start without a valid, signed policy")
     _log.error("no policy loaded, denying everything", reason=reason)
 
 

@@ -12,3 +12,6 @@ EVALUATION_SECONDS: Final = Histogram(
 )
 RELOADS: Final = Counter("cordum_safety_policy_reload_total", "Policy loads, by result.", ["result"])
 POLICY_INFO: Final = Gauge("cordum_safety_policy_info", "1 for the active snapshot.", ["snapshot"])
+SIGNATURE_FAILURES: Final = Counter(
+    "cordum_policy_signature_failures_total", "Policies refused for their signature, by reason.", ["reason"]
+)

@@ -10,7 +10,7 @@ from typing import Final, Literal
 from cordum._core import PolicyEngine, PolicyError
 from cordum.domain.errors import CordumError, InvalidInput
 from cordum.kernel.metrics import POLICY_INFO, RELOADS
-from cordum.kernel.source import FileSource
+from cordum.kernel.signed_source import TextSource
 from cordum.runtime.logs import get_logger
 
 __all__ = ["LoadResult", "PolicyStore"]
@@ -24,7 +24,7 @@ _log = get_logger()
 class PolicyStore:
     """Holds the engine that answers now. Readers take ``engine`` once per call and keep it to the end."""
 
-    def __init__(self, source: FileSource) -> None:
+    def __init__(self, source: TextSource) -> None:
         self.engine: PolicyEngine = PolicyEngine.empty()
         self.is_loaded = False
         self.failure: CordumError | None = None
@@ -74,7 +74,7 @@ class PolicyStore:
             engine = PolicyEngine.compile(text)
         except PolicyError as error:
             refusal = InvalidInput(
-                f"policy parse error in `{self._source.path}`: {_reasons(error)}", code="policy_invalid"
+                f"policy parse error in `{self._source.name}`: {_reasons(error)}", code="policy_invalid"
             )
             self._refused = (text, refusal)
             raise refusal from error

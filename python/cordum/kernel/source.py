@@ -14,6 +14,11 @@ class FileSource:
         self.path = Path(path)
         self._max_bytes = max_bytes
 
+    @property
+    def name(self) -> str:
+        """What to call the source in messages."""
+        return str(self.path)
+
     def read(self) -> bytes:
         """Return the bytes of the file.
 

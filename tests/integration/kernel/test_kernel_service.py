@@ -345,7 +345,7 @@ async def test_text_that_stays_broken_is_compiled_once_and_good_text_after_it_lo
 
 @pytest.mark.parametrize(
     "changes",
-    [{"policy_url": "https://policies"}, {"public_key": "key"}, {"signature_required": True}],
+    [{"policy_url": "https://policies"}],
 )
 def test_a_promise_that_cannot_be_kept_refuses_the_start(tmp_path: Path, changes: dict[str, object]) -> None:
     with pytest.raises(ConfigError, match="not supported"):

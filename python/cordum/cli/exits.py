@@ -1,0 +1,7 @@
+"""Exit codes that a command defines for itself (CLI spec §5)."""
+
+__all__ = ["CommandExit"]
+
+
+class CommandExit(SystemExit):
+    """Ends the program with a code of the command's own table; 2 is not turned into 1 as for usage errors."""

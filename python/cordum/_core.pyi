@@ -216,3 +216,29 @@ class PolicyEngine:
 
 def validate_policy(source: bytes) -> list[tuple[str, str]]:
     """Return every problem of one document as (path, message); empty when it is valid."""
+
+def record_decisions(calls: list[tuple[bytes, bytes, int, bool]]) -> list[tuple[str, int, bytes]]:
+    """Encode answered policy calls (serialized request, serialized answer, time in µs, whether both are batches)
+    as compact columns: (tenant, rows, segment), at least one per tenant. Content is not kept; calls that do not
+    decode and items that failed are left out."""
+
+def scan_decisions(segments: list[bytes], filter: bytes, limit: int, before: int | None = None) -> bytes:
+    """Return a JSON list of the decisions in ``segments`` (newest segment first, newest row first) that pass
+    ``filter`` (JSON: since_us, until_us exclusive, topic or glob, rule_id, decision, agent_id, jobs_only).
+
+    ``before`` excludes rows from that number on in the first segment. Items name their ``segment`` (index) and
+    ``row``. Raises ValueError for a bad filter or a damaged segment.
+    """
+
+class PolicyReplay:
+    """A replay of a policy over past decisions; feed it segments from the newest to the oldest. ``spec`` is JSON:
+    filter (as for `scan_decisions`), max_jobs (0: 4 000 000), max_changes. Raises ValueError."""
+
+    def __new__(cls, engine: PolicyEngine, spec: bytes) -> PolicyReplay: ...
+    def add(self, segments: list[bytes]) -> int:
+        """Judge the rows of ``segments``; return how many segments could not be read."""
+
+    @property
+    def is_full(self) -> bool: ...
+    def result(self) -> bytes:
+        """Return JSON: summary, rule_hits, groups, changes, is_cut."""

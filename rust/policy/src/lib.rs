@@ -22,6 +22,7 @@ mod read_content;
 mod read_document;
 mod read_match;
 mod reader;
+pub mod replay;
 pub mod request;
 pub mod response;
 pub mod rule;

@@ -5,6 +5,7 @@ use pyo3::prelude::*;
 mod dispatch;
 mod plans;
 mod policy;
+mod replay;
 mod submit;
 mod wire;
 
@@ -22,6 +23,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     )?;
     dispatch::register(module)?;
     policy::register(module)?;
+    replay::register(module)?;
     submit::register(module)?;
     wire::register(module)?;
     Ok(())

@@ -20,6 +20,13 @@ create_exception!(
 #[pyclass(frozen, module = "cordum._core")]
 pub struct PolicyEngine(Arc<Policy>);
 
+impl PolicyEngine {
+    /// The compiled policy, for other bindings.
+    pub fn shared(&self) -> Arc<Policy> {
+        Arc::clone(&self.0)
+    }
+}
+
 #[pymethods]
 impl PolicyEngine {
     /// Compile a base document and enabled bundles (id, document).

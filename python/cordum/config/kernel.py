@@ -75,6 +75,13 @@ class KernelSettings(CommonSettings):
         15.0, validation_alias="CORDUM_GRPC_SERVER_ENFORCEMENT_MIN_TIME"
     )
 
+    decision_log_ttl_s: int = Field(
+        2_592_000, ge=0, le=10 * 31_536_000, validation_alias="CORDUM_DECISION_LOG_TTL_SECONDS"
+    )
+    decision_log_max_bytes: Annotated[ByteSize, AfterValidator(_size)] = Field(
+        256 * 1024 * 1024, validation_alias="CORDUM_DECISION_LOG_MAX_BYTES"
+    )
+
     @property
     def reflection_enabled(self) -> bool:
         """Tell whether to serve reflection; production needs the second switch too."""

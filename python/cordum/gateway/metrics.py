@@ -2,7 +2,16 @@
 
 from prometheus_client import Counter, Gauge, Histogram
 
-__all__ = ["BATCH_SIZE", "REQUESTS", "REQUEST_SECONDS", "STREAM_CLIENTS", "STREAM_DROPPED", "SUBMISSIONS"]
+__all__ = [
+    "BATCH_SIZE",
+    "DECISION_QUERIES",
+    "DECISION_SECONDS",
+    "REQUESTS",
+    "REQUEST_SECONDS",
+    "STREAM_CLIENTS",
+    "STREAM_DROPPED",
+    "SUBMISSIONS",
+]
 
 REQUESTS = Counter(
     "cordum_http_requests_total", "HTTP requests by route template and status", ["method", "route", "status"]
@@ -21,3 +30,12 @@ BATCH_SIZE = Histogram(
 )
 STREAM_CLIENTS = Gauge("cordum_gateway_stream_clients", "Connected live-stream clients")
 STREAM_DROPPED = Counter("cordum_gateway_stream_dropped_total", "Live events not delivered", ["reason"])
+DECISION_QUERIES = Counter(
+    "cordum_governance_decisions_query_total", "Pages of the decision log", ["verdict"]
+)
+DECISION_SECONDS = Histogram(
+    "cordum_governance_decisions_handler_latency_seconds",
+    "Time to answer a question about past decisions",
+    ["route"],
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0),
+)

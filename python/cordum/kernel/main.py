@@ -3,13 +3,17 @@
 import asyncio
 
 from cordum.config.kernel import KernelSettings
+from cordum.config.redis import RedisSettings
 from cordum.domain.errors import ConfigError, Unavailable
+from cordum.kernel.decisions import DecisionWriter, SharedRedis
+from cordum.kernel.replay import Replays
 from cordum.kernel.service import KernelServer
 from cordum.kernel.signed_source import SignedSource, trusted_keys
 from cordum.kernel.snapshots import PolicyStore
 from cordum.kernel.source import FileSource
 from cordum.runtime.logs import get_logger
 from cordum.runtime.service import Service, run_service
+from cordum.store.connection import RedisClient
 
 __all__ = ["first_load", "main"]
 
@@ -27,7 +31,9 @@ async def serve(service: Service, settings: KernelSettings) -> None:
     file = FileSource(settings.policy_path, settings.policy_max_bytes)
     policies = PolicyStore(SignedSource(file, trusted_keys(settings), settings))
     await first_load(policies, settings)
-    server = KernelServer(settings, policies)
+    redis = SharedRedis(lambda: RedisClient.open(RedisSettings.load()))
+    decisions = DecisionWriter(redis, settings)
+    server = KernelServer(settings, policies, decisions=decisions, replays=Replays(policies, redis))
 
     async def policy_is_loaded() -> None:
         if not policies.is_loaded:
@@ -38,9 +44,12 @@ async def serve(service: Service, settings: KernelSettings) -> None:
     await server.start()
     await server.report_health()
     service.supervisor.spawn("policy reload", lambda: follow(server, policies, settings), on_error="restart")
+    service.supervisor.spawn("decision log", decisions.run, on_error="restart")
     service.mark_started()
     await service.stop_requested()
     await server.stop()
+    await decisions.flush()
+    await redis.close()
 
 
 def refuse_unsupported(settings: KernelSettings) -> None:

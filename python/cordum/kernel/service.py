@@ -15,8 +15,10 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from cordum.config.kernel import KernelSettings
-from cordum.domain.errors import Unavailable
+from cordum.domain.errors import CordumError, InvalidInput, LimitExceeded, Unavailable
+from cordum.kernel.decisions import Observer
 from cordum.kernel.metrics import EVALUATION_SECONDS
+from cordum.kernel.replay import Replays
 from cordum.kernel.snapshots import PolicyStore
 from cordum.kernel.tls import server_credentials
 from cordum.protocol.cap import safety_pb2
@@ -45,9 +47,18 @@ _log = get_logger()
 class KernelServer:
     """The listener of one kernel process."""
 
-    def __init__(self, settings: KernelSettings, policies: PolicyStore) -> None:
+    def __init__(
+        self,
+        settings: KernelSettings,
+        policies: PolicyStore,
+        *,
+        decisions: Observer | None = None,
+        replays: Replays | None = None,
+    ) -> None:
         self._settings = settings
         self._policies = policies
+        self._decisions = decisions
+        self._replays = replays
         self._health = health.aio.HealthServicer()
         self._server = grpc.aio.server(options=_options(settings))
         self._server.add_generic_rpc_handlers(self._handlers())
@@ -91,12 +102,21 @@ class KernelServer:
         evaluations = {name: self._evaluation(name) for name in ("Check", "Evaluate", "Explain", "Simulate")}
         return (
             _service(SAFETY_KERNEL, {**evaluations, "ListSnapshots": self._list_snapshots}),
-            _service(SAFETY_BATCH, {"EvaluateBatch": self._evaluate_batch, "CheckOutputBatch": _not_built}),
+            _service(
+                SAFETY_BATCH,
+                {
+                    "EvaluateBatch": self._evaluate_batch,
+                    "CheckOutputBatch": _not_built,
+                    "ReplayDecisions": self._replay if self._replays else _not_built,
+                },
+            ),
             _service(POLICY_EVALUATOR, {"EvaluateUnified": _not_built}),
         )
 
     def _evaluation(self, name: str) -> Method:
         seconds = EVALUATION_SECONDS.labels(name)
+        # The others ask what would be decided.
+        decisions = self._decisions if name in {"Check", "Evaluate"} else None
 
         async def evaluate(request: bytes, context: Context) -> bytes:
             if not request:
@@ -104,6 +124,8 @@ class KernelServer:
             start = perf_counter()
             answer = await _run(self._policies.engine.evaluate, request, context)
             seconds.observe(perf_counter() - start)
+            if decisions is not None:
+                decisions.note(request, answer, is_batch=False)
             return answer
 
         return evaluate
@@ -116,13 +138,29 @@ class KernelServer:
         start = perf_counter()
         answer = await _run(self._policies.engine.evaluate_batch, request, context)
         _BATCH_SECONDS.observe(perf_counter() - start)
+        if self._decisions is not None:
+            self._decisions.note(request, answer, is_batch=True)
         return answer
+
+    async def _replay(self, request: bytes, context: Context) -> bytes:
+        if self._replays is None:
+            return await _not_built(request, context)
+        try:
+            return await self._replays.run(request)
+        except CordumError as error:
+            await context.abort(_REPLAY_STATUS.get(type(error), grpc.StatusCode.INTERNAL), error.message)
+            raise AssertionError("abort raises") from error
 
     async def _list_snapshots(self, _request: bytes, _context: Context) -> bytes:
         answer: bytes = safety_pb2.ListSnapshotsResponse(snapshots=self._policies.history).SerializeToString()
         return answer
 
 
+_REPLAY_STATUS: Final[dict[type, grpc.StatusCode]] = {
+    InvalidInput: grpc.StatusCode.INVALID_ARGUMENT,
+    LimitExceeded: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    Unavailable: grpc.StatusCode.UNAVAILABLE,
+}
 _BATCH_SECONDS: Final = EVALUATION_SECONDS.labels("EvaluateBatch")
 
 

@@ -62,6 +62,15 @@ class PolicyStore:
         RELOADS.labels("ok").inc()
         return "ok"
 
+    def candidate(self, bundle_id: str, content: bytes) -> PolicyEngine:
+        """Compile the sources that decide now with one of them replaced: a bundle, or the base when no id is given.
+
+        Blocking. Raises PolicyError.
+        """
+        if not bundle_id:
+            return PolicyEngine.compile(content)
+        return PolicyEngine.compile(self._active, [(bundle_id, content)])
+
     def _load(self) -> PolicyEngine | None:
         """Return a new engine, or None when the text is the active one."""
         text = self._source.read()

@@ -11,11 +11,13 @@ from typing import Any, Final
 import grpc
 import grpc.aio
 
-from cordum.domain.errors import Unavailable
+from cordum.domain.errors import InvalidInput, LimitExceeded, Unavailable
+from cordum.v1 import safety_batch_pb2
 
 __all__ = ["KernelTls", "PolicyClient"]
 
 _EVALUATE_BATCH: Final = "/cordum.v1.SafetyKernelBatch/EvaluateBatch"
+_REPLAY_DECISIONS: Final = "/cordum.v1.SafetyKernelBatch/ReplayDecisions"
 _MESSAGE_MAX_BYTES: Final = 8 << 20
 _OPTIONS: Final[list[tuple[str, Any]]] = [
     ("grpc.max_send_message_length", _MESSAGE_MAX_BYTES),
@@ -48,6 +50,7 @@ class PolicyClient:
             credentials = grpc.ssl_channel_credentials(tls.ca, tls.key, tls.certificate)
             self._channel = grpc.aio.secure_channel(address, credentials, options=_OPTIONS)
         self._call = self._channel.unary_unary(_EVALUATE_BATCH)
+        self._replay = self._channel.unary_unary(_REPLAY_DECISIONS)
 
     async def evaluate_batch(self, requests: Sequence[bytes], timeout_s: float) -> bytes:
         """Evaluate serialized `PolicyCheckRequest`s (at most 512) as one batch; see `evaluate_encoded`."""
@@ -65,6 +68,25 @@ class PolicyClient:
         except grpc.aio.AioRpcError as error:
             raise Unavailable(f"safety kernel did not answer: {error.code().name}") from error
         return answer
+
+    async def replay(
+        self, request: safety_batch_pb2.ReplayRequest, timeout_s: float = 30.0
+    ) -> safety_batch_pb2.ReplayResponse:
+        """Run a candidate policy over past decisions (policy spec §19.3).
+
+        Raises InvalidInput when the candidate or a filter is refused, LimitExceeded when the kernel is busy with
+        replays, Unavailable otherwise.
+        """
+        try:
+            answer: bytes = await self._replay(request.SerializeToString(), timeout=timeout_s)
+        except grpc.aio.AioRpcError as error:
+            reason = error.details() or error.code().name
+            if error.code() is grpc.StatusCode.INVALID_ARGUMENT:
+                raise InvalidInput(reason) from error
+            if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
+                raise LimitExceeded(reason, retry_after_s=5) from error
+            raise Unavailable(f"safety kernel did not replay: {reason}") from error
+        return safety_batch_pb2.ReplayResponse.FromString(answer)
 
     async def is_serving(self, timeout_s: float = 1.0) -> bool:
         """Ask the standard gRPC health service; any failure is False."""

@@ -207,3 +207,13 @@ def velocity_index(rule: str) -> str:
 def agent_identity(agent_id: str) -> str:
     """Return the string with the identity record of an agent (JSON)."""
     return f"agent:identity:{agent_id}"
+
+
+def decision_log(tenant: str) -> str:
+    """Return the stream of a tenant's past decisions, one segment of columns per entry."""
+    return f"gov:dec:{{{tenant}}}:seg"
+
+
+def decision_log_size(tenant: str) -> str:
+    """Return the number of bytes in a tenant's decision log."""
+    return f"gov:dec:{{{tenant}}}:size"

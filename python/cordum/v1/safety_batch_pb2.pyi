@@ -31,3 +31,37 @@ class BatchResponse(_message.Message):
     items: _containers.RepeatedCompositeFieldContainer[BatchItem]
     policy_snapshot: str
     def __init__(self, items: _Optional[_Iterable[_Union[BatchItem, _Mapping]]] = ..., policy_snapshot: _Optional[str] = ...) -> None: ...
+
+class ReplayRequest(_message.Message):
+    __slots__ = ("tenant", "since_us", "until_us", "topic", "original_decision", "use_current_policy", "candidate_bundle_id", "candidate_content", "max_jobs", "max_changes")
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    SINCE_US_FIELD_NUMBER: _ClassVar[int]
+    UNTIL_US_FIELD_NUMBER: _ClassVar[int]
+    TOPIC_FIELD_NUMBER: _ClassVar[int]
+    ORIGINAL_DECISION_FIELD_NUMBER: _ClassVar[int]
+    USE_CURRENT_POLICY_FIELD_NUMBER: _ClassVar[int]
+    CANDIDATE_BUNDLE_ID_FIELD_NUMBER: _ClassVar[int]
+    CANDIDATE_CONTENT_FIELD_NUMBER: _ClassVar[int]
+    MAX_JOBS_FIELD_NUMBER: _ClassVar[int]
+    MAX_CHANGES_FIELD_NUMBER: _ClassVar[int]
+    tenant: str
+    since_us: int
+    until_us: int
+    topic: str
+    original_decision: str
+    use_current_policy: bool
+    candidate_bundle_id: str
+    candidate_content: bytes
+    max_jobs: int
+    max_changes: int
+    def __init__(self, tenant: _Optional[str] = ..., since_us: _Optional[int] = ..., until_us: _Optional[int] = ..., topic: _Optional[str] = ..., original_decision: _Optional[str] = ..., use_current_policy: bool = ..., candidate_bundle_id: _Optional[str] = ..., candidate_content: _Optional[bytes] = ..., max_jobs: _Optional[int] = ..., max_changes: _Optional[int] = ...) -> None: ...
+
+class ReplayResponse(_message.Message):
+    __slots__ = ("result", "policy_snapshot", "warnings")
+    RESULT_FIELD_NUMBER: _ClassVar[int]
+    POLICY_SNAPSHOT_FIELD_NUMBER: _ClassVar[int]
+    WARNINGS_FIELD_NUMBER: _ClassVar[int]
+    result: bytes
+    policy_snapshot: str
+    warnings: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, result: _Optional[bytes] = ..., policy_snapshot: _Optional[str] = ..., warnings: _Optional[_Iterable[str]] = ...) -> None: ...

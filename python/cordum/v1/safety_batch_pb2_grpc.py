@@ -45,6 +45,11 @@ class SafetyKernelBatchStub(object):
                 request_serializer=cordum_dot_v1_dot_safety__batch__pb2.BatchRequest.SerializeToString,
                 response_deserializer=cordum_dot_v1_dot_safety__batch__pb2.BatchResponse.FromString,
                 _registered_method=True)
+        self.ReplayDecisions = channel.unary_unary(
+                '/cordum.v1.SafetyKernelBatch/ReplayDecisions',
+                request_serializer=cordum_dot_v1_dot_safety__batch__pb2.ReplayRequest.SerializeToString,
+                response_deserializer=cordum_dot_v1_dot_safety__batch__pb2.ReplayResponse.FromString,
+                _registered_method=True)
 
 
 class SafetyKernelBatchServicer(object):
@@ -63,6 +68,13 @@ class SafetyKernelBatchServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReplayDecisions(self, request, context):
+        """Runs a candidate policy over the decision log (policy spec §19.3).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_SafetyKernelBatchServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -75,6 +87,11 @@ def add_SafetyKernelBatchServicer_to_server(servicer, server):
                     servicer.CheckOutputBatch,
                     request_deserializer=cordum_dot_v1_dot_safety__batch__pb2.BatchRequest.FromString,
                     response_serializer=cordum_dot_v1_dot_safety__batch__pb2.BatchResponse.SerializeToString,
+            ),
+            'ReplayDecisions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReplayDecisions,
+                    request_deserializer=cordum_dot_v1_dot_safety__batch__pb2.ReplayRequest.FromString,
+                    response_serializer=cordum_dot_v1_dot_safety__batch__pb2.ReplayResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -132,6 +149,33 @@ class SafetyKernelBatch(object):
             '/cordum.v1.SafetyKernelBatch/CheckOutputBatch',
             cordum_dot_v1_dot_safety__batch__pb2.BatchRequest.SerializeToString,
             cordum_dot_v1_dot_safety__batch__pb2.BatchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReplayDecisions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cordum.v1.SafetyKernelBatch/ReplayDecisions',
+            cordum_dot_v1_dot_safety__batch__pb2.ReplayRequest.SerializeToString,
+            cordum_dot_v1_dot_safety__batch__pb2.ReplayResponse.FromString,
             options,
             channel_credentials,
             insecure,

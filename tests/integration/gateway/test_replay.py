@@ -162,11 +162,11 @@ async def test_a_candidate_bundle_is_merged_with_what_decides_now(alice: httpx.A
     await submit(alice, "job.echo", "job.blocked")
     await logged(alice, 2)
     bundle = "rules: [{id: hold-echo, match: {topics: [job.echo]}, decision: require_approval, reason: r}]"
-    body = (
-        await alice.post(
-            "/policy/replay", json={"candidate_bundle_id": "secops~echo", "candidate_content": bundle}
-        )
-    ).json()
+    answer = await alice.post(
+        "/policy/replay", json={"candidate_bundle_id": "secops~echo", "candidate_content": bundle}
+    )
+    assert answer.status_code == 200, answer.text
+    body = answer.json()
     assert "cfg:" in body["policy_snapshot"]
     assert body["summary"]["total_jobs"] == 2
 

@@ -14,6 +14,7 @@ RELOADS: Final = Counter("cordum_safety_policy_reload_total", "Policy loads, by 
 POLICY_INFO: Final = Gauge("cordum_safety_policy_info", "1 for the active snapshot.", ["snapshot"])
 SIGNATURE_FAILURES: Final = Counter(
     "cordum_policy_signature_failures_total", "Policies refused for their signature, by reason.", ["reason"]
+)
 DECISIONS_LOGGED: Final = Counter(
     "cordum_safety_decision_log_rows_total", "Decisions written to the decision log."
 )

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from cordum.cli import policy_impact
 from cordum.cli.exits import CommandExit
 from cordum.cli.output import note
 from cordum.domain.errors import ConfigError
@@ -26,7 +27,8 @@ from cordum.security.policy_signatures import (
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Sign and check policies.", no_args_is_help=True)
+app = typer.Typer(help="Sign, check and compare policies.", no_args_is_help=True)
+app.command("diff")(policy_impact.diff)
 
 _POLICY_MAX_BYTES = 64 * 1024 * 1024
 _ALGORITHMS: dict[str, Algorithm] = {

@@ -1,17 +1,22 @@
 """Past decisions over HTTP: listed, replayed under another policy, counted per rule. Real kernel, gateway, Redis."""
 
+import asyncio
+import os
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
+import orjson
 import pytest
 
 from cordum.config.redis import RedisSettings
 from cordum.protocol.cap import safety_pb2
 from cordum.protocol.kernel_client import PolicyClient
 from cordum.store.connection import RedisClient
-from tests.support.gateway import POLICY, GatewayProcess, client
+from tests.support.gateway import POLICY, GatewayProcess, client, key_of
 from tests.support.kernel import KernelProcess
 from tests.support.processes import wait_until
 from tests.support.redis_servers import RedisServer
@@ -222,6 +227,63 @@ async def test_a_viewer_without_the_right_is_refused(
 ) -> None:
     async with client(log_gateway, "ulf") as ulf:
         assert (await ulf.post("/policy/replay", json={"use_current_policy": True})).status_code == 403
+
+
+def cordumctl(gateway: GatewayProcess, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    """Run the tool as alice."""
+    return subprocess.run(
+        [sys.executable, "-m", "cordum.cli.main", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env={
+            **os.environ,
+            "CORDUM_GATEWAY": gateway.url,
+            "CORDUM_API_KEY": key_of("alice"),
+            "CORDUM_TENANT_ID": "acme",
+        },
+    )
+
+
+async def test_the_tool_shows_what_a_policy_would_have_changed(
+    alice: httpx.AsyncClient, log_gateway: GatewayProcess, tmp_path: Path
+) -> None:
+    first, second, _ = await submit(alice, "job.echo", "job.echo", "job.blocked")
+    await logged(alice, 3)
+    candidate = tmp_path / "new.yaml"
+    candidate.write_text(STRICTER)
+    command = ("policy", "diff", str(candidate), "--against", "current", "--since", "1h")
+    shown = await asyncio.to_thread(cordumctl, log_gateway, *command)
+    assert shown.returncode == 0, shown.stderr
+    assert "3 past jobs: 2 change verdict (2 stricter, 0 looser), 1 keep it" in shown.stdout
+    assert "2 × ALLOW by allow-rest -> DENY by no-echo  (escalated)" in shown.stdout
+    assert first in shown.stdout
+    assert second in shown.stdout
+    assert (await asyncio.to_thread(cordumctl, log_gateway, *command, "--exit-code")).returncode == 1
+    as_json = await asyncio.to_thread(cordumctl, log_gateway, *command, "--json", "--was", "DENY")
+    assert orjson.loads(as_json.stdout)["summary"]["total_jobs"] == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("FILE",), "--against current"),
+        (("FILE", "--against", "current", "--since", "8d"), "at most 7 days"),
+        (("FILE", "--against", "current", "--since", "soon"), "expected a duration"),
+        (("missing.yaml", "--against", "current"), "no such file"),
+        (("FILE", "--against", "current"), "status 400"),
+    ],
+)
+async def test_the_tool_says_what_is_wrong(
+    log_gateway: GatewayProcess, tmp_path: Path, arguments: tuple[str, ...], words: str
+) -> None:
+    bad = tmp_path / "bad.yaml"
+    bad.write_text("rules: 7")
+    command = [str(bad) if argument == "FILE" else argument for argument in arguments]
+    done = await asyncio.to_thread(cordumctl, log_gateway, "policy", "diff", *command)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert words in done.stderr
 
 
 async def test_decisions_flow_while_the_log_cannot_be_written(tmp_path: Path) -> None:

@@ -23,6 +23,13 @@ rules:
   - {id: rest, decision: allow, match: {capabilities: [c1, c2]}}
 ";
 
+/// Decides by size and by whether the prompt is all there is.
+const CONTENT_POLICY: &str = "
+default_decision: allow
+require_human: {downgrade_when_prompt_only: true}
+input_rules: [{id: large, match: {max_input_bytes: 4}}, {id: all, match: {topics: ['job.*.b']}}]
+";
+
 fn policy(text: &str) -> Policy {
     let source = Source {
         kind: SourceKind::Base,
@@ -122,6 +129,22 @@ proptest! {
     #[test]
     fn a_policy_replayed_over_its_own_log_changes_nothing(requests in vec(any_request(), 1..60)) {
         let policy = policy(POLICY);
+        let summary = replayed(&policy, &segments(&policy, &requests), ReplaySpec::default()).summary();
+        prop_assert_eq!(summary.unchanged, summary.total_jobs);
+        prop_assert_eq!(summary.other_rule, 0);
+    }
+
+    #[test]
+    fn withheld_content_changes_no_verdict(
+        requests in vec((any_request(), "[x]{0,8}", "[y]{0,8}"), 1..30)
+    ) {
+        let policy = policy(CONTENT_POLICY);
+        let requests: Vec<_> = requests.into_iter().map(|(mut request, content, prompt)| {
+            request.topic = "job.a.b".to_owned();
+            request.input_content = content.into_bytes();
+            request.labels.insert("_content.prompt".to_owned(), prompt);
+            request
+        }).collect();
         let summary = replayed(&policy, &segments(&policy, &requests), ReplaySpec::default()).summary();
         prop_assert_eq!(summary.unchanged, summary.total_jobs);
         prop_assert_eq!(summary.other_rule, 0);

@@ -312,7 +312,12 @@ impl<'a> Builder<'a> {
                 PROMPT_LABEL if !value.is_empty() => {
                     *flag |= flags::PROMPT;
                     *size = if *size == 0 { length(value.len()) } else { *size };
-                    WITHHELD
+                    // A prompt beside content does not count; the content is gone, so neither may the prompt come back.
+                    if request.input_content.is_empty() {
+                        WITHHELD
+                    } else {
+                        ""
+                    }
                 }
                 DESCRIPTOR_LABEL => WITHHELD,
                 _ if value.len() > MAX_LABEL_BYTES => {

@@ -55,6 +55,7 @@ class KernelProcess:
             "SAFETY_KERNEL_ADMIN_ADDR": f"127.0.0.1:{self.admin_port}",
             "SAFETY_POLICY_PATH": str(self.policy_path),
             "SAFETY_POLICY_RELOAD_INTERVAL": "100ms",
+            "SAFETY_POLICY_CONFIG_DISABLE": "true",
             **self.environment,
         }
         with self.log_path.open("ab") as log:

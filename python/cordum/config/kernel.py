@@ -1,8 +1,8 @@
 """Settings of the safety kernel (configuration spec §2.2, §2.6, §2.13; policy spec §14, §22)."""
 
-from typing import Annotated, Self
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from cordum.config.base import SECURITY
 from cordum.config.service import CommonSettings
@@ -23,6 +23,11 @@ def _size(value: int) -> int:
     return value
 
 
+_STRICTNESS: Final[dict[Literal["off", "warn", "enforce"], frozenset[str]]] = {
+    "off": frozenset({"off", "disabled", "none", "false", "0"}),
+    "warn": frozenset({"warn"}),
+    "enforce": frozenset({"enforce", "strict", "required", "true", "1"}),
+}
 PositiveDuration = Annotated[Duration, AfterValidator(_positive)]
 
 
@@ -41,6 +46,16 @@ class KernelSettings(CommonSettings):
     policy_url: str = Field("", validation_alias="SAFETY_POLICY_URL", json_schema_extra=SECURITY)
     policy_max_bytes: Annotated[ByteSize, AfterValidator(_size)] = Field(
         2 * 1024 * 1024, validation_alias="SAFETY_POLICY_MAX_BYTES"
+    )
+    strict: str = Field("", validation_alias="CORDUM_POLICY_STRICT", json_schema_extra=SECURITY)
+    config_scope: str = Field("system", validation_alias="SAFETY_POLICY_CONFIG_SCOPE")
+    config_id: str = Field("policy", validation_alias="SAFETY_POLICY_CONFIG_ID")
+    config_key: str = Field("bundles", validation_alias="SAFETY_POLICY_CONFIG_KEY")
+    config_disable: Bool = Field(
+        False, validation_alias="SAFETY_POLICY_CONFIG_DISABLE", json_schema_extra=SECURITY
+    )
+    malformed_bundle: Literal["reject", "skip"] = Field(
+        "reject", validation_alias="SAFETY_POLICY_MALFORMED_BUNDLE", json_schema_extra=SECURITY
     )
     reload_interval_s: PositiveDuration = Field(30.0, validation_alias="SAFETY_POLICY_RELOAD_INTERVAL")
     public_key: str = Field("", validation_alias="SAFETY_POLICY_PUBLIC_KEY", json_schema_extra=SECURITY)
@@ -92,12 +107,34 @@ class KernelSettings(CommonSettings):
         """Tell whether the base policy must be signed: always in production (policy spec §11.1)."""
         return self.signature_required or self.production
 
+    @property
+    def skip_malformed_bundles(self) -> bool:
+        """Tell whether a broken bundle is left out instead of refusing the whole load (policy spec §8.4)."""
+        return self.malformed_bundle == "skip"
+
+    @property
+    def strictness(self) -> Literal["off", "warn", "enforce"]:
+        """What an unsigned bundle means (policy spec §11.2)."""
+        text = self.strict.strip().lower()
+        if not text:
+            return "enforce" if self.needs_signature else "warn"
+        return next(level for level, words in _STRICTNESS.items() if text in words)
+
+    @field_validator("strict")
+    @classmethod
+    def _known_strictness(cls, value: str) -> str:
+        if value.strip() and not any(value.strip().lower() in words for words in _STRICTNESS.values()):
+            raise ValueError("expected `off`, `warn` or `enforce`")
+        return value
+
     @model_validator(mode="after")
     def _check_together(self) -> Self:
         if bool(self.tls_cert) != bool(self.tls_key):
             raise ValueError("SAFETY_KERNEL_TLS_CERT, SAFETY_KERNEL_TLS_KEY: expected both or none")
         if self.tls_client_ca and not self.tls_cert:
             raise ValueError("SAFETY_KERNEL_TLS_CLIENT_CA: expected SAFETY_KERNEL_TLS_CERT with it")
+        if self.production and self.strictness != "enforce":
+            raise ValueError("CORDUM_POLICY_STRICT: expected `enforce` in production")
         if self.production and not self.tls_cert:
             raise ValueError("SAFETY_KERNEL_TLS_CERT, SAFETY_KERNEL_TLS_KEY: expected both in production")
         return self

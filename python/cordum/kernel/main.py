@@ -1,11 +1,16 @@
 """The process `cordum-safety-kernel`: load the policy, serve it, follow its changes, drain."""
 
 import asyncio
+from contextlib import suppress
+from typing import Final
 
 from cordum.config.kernel import KernelSettings
+from cordum.config.nats import NatsSettings
 from cordum.config.redis import RedisSettings
 from cordum.domain.errors import ConfigError, Unavailable
+from cordum.kernel.bundle_source import BundleSource
 from cordum.kernel.decisions import DecisionWriter, SharedRedis
+from cordum.kernel.notices import PolicyNotices
 from cordum.kernel.replay import Replays
 from cordum.kernel.service import KernelServer
 from cordum.kernel.signed_source import SignedSource, trusted_keys
@@ -16,6 +21,9 @@ from cordum.runtime.service import Service, run_service
 from cordum.store.connection import RedisClient
 
 __all__ = ["first_load", "main"]
+
+_DEBOUNCE_S: Final = 0.2
+_STORE_RETRY_S: Final = 2.0
 
 _log = get_logger()
 
@@ -28,10 +36,15 @@ def main() -> None:
 async def serve(service: Service, settings: KernelSettings) -> None:
     """Run the kernel until the stop is requested."""
     refuse_unsupported(settings)
-    file = FileSource(settings.policy_path, settings.policy_max_bytes)
-    policies = PolicyStore(SignedSource(file, trusted_keys(settings), settings))
-    await first_load(policies, settings)
+    keys = trusted_keys(settings)
+    file = SignedSource(FileSource(settings.policy_path, settings.policy_max_bytes), keys, settings)
     redis = SharedRedis(lambda: RedisClient.open(RedisSettings.load()))
+    bundles = notices = None
+    if not settings.config_disable:
+        bundles = BundleSource(redis, keys, settings)
+        notices = PolicyNotices(NatsSettings.load(), settings.config_scope, settings.config_id)
+    policies = PolicyStore(file, bundles, settings=settings)
+    await first_load(policies, settings)
     decisions = DecisionWriter(redis, settings)
     server = KernelServer(settings, policies, decisions=decisions, replays=Replays(policies, redis))
 
@@ -40,10 +53,17 @@ async def serve(service: Service, settings: KernelSettings) -> None:
             raise Unavailable(policies.failure.message if policies.failure else "no policy loaded")
 
     service.health.required["policy"] = policy_is_loaded
+    if bundles is not None:
+        service.health.soft["redis"] = bundles.ping
     service.listen_health("SAFETY_KERNEL_ADMIN_ADDR", settings.admin_addr, public=settings.metrics_public)
     await server.start()
     await server.report_health()
-    service.supervisor.spawn("policy reload", lambda: follow(server, policies, settings), on_error="restart")
+    changed = notices.changed if notices is not None else asyncio.Event()
+    if notices is not None:
+        service.supervisor.spawn("policy notices", notices.run, on_error="restart")
+    service.supervisor.spawn(
+        "policy reload", lambda: follow(server, policies, settings, changed), on_error="restart"
+    )
     service.supervisor.spawn("decision log", decisions.run, on_error="restart")
     service.mark_started()
     await service.stop_requested()
@@ -59,20 +79,32 @@ def refuse_unsupported(settings: KernelSettings) -> None:
 
 
 async def first_load(policies: PolicyStore, settings: KernelSettings) -> None:
-    """Load the policy at start. Without a good one production, and whoever requires signatures, raises ConfigError;
-    others deny everything."""
+    """Load the policy at start.
+
+    Raises ConfigError when a bundle is refused, and for any bad policy in production or where signatures are
+    required. Redis being away is waited for; whoever has no policy denies everything.
+    """
     if await policies.reload() != "error":
         return
     reason = policies.failure.message if policies.failure else "unknown reason"
-    if settings.needs_signature:
-        raise ConfigError(reason, hint="production does not start without a valid, signed policy")
+    if not policies.waits_for_store and (settings.needs_signature or policies.refused_bundles):
+        raise ConfigError(reason, hint="fix the policy; a refused one is never served in part")
     _log.error("no policy loaded, denying everything", reason=reason)
 
 
-async def follow(server: KernelServer, policies: PolicyStore, settings: KernelSettings) -> None:
-    """Look at the policy every reload interval and keep the health report current."""
+async def follow(
+    server: KernelServer, policies: PolicyStore, settings: KernelSettings, changed: asyncio.Event
+) -> None:
+    """Look at the policy every reload interval and after every notice; keep the health report current."""
     while True:
-        await asyncio.sleep(settings.reload_interval_s)
+        pause_s = settings.reload_interval_s
+        if policies.waits_for_store:
+            pause_s = min(pause_s, _STORE_RETRY_S)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(pause_s):
+                await changed.wait()
+                await asyncio.sleep(_DEBOUNCE_S)
+        changed.clear()
         if await policies.reload() == "ok":
             await server.report_health()
 

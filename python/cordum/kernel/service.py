@@ -152,7 +152,9 @@ class KernelServer:
             raise AssertionError("abort raises") from error
 
     async def _list_snapshots(self, _request: bytes, _context: Context) -> bytes:
-        answer: bytes = safety_pb2.ListSnapshotsResponse(snapshots=self._policies.history).SerializeToString()
+        answer: bytes = safety_pb2.ListSnapshotsResponse(
+            snapshots=await self._policies.history()
+        ).SerializeToString()
         return answer
 
 

@@ -22,6 +22,9 @@ class TextSource(Protocol):
     def name(self) -> str:
         """What to call the source in messages."""
 
+    def exists(self) -> bool:
+        """Tell whether there is a text to read."""
+
     def read(self) -> bytes:
         """Return the text. Raises CordumError."""
 
@@ -58,6 +61,10 @@ class SignedSource:
     def name(self) -> str:
         """What to call the source in messages."""
         return self._source.name
+
+    def exists(self) -> bool:
+        """Tell whether there is a text to read."""
+        return self._source.exists()
 
     def read(self) -> bytes:
         """Return the verified text. Raises InvalidInput for a missing or bad signature, else as the source does."""

@@ -7,8 +7,10 @@ import asyncio
 from collections import deque
 from typing import Final, Literal
 
-from cordum._core import PolicyEngine, PolicyError
-from cordum.domain.errors import CordumError, InvalidInput
+from cordum._core import PolicyEngine, PolicyError, validate_policy
+from cordum.config.kernel import KernelSettings
+from cordum.domain.errors import CordumError, InvalidInput, Unavailable
+from cordum.kernel.bundle_source import BundleSource
 from cordum.kernel.metrics import POLICY_INFO, RELOADS
 from cordum.kernel.signed_source import TextSource
 from cordum.runtime.logs import get_logger
@@ -21,31 +23,52 @@ HISTORY: Final = 10
 _log = get_logger()
 
 
+Sources = tuple[bytes | None, tuple[tuple[str, bytes], ...]]
+"""The base, if there is one, and the bundles."""
+
+
 class PolicyStore:
     """Holds the engine that answers now. Readers take ``engine`` once per call and keep it to the end."""
 
-    def __init__(self, source: TextSource) -> None:
+    def __init__(
+        self,
+        source: TextSource,
+        bundles: BundleSource | None = None,
+        *,
+        settings: KernelSettings | None = None,
+    ) -> None:
         self.engine: PolicyEngine = PolicyEngine.empty()
         self.is_loaded = False
         self.failure: CordumError | None = None
         """Why the last load failed; None after a good one."""
         self._source = source
+        self._bundles = bundles
+        self.waits_for_store = False
+        """Whether the last load failed because Redis did not answer."""
+        self.refused_bundles = False
+        """Whether the last load failed although there were bundles to merge."""
+        # In production bundles may hold denies, so that a base alone is not the policy.
+        self._lone_base = settings is None or not settings.production
+        self._skip_malformed = settings is not None and settings.skip_malformed_bundles
         self._history: deque[str] = deque(maxlen=HISTORY)
-        self._active: bytes | None = None
-        self._refused: tuple[bytes, CordumError] | None = None
+        self._active: Sources | None = None
+        self._refused: tuple[Sources, CordumError] | None = None
 
-    @property
-    def history(self) -> list[str]:
-        """Snapshots this process has served, the active one first."""
-        return list(self._history)
+    async def history(self) -> list[str]:
+        """Return the snapshots that were active, newest first, ours before the others (policy spec §9)."""
+        shared = await self._bundles.history() if self._bundles is not None else []
+        return list(dict.fromkeys([*list(self._history)[:1], *shared, *self._history]))[:HISTORY]
 
     async def reload(self) -> LoadResult:
-        """Read the source, swap the engine when new text compiles; never raises for bad policy.
+        """Read the sources, swap the engine when new text compiles; never raises for bad policy.
 
         The blocking parts run in a thread; calls must not overlap.
         """
+        self.waits_for_store = self.refused_bundles = False
         try:
-            result = await asyncio.to_thread(self._load)
+            bundles = await self._read_bundles()
+            self.refused_bundles = bool(bundles)
+            result = await asyncio.to_thread(self._load, bundles)
         except CordumError as error:
             if self.failure is None or self.failure.message != error.message:
                 _log.error(
@@ -54,12 +77,14 @@ class PolicyStore:
             self.failure = error
             RELOADS.labels("error").inc()
             return "error"
-        self.failure = None
+        self.failure, self.refused_bundles = None, False
         if result is None:
             RELOADS.labels("unchanged").inc()
             return "unchanged"
         self._swap(result)
         RELOADS.labels("ok").inc()
+        if self._bundles is not None:
+            await self._bundles.remember(result.snapshot)
         return "ok"
 
     def candidate(self, bundle_id: str, content: bytes) -> PolicyEngine:
@@ -67,27 +92,51 @@ class PolicyStore:
 
         Blocking. Raises PolicyError.
         """
+        base, bundles = self._active or (None, ())
         if not bundle_id:
-            return PolicyEngine.compile(content)
-        return PolicyEngine.compile(self._active, [(bundle_id, content)])
+            return PolicyEngine.compile(content, list(bundles))
+        replaced = {**dict(bundles), bundle_id: content}
+        return PolicyEngine.compile(base, sorted(replaced.items(), key=lambda item: item[0].encode()))
 
-    def _load(self) -> PolicyEngine | None:
-        """Return a new engine, or None when the text is the active one."""
-        text = self._source.read()
-        if text == self._active:
+    async def _read_bundles(self) -> tuple[tuple[str, bytes], ...]:
+        if self._bundles is None:
+            return ()
+        try:
+            return tuple(await self._bundles.read())
+        except Unavailable as error:
+            # Bundles may hold denies: once they were read they are never dropped because Redis is away.
+            if self._active is None and self._lone_base and self._source.exists():
+                _log.warning("policy bundles not read, serving the base alone", reason=error.message)
+                return ()
+            if self._active is not None and not self._active[1] and self._lone_base:
+                return ()
+            self.waits_for_store = True
+            raise
+        except InvalidInput:
+            self.refused_bundles = True
+            raise
+
+    def _load(self, bundles: tuple[tuple[str, bytes], ...]) -> PolicyEngine | None:
+        """Return a new engine, or None when the sources are the active ones."""
+        has_base = self._active is not None and self._active[0] is not None
+        if self._skip_malformed:
+            bundles = _well_formed(bundles)
+        # A base that was there once does not just disappear; without one at the start the bundles are the policy.
+        base = self._source.read() if has_base or not bundles or self._source.exists() else None
+        sources = (base, bundles)
+        if sources == self._active:
             self._refused = None
             return None
-        if self._refused is not None and text == self._refused[0]:
+        if self._refused is not None and sources == self._refused[0]:
             raise self._refused[1]
         try:
-            engine = PolicyEngine.compile(text)
+            engine = PolicyEngine.compile(base, list(bundles))
         except PolicyError as error:
-            refusal = InvalidInput(
-                f"policy parse error in `{self._source.name}`: {_reasons(error)}", code="policy_invalid"
-            )
-            self._refused = (text, refusal)
+            where = f" in `{self._source.name}`" if not bundles else ""
+            refusal = InvalidInput(f"policy parse error{where}: {_reasons(error)}", code="policy_invalid")
+            self._refused = (sources, refusal)
             raise refusal from error
-        self._active, self._refused = text, None
+        self._active, self._refused = sources, None
         return engine
 
     def _swap(self, engine: PolicyEngine) -> None:
@@ -102,6 +151,19 @@ class PolicyStore:
         _log.info("policy active", snapshot=engine.snapshot, rules=engine.rule_count, before=before.snapshot)
         for warning in engine.warnings:
             _log.warning("policy warning", reason=warning)
+
+
+def _well_formed(bundles: tuple[tuple[str, bytes], ...]) -> tuple[tuple[str, bytes], ...]:
+    """Leave out bundles that do not validate, as `SAFETY_POLICY_MALFORMED_BUNDLE=skip` asks."""
+    kept = []
+    for name, content in bundles:
+        problems = validate_policy(content)
+        if problems:
+            path, message = problems[0]
+            _log.error("policy parse error, bundle skipped", bundle=name, path=path, reason=message)
+        else:
+            kept.append((name, content))
+    return tuple(kept)
 
 
 def _reasons(error: PolicyError) -> str:

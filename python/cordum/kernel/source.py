@@ -14,6 +14,16 @@ class FileSource:
         self.path = Path(path)
         self._max_bytes = max_bytes
 
+    def exists(self) -> bool:
+        """Tell whether there is a file; when that cannot be told, yes."""
+        try:
+            self.path.stat()
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return True
+        return True
+
     @property
     def name(self) -> str:
         """What to call the source in messages."""

@@ -19,6 +19,9 @@ BREAKER_SAFETY = "cordum:cb:safety:"
 WORKERS_COUNT = "cordum:workers:count"
 
 
+POLICIES_MIRROR = "cordum:policies"
+SAFETY_SNAPSHOTS = "cordum:safety:snapshots"
+
 TENANTS = "job:tenants"
 """Set of tenants with jobs, read by the repair of their sets; no TTL: one small member per tenant."""
 

@@ -340,7 +340,7 @@ async def test_text_that_stays_broken_is_compiled_once_and_good_text_after_it_lo
     assert "parse error" in str(policies.failure)
     path.write_text(ALLOW_ECHO)
     assert [await policies.reload(), await policies.reload()] == ["ok", "unchanged"]
-    assert policies.history == [policies.engine.snapshot]
+    assert await policies.history() == [policies.engine.snapshot]
 
 
 @pytest.mark.parametrize(

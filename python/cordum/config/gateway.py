@@ -23,6 +23,9 @@ def _ws_buffer(value: int) -> int:
 class GatewaySettings(CommonSettings, StoreSettings):
     """What the gateway reads beside NatsSettings and RedisSettings. Durations are seconds, sizes bytes."""
 
+    evaluate_redact: Bool = Field(
+        False, validation_alias="CORDUM_POLICY_EVALUATE_REDACT", json_schema_extra=SECURITY
+    )
     http_addr: ListenAddress = Field(Address("", 8081), validation_alias="GATEWAY_HTTP_ADDR")
     metrics_addr: ListenAddress = Field(Address("", 9092), validation_alias="GATEWAY_METRICS_ADDR")
     metrics_public: Bool = Field(False, validation_alias="GATEWAY_METRICS_PUBLIC", json_schema_extra=SECURITY)

@@ -23,7 +23,7 @@ from cordum.kernel.snapshots import PolicyStore
 from cordum.kernel.tls import server_credentials
 from cordum.protocol.cap import safety_pb2
 from cordum.runtime.logs import get_logger
-from cordum.v1 import safety_batch_pb2 as _batch_messages  # noqa: F401 (registers the types for reflection)
+from cordum.v1 import safety_batch_pb2
 
 __all__ = ["KernelServer"]
 
@@ -107,6 +107,7 @@ class KernelServer:
                 {
                     "EvaluateBatch": self._evaluate_batch,
                     "CheckOutputBatch": _not_built,
+                    "ExplainDecision": self._explain,
                     "ReplayDecisions": self._replay if self._replays else _not_built,
                 },
             ),
@@ -141,6 +142,18 @@ class KernelServer:
         if self._decisions is not None:
             self._decisions.note(request, answer, is_batch=True)
         return answer
+
+    async def _explain(self, request: bytes, context: Context) -> bytes:
+        engine = self._policies.engine  # one snapshot for both parts
+
+        def both(encoded: bytes) -> bytes:
+            asked = safety_batch_pb2.ExplainRequest.FromString(encoded).request
+            answer = safety_batch_pb2.ExplainResponse(
+                response=engine.evaluate(asked), trace=engine.explain(asked)
+            )
+            return answer.SerializeToString()
+
+        return await _run(both, request, context)
 
     async def _replay(self, request: bytes, context: Context) -> bytes:
         if self._replays is None:

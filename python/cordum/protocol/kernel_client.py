@@ -12,12 +12,15 @@ import grpc
 import grpc.aio
 
 from cordum.domain.errors import InvalidInput, LimitExceeded, Unavailable
+from cordum.protocol.cap import PolicyCheckRequest, PolicyCheckResponse, safety_pb2
 from cordum.v1 import safety_batch_pb2
 
 __all__ = ["KernelTls", "PolicyClient"]
 
 _EVALUATE_BATCH: Final = "/cordum.v1.SafetyKernelBatch/EvaluateBatch"
 _REPLAY_DECISIONS: Final = "/cordum.v1.SafetyKernelBatch/ReplayDecisions"
+_EXPLAIN_DECISION: Final = "/cordum.v1.SafetyKernelBatch/ExplainDecision"
+_SAFETY_KERNEL: Final = "/cordum.agent.v1.SafetyKernel"
 _MESSAGE_MAX_BYTES: Final = 8 << 20
 _OPTIONS: Final[list[tuple[str, Any]]] = [
     ("grpc.max_send_message_length", _MESSAGE_MAX_BYTES),
@@ -50,6 +53,10 @@ class PolicyClient:
             credentials = grpc.ssl_channel_credentials(tls.ca, tls.key, tls.certificate)
             self._channel = grpc.aio.secure_channel(address, credentials, options=_OPTIONS)
         self._call = self._channel.unary_unary(_EVALUATE_BATCH)
+        self._evaluate = self._channel.unary_unary(f"{_SAFETY_KERNEL}/Evaluate")
+        self._simulate = self._channel.unary_unary(f"{_SAFETY_KERNEL}/Simulate")
+        self._snapshots = self._channel.unary_unary(f"{_SAFETY_KERNEL}/ListSnapshots")
+        self._explain = self._channel.unary_unary(_EXPLAIN_DECISION)
         self._replay = self._channel.unary_unary(_REPLAY_DECISIONS)
 
     async def evaluate_batch(self, requests: Sequence[bytes], timeout_s: float) -> bytes:
@@ -68,6 +75,31 @@ class PolicyClient:
         except grpc.aio.AioRpcError as error:
             raise Unavailable(f"safety kernel did not answer: {error.code().name}") from error
         return answer
+
+    async def evaluate(self, request: PolicyCheckRequest, timeout_s: float) -> PolicyCheckResponse:
+        """Ask for a decision that counts. Raises Unavailable."""
+        encoded = request.SerializeToString(deterministic=True)
+        return PolicyCheckResponse.FromString(await _answer(self._evaluate, encoded, timeout_s))
+
+    async def simulate(self, request: PolicyCheckRequest, timeout_s: float) -> PolicyCheckResponse:
+        """Ask what would be decided; nothing is counted or recorded. Raises Unavailable."""
+        encoded = request.SerializeToString(deterministic=True)
+        return PolicyCheckResponse.FromString(await _answer(self._simulate, encoded, timeout_s))
+
+    async def explain(
+        self, request: PolicyCheckRequest, timeout_s: float
+    ) -> tuple[PolicyCheckResponse, bytes]:
+        """Return what would be decided and, as JSON, why; both from one snapshot. Raises Unavailable."""
+        asked = safety_batch_pb2.ExplainRequest(request=request.SerializeToString(deterministic=True))
+        answer = safety_batch_pb2.ExplainResponse.FromString(
+            await _answer(self._explain, asked.SerializeToString(), timeout_s)
+        )
+        return PolicyCheckResponse.FromString(answer.response), answer.trace
+
+    async def snapshots(self, timeout_s: float) -> list[str]:
+        """Return the snapshots that were active, the active one first. Raises Unavailable."""
+        answer = await _answer(self._snapshots, b"", timeout_s)
+        return list(safety_pb2.ListSnapshotsResponse.FromString(answer).snapshots)
 
     async def replay(
         self, request: safety_batch_pb2.ReplayRequest, timeout_s: float = 30.0
@@ -101,6 +133,14 @@ class PolicyClient:
     async def close(self) -> None:
         """Close the channel; calls in flight fail with Unavailable."""
         await self._channel.close(grace=None)
+
+
+async def _answer(call: Any, request: bytes, timeout_s: float) -> bytes:
+    try:
+        answer: bytes = await call(request, timeout=timeout_s)
+    except grpc.aio.AioRpcError as error:
+        raise Unavailable(f"safety kernel did not answer: {error.code().name}") from error
+    return answer
 
 
 def _varint(number: int) -> bytes:

@@ -32,6 +32,20 @@ class BatchResponse(_message.Message):
     policy_snapshot: str
     def __init__(self, items: _Optional[_Iterable[_Union[BatchItem, _Mapping]]] = ..., policy_snapshot: _Optional[str] = ...) -> None: ...
 
+class ExplainRequest(_message.Message):
+    __slots__ = ("request",)
+    REQUEST_FIELD_NUMBER: _ClassVar[int]
+    request: bytes
+    def __init__(self, request: _Optional[bytes] = ...) -> None: ...
+
+class ExplainResponse(_message.Message):
+    __slots__ = ("response", "trace")
+    RESPONSE_FIELD_NUMBER: _ClassVar[int]
+    TRACE_FIELD_NUMBER: _ClassVar[int]
+    response: bytes
+    trace: bytes
+    def __init__(self, response: _Optional[bytes] = ..., trace: _Optional[bytes] = ...) -> None: ...
+
 class ReplayRequest(_message.Message):
     __slots__ = ("tenant", "since_us", "until_us", "topic", "original_decision", "use_current_policy", "candidate_bundle_id", "candidate_content", "max_jobs", "max_changes")
     TENANT_FIELD_NUMBER: _ClassVar[int]

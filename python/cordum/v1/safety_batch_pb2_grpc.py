@@ -45,6 +45,11 @@ class SafetyKernelBatchStub(object):
                 request_serializer=cordum_dot_v1_dot_safety__batch__pb2.BatchRequest.SerializeToString,
                 response_deserializer=cordum_dot_v1_dot_safety__batch__pb2.BatchResponse.FromString,
                 _registered_method=True)
+        self.ExplainDecision = channel.unary_unary(
+                '/cordum.v1.SafetyKernelBatch/ExplainDecision',
+                request_serializer=cordum_dot_v1_dot_safety__batch__pb2.ExplainRequest.SerializeToString,
+                response_deserializer=cordum_dot_v1_dot_safety__batch__pb2.ExplainResponse.FromString,
+                _registered_method=True)
         self.ReplayDecisions = channel.unary_unary(
                 '/cordum.v1.SafetyKernelBatch/ReplayDecisions',
                 request_serializer=cordum_dot_v1_dot_safety__batch__pb2.ReplayRequest.SerializeToString,
@@ -68,6 +73,13 @@ class SafetyKernelBatchServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExplainDecision(self, request, context):
+        """Answers as SafetyKernel.Explain, with the trace of the same snapshot (policy spec §17.3).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ReplayDecisions(self, request, context):
         """Runs a candidate policy over the decision log (policy spec §19.3).
         """
@@ -87,6 +99,11 @@ def add_SafetyKernelBatchServicer_to_server(servicer, server):
                     servicer.CheckOutputBatch,
                     request_deserializer=cordum_dot_v1_dot_safety__batch__pb2.BatchRequest.FromString,
                     response_serializer=cordum_dot_v1_dot_safety__batch__pb2.BatchResponse.SerializeToString,
+            ),
+            'ExplainDecision': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainDecision,
+                    request_deserializer=cordum_dot_v1_dot_safety__batch__pb2.ExplainRequest.FromString,
+                    response_serializer=cordum_dot_v1_dot_safety__batch__pb2.ExplainResponse.SerializeToString,
             ),
             'ReplayDecisions': grpc.unary_unary_rpc_method_handler(
                     servicer.ReplayDecisions,
@@ -149,6 +166,33 @@ class SafetyKernelBatch(object):
             '/cordum.v1.SafetyKernelBatch/CheckOutputBatch',
             cordum_dot_v1_dot_safety__batch__pb2.BatchRequest.SerializeToString,
             cordum_dot_v1_dot_safety__batch__pb2.BatchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExplainDecision(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cordum.v1.SafetyKernelBatch/ExplainDecision',
+            cordum_dot_v1_dot_safety__batch__pb2.ExplainRequest.SerializeToString,
+            cordum_dot_v1_dot_safety__batch__pb2.ExplainResponse.FromString,
             options,
             channel_credentials,
             insecure,

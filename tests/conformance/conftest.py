@@ -19,6 +19,7 @@ _TOPICS = {
     "job.test.shared": "shared",
     "job.test.failing": "failing",
     "job.test.client": "client",
+    "job.guard": "guard",
     "job.test.partial.a": "partial",
     "job.test.partial.b": "partial",
 }
@@ -29,6 +30,26 @@ version: "1"
 default_tenant: default
 default_decision: deny
 rules:
+  - id: guard-delete
+    match: {topics: [job.guard], capabilities: [delete_everything]}
+    decision: deny
+    reason: deleting is not for agents
+    remediations: [{id: archive, title: Archive instead, replacement_capability: archive}]
+  - id: guard-pay
+    match: {topics: [job.guard], capabilities: [pay], risk_tags: [money]}
+    decision: require_approval
+    reason: a person decides about money
+  - id: guard-burst
+    match: {topics: [job.guard], capabilities: [burst]}
+    decision: throttle
+    reason: not so fast
+  - id: guard-limited
+    match: {topics: [job.guard], capabilities: [limited]}
+    decision: allow
+    constraints: {budgets: {max_retries: 1}}
+  - id: guard-rest
+    match: {topics: [job.guard]}
+    decision: allow
   - id: allow-tests
     match: {topics: ["job.test.**", "job.default"]}
     decision: allow

@@ -66,7 +66,7 @@ def check_request(body: Mapping[str, Any], caller: Caller) -> tuple[PolicyCheckR
     """
     topic = _text(body, "topic").strip()
     if not topic:
-        raise InvalidInput("topic is required", code="topic_is_required", field="topic")
+        raise InvalidInput("topic is required", field="topic")
     meta = _object(body, "meta")
     request = PolicyCheckRequest(
         topic=topic,

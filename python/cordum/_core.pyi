@@ -186,6 +186,20 @@ class PolicyError(ValueError):
 
     errors: list[tuple[str, str]]
 
+class PolicyEvaluation:
+    """A batch under evaluation: read `needs`, give `answer`, until there are none, then take `response`."""
+
+    @property
+    def needs(self) -> list[tuple[int, str, str, str, int, int]]:
+        """(item, rule id, key suffix, member, max requests, window in seconds) of each missing count."""
+
+    def answer(self, answers: list[int]) -> None:
+        """One number per need: 0 within, 1 exceeded, 2 failed (asks a human), 3 failed open (rule skipped).
+        Raises ValueError for another number or another count of answers."""
+
+    def response(self) -> bytes:
+        """Return the serialized `BatchResponse`. Raises ValueError while counts are missing."""
+
 class PolicyEngine:
     """One immutable compiled policy (policy spec §2 to §9); safe to share between threads."""
 
@@ -210,6 +224,14 @@ class PolicyEngine:
     def evaluate_batch(self, batch: bytes) -> bytes:
         """Serialized `BatchRequest` → `BatchResponse`. Raises ValueError: not a batch, or more than 512
         items."""
+
+    @property
+    def has_velocity(self) -> bool:
+        """Whether some rule counts requests (policy spec §13)."""
+
+    def begin(self, batch: bytes) -> PolicyEvaluation:
+        """Start a serialized `BatchRequest` whose counts the caller supplies. Raises ValueError as
+        `evaluate_batch`, which itself treats every count as failed."""
 
     def explain(self, request: bytes) -> bytes:
         """Return what was looked at and why, as JSON. Raises ValueError when the request does not decode."""

@@ -1,6 +1,7 @@
 //! Bytes in, bytes out: single requests and batches (policy spec §14.1, protocol spec §20.5).
 
 use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::compile::Policy;
@@ -9,6 +10,7 @@ use crate::evaluate::Outcome;
 use crate::limits::MAX_BATCH_ITEMS;
 use crate::request::{Fields, Request};
 use crate::response::{encode, put_bytes, put_varint};
+use crate::velocity::{Answer, Counters, Need};
 
 /// gRPC status number of an item that does not decode.
 const INVALID_ARGUMENT: u8 = 3;
@@ -31,21 +33,17 @@ impl Policy {
         Ok(())
     }
 
+    fn put_snapshot(&self, out: &mut Vec<u8>) {
+        if !self.snapshot.is_empty() {
+            put_bytes(2, self.snapshot.as_bytes(), out);
+        }
+    }
+
     /// Serialized `BatchRequest` → serialized `BatchResponse`, one item per request in the same order.
     ///
     /// Errors: a batch that does not decode or has more than 512 requests. A broken request fails its own item only.
     pub fn evaluate_batch(&self, batch: &[u8]) -> Result<Vec<u8>, BatchError> {
-        let mut requests = Vec::with_capacity(64);
-        let mut fields = Fields::new(batch);
-        while let Some((tag, value)) = fields.next().map_err(BatchError::Malformed)? {
-            if tag != 1 {
-                continue;
-            }
-            if requests.len() == MAX_BATCH_ITEMS {
-                return Err(BatchError::TooManyItems);
-            }
-            requests.push(value.bytes(tag).map_err(BatchError::Malformed)?);
-        }
+        let requests = split(batch)?;
         let mut out = Vec::with_capacity(requests.len() * 192 + self.snapshot.len() + 8);
         let (mut response, mut item) = (Vec::with_capacity(256), Vec::with_capacity(256));
         let mut before = Instant::now();
@@ -58,10 +56,122 @@ impl Policy {
             put_bytes(1, &item, &mut out);
             before = now;
         }
-        if !self.snapshot.is_empty() {
-            put_bytes(2, self.snapshot.as_bytes(), &mut out);
-        }
+        self.put_snapshot(&mut out);
         Ok(out)
+    }
+}
+
+fn split(batch: &[u8]) -> Result<Vec<&[u8]>, BatchError> {
+    let mut requests = Vec::with_capacity(64);
+    let mut fields = Fields::new(batch);
+    while let Some((tag, value)) = fields.next().map_err(BatchError::Malformed)? {
+        if tag != 1 {
+            continue;
+        }
+        if requests.len() == MAX_BATCH_ITEMS {
+            return Err(BatchError::TooManyItems);
+        }
+        requests.push(value.bytes(tag).map_err(BatchError::Malformed)?);
+    }
+    Ok(requests)
+}
+
+/// A batch that stops where a count is needed and goes on with the answer (policy spec §13).
+#[derive(Debug)]
+pub struct Evaluation {
+    policy: Arc<Policy>,
+    items: Vec<Pending>,
+    needs: Vec<(usize, Need)>,
+}
+
+#[derive(Debug)]
+struct Pending {
+    request: Vec<u8>,
+    counters: Counters,
+    us: u64,
+    /// The finished item of the response.
+    answer: Option<Vec<u8>>,
+}
+
+impl Evaluation {
+    /// Start with a serialized `BatchRequest`.
+    ///
+    /// Errors: as [`Policy::evaluate_batch`].
+    pub fn begin(policy: Arc<Policy>, batch: &[u8]) -> Result<Evaluation, BatchError> {
+        let items = split(batch)?.into_iter().map(|request| Pending {
+            request: request.to_vec(),
+            counters: Counters::default(),
+            us: 0,
+            answer: None,
+        });
+        let mut evaluation = Evaluation {
+            items: items.collect(),
+            policy,
+            needs: Vec::new(),
+        };
+        evaluation.advance();
+        Ok(evaluation)
+    }
+
+    /// Counts waited for, each with the place of its request in the batch.
+    pub fn needs(&self) -> &[(usize, Need)] {
+        &self.needs
+    }
+
+    /// Go on with one answer per need, in the order of [`Self::needs`]; a missing answer is a failed count.
+    pub fn answer(&mut self, answers: &[Answer]) {
+        for (at, (item, need)) in std::mem::take(&mut self.needs).into_iter().enumerate() {
+            let answer = answers.get(at).copied().unwrap_or(Answer::Failed);
+            if let Some(pending) = self.items.get_mut(item) {
+                pending.counters.answer(need, answer);
+            }
+        }
+        self.advance();
+    }
+
+    /// The serialized `BatchResponse`; `None` while counts are missing.
+    pub fn response(&self) -> Option<Vec<u8>> {
+        let mut out = Vec::with_capacity(self.items.len() * 192);
+        for item in &self.items {
+            put_bytes(1, item.answer.as_ref()?, &mut out);
+        }
+        self.policy.put_snapshot(&mut out);
+        Some(out)
+    }
+
+    fn advance(&mut self) {
+        for (at, item) in self.items.iter_mut().enumerate() {
+            if item.answer.is_none() {
+                let needs = item.advance(&self.policy);
+                self.needs.extend(needs.into_iter().map(|need| (at, need)));
+            }
+        }
+    }
+}
+
+impl Pending {
+    /// Evaluate with the counts known; the counts that are missing.
+    fn advance(&mut self, policy: &Policy) -> Vec<Need> {
+        let before = Instant::now();
+        let mut response = Vec::with_capacity(256);
+        let counters = &mut self.counters;
+        let result = Request::decode(&self.request).map(|request| {
+            let outcome = catch_unwind(AssertUnwindSafe(|| policy.evaluate_counted(&request, counters)));
+            if outcome.is_err() {
+                // An evaluation that failed waits for nothing.
+                counters.take_needs();
+            }
+            let outcome = outcome.unwrap_or_else(|_| Outcome::failed());
+            encode(&outcome, &request, &policy.snapshot, &mut response);
+        });
+        self.us = self.us.saturating_add(elapsed_us(before, Instant::now()));
+        let needs = self.counters.take_needs();
+        if needs.is_empty() {
+            let mut item = Vec::with_capacity(256);
+            put_item(&result, &response, self.us, &mut item);
+            self.answer = Some(item);
+        }
+        needs
     }
 }
 

@@ -25,6 +25,9 @@ pub struct Policy {
     pub(crate) rules: Vec<CompiledRule>,
     pub(crate) index: Index,
     pub(crate) groups: Groups,
+    /// Rules of `velocity/*` bundles (policy spec §13.2).
+    pub(crate) overlay: Vec<CompiledRule>,
+    pub(crate) overlay_index: Index,
     pub(crate) input_rules: Vec<CompiledInputRule>,
     pub(crate) input_index: Index,
     pub(crate) tenant_mcp: AHashMap<String, McpLists>,
@@ -103,7 +106,12 @@ impl Policy {
 
     /// Rules and input rules, the synthetic ones of tenant lists included.
     pub fn rule_count(&self) -> usize {
-        self.rules.len() + self.input_rules.len()
+        self.rules.len() + self.overlay.len() + self.input_rules.len()
+    }
+
+    /// Whether some rule counts requests.
+    pub fn has_velocity(&self) -> bool {
+        !self.overlay.is_empty() || self.rules.iter().any(|rule| rule.counted.is_some())
     }
 
     fn build(merged: Merged) -> Policy {
@@ -116,6 +124,7 @@ impl Policy {
             scoped_defaults,
             invariants,
             rules,
+            velocity_rules,
             input_invariants,
             input_rules,
             tenants,
@@ -124,6 +133,10 @@ impl Policy {
         let scopes_with_rules = rules.iter().map(|rule| rule.scope.clone()).collect();
         let (rules, groups) = arrange(invariants, rules, &tenants);
         let entries: Vec<Entry> = rules
+            .iter()
+            .map(|rule| entry(&rule.matching, &rule.scope, &[]))
+            .collect();
+        let overlay_entries: Vec<Entry> = velocity_rules
             .iter()
             .map(|rule| entry(&rule.matching, &rule.scope, &[]))
             .collect();
@@ -141,6 +154,8 @@ impl Policy {
             index: Index::new(&entries, groups.ordinary.clone()),
             rules: rules.into_iter().map(CompiledRule::new).collect(),
             groups,
+            overlay: velocity_rules.into_iter().map(CompiledRule::new).collect(),
+            overlay_index: Index::new(&overlay_entries, 0..0),
             input_rules,
             input_index: Index::new(&input_entries, 0..0),
             tenant_mcp: tenants
@@ -213,7 +228,7 @@ fn legacy_rules(tenants: &BTreeMap<String, TenantPolicy>) -> Vec<Rule> {
                     },
                     decision,
                     reason,
-                    has_velocity: false,
+                    velocity: None,
                     constraints: None,
                     remediations: Vec::new(),
                 });

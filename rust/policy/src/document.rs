@@ -92,9 +92,18 @@ pub struct Rule {
     pub decision: Decision,
     pub reason: String,
     /// The rule counts requests (policy spec §13).
-    pub has_velocity: bool,
+    pub velocity: Option<Velocity>,
     pub constraints: Option<PolicyConstraints>,
     pub remediations: Vec<PolicyRemediation>,
+}
+
+/// How a rule counts (policy spec §13.1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Velocity {
+    pub max_requests: i64,
+    pub window_seconds: i64,
+    /// Parts joined with `:`.
+    pub key: String,
 }
 
 /// Match fields as written (policy spec §2.3).

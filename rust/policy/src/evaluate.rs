@@ -8,6 +8,7 @@ use crate::facts::Facts;
 use crate::overlay;
 use crate::request::Request;
 use crate::rule::{CompiledInputRule, CompiledRule};
+use crate::velocity::{Counters, Standing};
 
 pub(crate) const GATE_RULE: &str = "builtin.approval-gate";
 const GATE_TOPICS: [&str; 2] = ["job.cordum.approval-gate", "sys.approval.gate"];
@@ -69,14 +70,45 @@ impl<'p> Outcome<'p> {
     }
 }
 
+/// A rule that counts for the request.
+#[derive(Clone, Copy)]
+struct Found<'p> {
+    rule: &'p CompiledRule,
+    /// Its counter answered, or it has none.
+    is_available: bool,
+}
+
+impl<'p> Found<'p> {
+    fn decision(&self) -> Decision {
+        if self.is_available {
+            self.rule.decision
+        } else {
+            Decision::RequireApproval
+        }
+    }
+
+    fn reason(&self) -> &'p str {
+        if self.is_available {
+            &self.rule.reason
+        } else {
+            "velocity check unavailable"
+        }
+    }
+}
+
 impl Policy {
     /// Decide about one request.
     pub fn evaluate<'p>(&'p self, request: &Request<'p>) -> Outcome<'p> {
+        self.evaluate_counted(request, &mut Counters::unavailable())
+    }
+
+    /// Decide with what `counters` knows; when it lacks a count it says so afterwards and the outcome means nothing.
+    pub fn evaluate_counted<'p>(&'p self, request: &Request<'p>, counters: &mut Counters) -> Outcome<'p> {
         if let Some(refused) = self.refuse(request) {
             return refused;
         }
         let facts = Facts::new(request, &self.default_tenant);
-        self.decide(&facts)
+        self.decide(&facts, counters)
     }
 
     /// Steps 2 to 4.
@@ -95,9 +127,13 @@ impl Policy {
     }
 
     /// Steps 7 to 13.
-    pub(crate) fn decide<'p>(&'p self, facts: &Facts<'_, '_>) -> Outcome<'p> {
-        let mut outcome = self.apply_rules(facts);
+    pub(crate) fn decide<'p>(&'p self, facts: &Facts<'_, '_>, counters: &mut Counters) -> Outcome<'p> {
+        let mut outcome = self.apply_rules(facts, counters);
         self.apply_gate(facts, &mut outcome);
+        self.apply_velocity(facts, counters, &mut outcome);
+        if counters.is_waiting() {
+            return Outcome::failed();
+        }
         self.apply_tenant_mcp(facts, &mut outcome);
         if outcome.decision == Decision::Allow && outcome.has_constraints() {
             outcome.decision = Decision::AllowWithConstraints;
@@ -115,8 +151,8 @@ impl Policy {
     }
 
     /// First matching rule with the security floor (policy spec §6.2), else the default (§6.3).
-    fn apply_rules<'p>(&'p self, facts: &Facts<'_, '_>) -> Outcome<'p> {
-        let Some(rule) = self.first_rule(facts) else {
+    fn apply_rules<'p>(&'p self, facts: &Facts<'_, '_>, counters: &mut Counters) -> Outcome<'p> {
+        let Some(found) = self.first_rule(facts, counters) else {
             let decision = self.defaults.decide(facts.job_scope, facts.workflow_scope);
             let reason = match decision {
                 Decision::Allow => "no matching rule — default policy: allow",
@@ -128,35 +164,44 @@ impl Policy {
             };
         };
         Outcome {
-            decision: rule.decision,
-            reason: Cow::Borrowed(&rule.reason),
-            rule_id: &rule.id,
-            rule: Some(rule),
+            decision: found.decision(),
+            reason: Cow::Borrowed(found.reason()),
+            rule_id: &found.rule.id,
+            rule: Some(found.rule),
             steps: Vec::new(),
         }
     }
 
-    fn first_rule(&self, facts: &Facts<'_, '_>) -> Option<&CompiledRule> {
+    fn first_rule(&self, facts: &Facts<'_, '_>, counters: &mut Counters) -> Option<Found<'_>> {
         let selection = self.index.select(facts);
-        let find = |range| {
+        let mut find = |range| {
+            let mut is_available = true;
             let rank = selection.first(range, |rank| {
-                self.rules
-                    .get(rank as usize)
-                    .is_some_and(|rule| rule.accepts(facts))
+                let Some(rule) = self.rules.get(rank as usize).filter(|rule| rule.accepts(facts)) else {
+                    return false;
+                };
+                let Some(counted) = &rule.counted else {
+                    return true;
+                };
+                let standing = counted.standing(&rule.id, facts, counters);
+                is_available = standing != Standing::Unavailable;
+                standing != Standing::NotExceeded
             })?;
-            Some((rank, self.rules.get(rank as usize)?))
+            let rule = self.rules.get(rank as usize)?;
+            Some((rank, Found { rule, is_available }))
         };
-        let (rank, rule) = find(self.groups.all.clone())?;
-        let is_softer_invariant = self.groups.invariants.contains(&rank) && rule.decision != Decision::Deny;
+        let (rank, found) = find(self.groups.all.clone())?;
+        let is_softer_invariant =
+            self.groups.invariants.contains(&rank) && found.decision() != Decision::Deny;
         if is_softer_invariant {
             // An invariant must not turn an explicit deny into something approvable.
             if let Some((_, ordinary)) = find(self.groups.ordinary.clone()) {
-                if ordinary.decision > rule.decision {
+                if ordinary.decision() > found.decision() {
                     return Some(ordinary);
                 }
             }
         }
-        Some(rule)
+        Some(found)
     }
 
     /// Gate topics always ask a human, unless a rule denies (policy spec §6.5).
@@ -169,6 +214,48 @@ impl Policy {
                 Decision::RequireApproval,
                 "workflow approval gate".to_owned(),
             );
+        }
+    }
+
+    /// Rules of `velocity/*` bundles, which can only make the decision stricter (policy spec §13.2).
+    fn apply_velocity<'p>(
+        &'p self,
+        facts: &Facts<'_, '_>,
+        counters: &mut Counters,
+        outcome: &mut Outcome<'p>,
+    ) {
+        let is_settled = outcome.decision == Decision::Deny || GATE_TOPICS.contains(&facts.topic);
+        if self.overlay.is_empty() || is_settled || counters.is_waiting() {
+            return;
+        }
+        let count = u32::try_from(self.overlay.len()).unwrap_or(u32::MAX);
+        let mut strictest: Option<Found<'_>> = None;
+        self.overlay_index.select(facts).first(0..count, |rank| {
+            let Some(rule) = self.overlay.get(rank as usize).filter(|rule| rule.accepts(facts)) else {
+                return false;
+            };
+            let Some(counted) = &rule.counted else {
+                return false;
+            };
+            let found = match counted.standing(&rule.id, facts, counters) {
+                Standing::Exceeded => Found {
+                    rule,
+                    is_available: true,
+                },
+                Standing::Unavailable => Found {
+                    rule,
+                    is_available: false,
+                },
+                Standing::NotExceeded | Standing::Waiting => return false,
+            };
+            if strictest.is_none_or(|other| found.decision() > other.decision()) {
+                strictest = Some(found);
+            }
+            false
+        });
+        if let Some(found) = strictest.filter(|found| found.decision() > outcome.decision) {
+            outcome.rule_id = &found.rule.id;
+            outcome.change(&found.rule.id, found.decision(), found.reason().to_owned());
         }
     }
 

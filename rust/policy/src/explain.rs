@@ -12,6 +12,7 @@ use crate::mcp::{fold, McpField};
 use crate::request::Request;
 use crate::rule::{exceeds_threshold, has_all, has_labels, leaves_allowlist, selects_call, CompiledRule};
 use crate::topics::EDGE_TOPIC;
+use crate::velocity::Counters;
 
 impl Policy {
     /// The decision with its `evaluation_path`.
@@ -20,7 +21,7 @@ impl Policy {
             return self.explanation(&refused, Vec::new());
         }
         let facts = Facts::new(request, &self.default_tenant);
-        let outcome = self.decide(&facts);
+        let outcome = self.decide(&facts, &mut Counters::unavailable());
         let mut path = self.rule_elements(&facts, &outcome);
         if outcome.rule.is_none() {
             let decision = self.defaults.decide(facts.job_scope, facts.workflow_scope);

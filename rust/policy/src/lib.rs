@@ -27,9 +27,11 @@ pub mod request;
 pub mod response;
 pub mod rule;
 mod topics;
+pub mod velocity;
 mod warn;
 pub mod yaml;
 
+pub use batch::Evaluation;
 pub use compile::{Policy, Source, SourceKind};
 pub use document::{Decision, Document};
 pub use error::{BatchError, Issue, PolicyError, RequestError};

@@ -71,6 +71,8 @@ pub(crate) struct Merged {
     pub scoped_defaults: AHashMap<Scope, Decision>,
     pub invariants: Vec<Rule>,
     pub rules: Vec<Rule>,
+    /// Rules of `velocity/*` bundles, in bundle order (policy spec §13.2).
+    pub velocity_rules: Vec<Rule>,
     pub input_invariants: Vec<InputRule>,
     pub input_rules: Vec<InputRule>,
     pub tenants: BTreeMap<String, TenantPolicy>,
@@ -122,7 +124,8 @@ fn read(source: &Source<'_>) -> Result<Document, Vec<Issue>> {
         .map_err(|issues| issues.into_iter().map(in_bundle).collect::<Vec<_>>())?;
     let mut issues = unsupported(&document);
     if source.id().starts_with("velocity/") {
-        issues.push(Issue::new("rules", NOT_SUPPORTED));
+        let plain = document.rules.iter().filter(|rule| rule.velocity.is_none());
+        issues.extend(plain.map(|rule| Issue::new(rule.path.clone(), "missing field \"velocity\"")));
     }
     for rule in &mut document.rules {
         rule.path = source.located(&rule.path);
@@ -141,20 +144,15 @@ const NOT_SUPPORTED: &str = "not supported by this version";
 
 /// What is legal but not evaluated refuses the document: skipping it would turn a restriction into nothing.
 fn unsupported(document: &Document) -> Vec<Issue> {
-    let velocity = document
-        .rules
-        .iter()
-        .filter(|rule| rule.has_velocity)
-        .map(|rule| Issue::new(format!("{}.velocity", rule.path), NOT_SUPPORTED));
-    let detectors = document
+    document
         .input_rules
         .iter()
         .filter(|rule| rule.enabled)
         .filter_map(|rule| {
             let path = format!("{}.match.{}", rule.path, rule.detector?);
             Some(Issue::new(path, NOT_SUPPORTED))
-        });
-    velocity.chain(detectors).collect()
+        })
+        .collect()
 }
 
 #[derive(Default)]
@@ -178,6 +176,9 @@ impl Merger {
         if source.id() == INVARIANTS {
             self.merged.invariants = document.rules;
             self.merged.input_invariants = document.input_rules;
+        } else if source.id().starts_with("velocity/") {
+            self.merged.velocity_rules.extend(document.rules);
+            self.add_input_rules(source, document.input_rules);
         } else {
             self.add_rules(source, document.rules);
             self.add_input_rules(source, document.input_rules);

@@ -7,7 +7,7 @@ use cordum_wire::messages::{
     ToolchainConstraints,
 };
 
-use crate::document::{Decision, Document, RequireHuman, Rule, Scope, Severity, TenantPolicy};
+use crate::document::{Decision, Document, RequireHuman, Rule, Scope, Severity, TenantPolicy, Velocity};
 use crate::error::Issue;
 use crate::read_content::{read_input_rules, read_output};
 use crate::read_match::{read_match, read_mcp};
@@ -29,6 +29,7 @@ const TOP: &[&str] = &[
     "input_policy",
     "tenants",
     "require_human",
+    "tests",
 ];
 const DECISIONS: &[(&str, Decision)] = &[
     ("allow", Decision::Allow),
@@ -71,6 +72,8 @@ fn read_top(reader: &mut Reader, top: &Object<'_>) -> Document {
     let input_rules = read_input_rules(reader, top, &tiers);
     read_output(reader, top);
     read_input_policy(reader, top);
+    // Cases of the document's own tests; whoever runs them reads them.
+    reader.items(top, "tests");
     Document {
         version,
         scope: tiers.scope,
@@ -212,17 +215,15 @@ fn read_rule(reader: &mut Reader, rule: &Object<'_>, tiers: &TierContext) -> Rul
             .and_then(|at| DECISIONS.get(at))
             .map_or(Decision::Deny, |(_, decision)| *decision),
         reason: reader.text(rule, "reason"),
-        has_velocity: read_velocity(reader, rule),
+        velocity: read_velocity(reader, rule),
         constraints: read_constraints(reader, rule),
         remediations: read_remediations(reader, rule),
     }
 }
 
-fn read_velocity(reader: &mut Reader, rule: &Object<'_>) -> bool {
+fn read_velocity(reader: &mut Reader, rule: &Object<'_>) -> Option<Velocity> {
     let keys = ["max_requests", "window_seconds", "key"];
-    let Some(velocity) = reader.child(rule, "velocity", &keys) else {
-        return rule.has("velocity");
-    };
+    let velocity = reader.child(rule, "velocity", &keys)?;
     for key in keys {
         let is_absent = velocity
             .node
@@ -232,15 +233,23 @@ fn read_velocity(reader: &mut Reader, rule: &Object<'_>) -> bool {
             reader.report(velocity.path.clone(), format!("missing field \"{key}\""));
         }
     }
-    reader.integer(&velocity, "max_requests", 1, i64::MAX);
-    reader.integer(&velocity, "window_seconds", 1, 86_400);
-    if reader
-        .string(&velocity, "key")
-        .is_some_and(|key| key.trim().is_empty())
-    {
+    let max_requests = reader.integer(&velocity, "max_requests", 1, i64::MAX);
+    let window_seconds = reader.integer(&velocity, "window_seconds", 1, 86_400);
+    let key = reader.string(&velocity, "key");
+    if let Some(key) = &key {
+        check_velocity_key(reader, &velocity, key);
+    }
+    Some(Velocity {
+        max_requests: max_requests?,
+        window_seconds: window_seconds?,
+        key: key?,
+    })
+}
+
+fn check_velocity_key(reader: &mut Reader, velocity: &Object<'_>, key: &str) {
+    if key.trim().is_empty() {
         reader.report(velocity.at("key"), "must not be empty");
     }
-    true
 }
 
 fn count(reader: &mut Reader, object: &Object<'_>, key: &str) -> i64 {

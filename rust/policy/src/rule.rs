@@ -10,6 +10,7 @@ use crate::facts::Facts;
 use crate::glob::Glob;
 use crate::index::{Entry, Field};
 use crate::mcp::{fold, McpField, McpLists};
+use crate::velocity::Counted;
 
 /// A rule ready to be evaluated.
 #[derive(Debug)]
@@ -21,6 +22,7 @@ pub struct CompiledRule {
     pub reason: String,
     pub matching: Match,
     pub has_constraints: bool,
+    pub counted: Option<Counted>,
     /// Encoded `PolicyConstraints`.
     pub(crate) constraints: Vec<u8>,
     /// Encoded `remediations` fields of the response.
@@ -64,6 +66,7 @@ impl CompiledRule {
         }
         CompiledRule {
             residue: Residue::new(&rule.matching),
+            counted: Counted::new(&rule),
             has_constraints: rule.constraints.is_some(),
             constraints: rule
                 .constraints

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use cordum_policy::{Issue, Policy, PolicyError as EngineError, Request, Source, SourceKind};
+use cordum_policy::velocity::Answer;
+use cordum_policy::{Evaluation, Issue, Policy, PolicyError as EngineError, Request, Source, SourceKind};
 use pyo3::create_exception;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -92,6 +93,20 @@ impl PolicyEngine {
             .map_err(|error| PyValueError::new_err(error.to_string()))
     }
 
+    /// Whether some rule counts requests (policy spec §13).
+    #[getter]
+    fn has_velocity(&self) -> bool {
+        self.0.has_velocity()
+    }
+
+    /// Start a serialized `BatchRequest` that may need counts.
+    fn begin(&self, py: Python<'_>, batch: PyBackedBytes) -> PyResult<PolicyEvaluation> {
+        let policy = Arc::clone(&self.0);
+        py.detach(move || Evaluation::begin(policy, &batch))
+            .map(PolicyEvaluation)
+            .map_err(|error| PyValueError::new_err(error.to_string()))
+    }
+
     /// What was looked at and why, as JSON.
     fn explain<'py>(&self, py: Python<'py>, request: PyBackedBytes) -> PyResult<Bound<'py, PyBytes>> {
         let policy = Arc::clone(&self.0);
@@ -101,6 +116,55 @@ impl PolicyEngine {
         trace
             .map(|bytes| PyBytes::new(py, &bytes))
             .map_err(|error| PyValueError::new_err(error.to_string()))
+    }
+}
+
+/// A batch under evaluation: read `needs`, give `answer`, until there are none, then take `response`.
+#[pyclass(module = "cordum._core")]
+pub struct PolicyEvaluation(Evaluation);
+
+type Need<'a> = (usize, &'a str, &'a str, &'a str, i64, i64);
+
+#[pymethods]
+impl PolicyEvaluation {
+    #[getter]
+    fn needs(&self) -> Vec<Need<'_>> {
+        let needs = self.0.needs().iter();
+        needs
+            .map(|(item, need)| {
+                (
+                    *item,
+                    need.rule_id.as_str(),
+                    need.key_suffix.as_str(),
+                    need.member.as_str(),
+                    need.max_requests,
+                    need.window_seconds,
+                )
+            })
+            .collect()
+    }
+
+    /// One number per need: 0 within, 1 exceeded, 2 failed, 3 failed open.
+    fn answer(&mut self, py: Python<'_>, answers: Vec<u8>) -> PyResult<()> {
+        let read: Option<Vec<Answer>> = answers.into_iter().map(Answer::from_number).collect();
+        let read = read.ok_or_else(|| PyValueError::new_err("an answer must be 0, 1, 2 or 3"))?;
+        if read.len() != self.0.needs().len() {
+            let count = self.0.needs().len();
+            return Err(PyValueError::new_err(format!(
+                "expected {count} answers, got {}",
+                read.len()
+            )));
+        }
+        py.detach(|| self.0.answer(&read));
+        Ok(())
+    }
+
+    fn response<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        let bytes = self
+            .0
+            .response()
+            .ok_or_else(|| PyValueError::new_err("counts are missing"))?;
+        Ok(PyBytes::new(py, &bytes))
     }
 }
 
@@ -128,5 +192,6 @@ fn pairs(issues: Vec<Issue>) -> Vec<(String, String)> {
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("PolicyError", module.py().get_type::<PolicyError>())?;
     module.add_class::<PolicyEngine>()?;
+    module.add_class::<PolicyEvaluation>()?;
     module.add_function(wrap_pyfunction!(validate_policy, module)?)
 }

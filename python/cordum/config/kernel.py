@@ -54,6 +54,9 @@ class KernelSettings(CommonSettings):
     config_disable: Bool = Field(
         False, validation_alias="SAFETY_POLICY_CONFIG_DISABLE", json_schema_extra=SECURITY
     )
+    velocity_fail_mode: Literal["closed", "open"] = Field(
+        "closed", validation_alias="VELOCITY_FAIL_MODE", json_schema_extra=SECURITY
+    )
     malformed_bundle: Literal["reject", "skip"] = Field(
         "reject", validation_alias="SAFETY_POLICY_MALFORMED_BUNDLE", json_schema_extra=SECURITY
     )

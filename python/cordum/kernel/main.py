@@ -16,6 +16,7 @@ from cordum.kernel.service import KernelServer
 from cordum.kernel.signed_source import SignedSource, trusted_keys
 from cordum.kernel.snapshots import PolicyStore
 from cordum.kernel.source import FileSource
+from cordum.kernel.velocity import VelocityGate
 from cordum.runtime.logs import get_logger
 from cordum.runtime.service import Service, run_service
 from cordum.store.connection import RedisClient
@@ -46,7 +47,10 @@ async def serve(service: Service, settings: KernelSettings) -> None:
     policies = PolicyStore(file, bundles, settings=settings)
     await first_load(policies, settings)
     decisions = DecisionWriter(redis, settings)
-    server = KernelServer(settings, policies, decisions=decisions, replays=Replays(policies, redis))
+    velocity = VelocityGate(redis, fail_open=settings.velocity_fail_mode == "open")
+    server = KernelServer(
+        settings, policies, decisions=decisions, replays=Replays(policies, redis), velocity=velocity
+    )
 
     async def policy_is_loaded() -> None:
         if not policies.is_loaded:
@@ -64,6 +68,7 @@ async def serve(service: Service, settings: KernelSettings) -> None:
     service.supervisor.spawn(
         "policy reload", lambda: follow(server, policies, settings, changed), on_error="restart"
     )
+    service.supervisor.spawn("velocity statistics", velocity.keep_statistics, on_error="restart")
     service.supervisor.spawn("decision log", decisions.run, on_error="restart")
     service.mark_started()
     await service.stop_requested()

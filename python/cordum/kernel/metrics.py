@@ -21,3 +21,12 @@ DECISIONS_LOGGED: Final = Counter(
 DECISIONS_DROPPED: Final = Counter(
     "cordum_safety_decision_log_dropped_total", "Decisions that did not reach the decision log.", ["reason"]
 )
+VELOCITY_CHECKS: Final = Counter(
+    "cordum_safety_velocity_check_total", "Counts asked for, by rule and result.", ["rule_id", "result"]
+)
+VELOCITY_SECONDS: Final = Histogram(
+    "cordum_safety_velocity_check_duration_seconds",
+    "Time to get the counts of one round, by rule.",
+    ["rule_id"],
+    buckets=(0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
+)

@@ -14,6 +14,7 @@ import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from cordum._core import PolicyEngine
 from cordum.config.kernel import KernelSettings
 from cordum.domain.errors import CordumError, InvalidInput, LimitExceeded, Unavailable
 from cordum.kernel.decisions import Observer
@@ -21,6 +22,7 @@ from cordum.kernel.metrics import EVALUATION_SECONDS
 from cordum.kernel.replay import Replays
 from cordum.kernel.snapshots import PolicyStore
 from cordum.kernel.tls import server_credentials
+from cordum.kernel.velocity import VelocityGate
 from cordum.protocol.cap import safety_pb2
 from cordum.runtime.logs import get_logger
 from cordum.v1 import safety_batch_pb2
@@ -54,11 +56,13 @@ class KernelServer:
         *,
         decisions: Observer | None = None,
         replays: Replays | None = None,
+        velocity: VelocityGate | None = None,
     ) -> None:
         self._settings = settings
         self._policies = policies
         self._decisions = decisions
         self._replays = replays
+        self._velocity = velocity
         self._health = health.aio.HealthServicer()
         self._server = grpc.aio.server(options=_options(settings))
         self._server.add_generic_rpc_handlers(self._handlers())
@@ -117,13 +121,18 @@ class KernelServer:
     def _evaluation(self, name: str) -> Method:
         seconds = EVALUATION_SECONDS.labels(name)
         # The others ask what would be decided.
-        decisions = self._decisions if name in {"Check", "Evaluate"} else None
+        counts = name in {"Check", "Evaluate"}
+        decisions = self._decisions if counts else None
 
         async def evaluate(request: bytes, context: Context) -> bytes:
             if not request:
                 await _refuse(context, "request is empty")
             start = perf_counter()
-            answer = await _run(self._policies.engine.evaluate, request, context)
+            engine = self._policies.engine
+            if engine.has_velocity and self._velocity is not None:
+                answer = await self._count_one(self._velocity, engine, request, context, record=counts)
+            else:
+                answer = await _run(engine.evaluate, request, context)
             seconds.observe(perf_counter() - start)
             if decisions is not None:
                 decisions.note(request, answer, is_batch=False)
@@ -137,11 +146,27 @@ class KernelServer:
                 context, f"batch too large: expected at most {BATCH_MAX_BYTES} bytes, got {len(request)}"
             )
         start = perf_counter()
-        answer = await _run(self._policies.engine.evaluate_batch, request, context)
+        engine = self._policies.engine
+        if engine.has_velocity and self._velocity is not None:
+            answer = await _counted(self._velocity, engine, request, context, record=True)
+        else:
+            answer = await _run(engine.evaluate_batch, request, context)
         _BATCH_SECONDS.observe(perf_counter() - start)
         if self._decisions is not None:
             self._decisions.note(request, answer, is_batch=True)
         return answer
+
+    @staticmethod
+    async def _count_one(
+        velocity: VelocityGate, engine: PolicyEngine, request: bytes, context: Context, *, record: bool
+    ) -> bytes:
+        """Answer one request as a batch of one."""
+        batch = safety_batch_pb2.BatchRequest(requests=[request]).SerializeToString()
+        answer = await _counted(velocity, engine, batch, context, record=record)
+        item = safety_batch_pb2.BatchResponse.FromString(answer).items[0]
+        if item.code:
+            await _refuse(context, item.error)
+        return item.response
 
     async def _explain(self, request: bytes, context: Context) -> bytes:
         engine = self._policies.engine  # one snapshot for both parts
@@ -184,6 +209,15 @@ async def _run(call: Callable[[bytes], bytes], request: bytes, context: Context)
         if len(request) > THREAD_FROM_BYTES:
             return await asyncio.to_thread(call, request)
         return call(request)
+    except ValueError as error:
+        return await _refuse(context, str(error))
+
+
+async def _counted(
+    velocity: VelocityGate, engine: PolicyEngine, batch: bytes, context: Context, *, record: bool
+) -> bytes:
+    try:
+        return await velocity.evaluate(engine, batch, record=record)
     except ValueError as error:
         return await _refuse(context, str(error))
 

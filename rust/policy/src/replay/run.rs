@@ -14,6 +14,7 @@ use super::columns::{flags, Column, Row, Segment};
 use super::scan::{decided, Compiled, Filter, ALL};
 use crate::compile::Policy;
 use crate::document::Decision;
+use crate::velocity::Counters;
 
 /// Jobs one replay may look at; their hashes are what it keeps of them.
 const MAX_JOBS: usize = 4_000_000;
@@ -100,6 +101,7 @@ struct Verdict<'a> {
 
 /// Why a row has no answer.
 enum NoAnswer {
+    Velocity,
     Facts,
     Failed,
 }
@@ -182,6 +184,7 @@ impl Replay {
             Ok(verdicts) => verdicts,
             Err(missing) => {
                 let counter = match missing {
+                    NoAnswer::Velocity => &mut self.summary.unknown.velocity,
                     NoAnswer::Facts => &mut self.summary.unknown.facts,
                     NoAnswer::Failed => &mut self.summary.errored,
                 };
@@ -305,8 +308,14 @@ fn answer<'p>(policy: &'p Policy, row: &Row<'p>) -> Result<(Verdict<'p>, Cow<'p,
         return Err(NoAnswer::Facts);
     }
     let request = row.request();
-    let outcome =
-        catch_unwind(AssertUnwindSafe(|| policy.evaluate(&request))).map_err(|_| NoAnswer::Failed)?;
+    let mut counters = Counters::default();
+    let outcome = catch_unwind(AssertUnwindSafe(|| {
+        policy.evaluate_counted(&request, &mut counters)
+    }))
+    .map_err(|_| NoAnswer::Failed)?;
+    if counters.is_waiting() {
+        return Err(NoAnswer::Velocity); // the counter of that time is gone
+    }
     let verdict = Verdict {
         decision: outcome.decision,
         rule_id: outcome.rule_id,

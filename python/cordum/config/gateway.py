@@ -23,6 +23,14 @@ def _ws_buffer(value: int) -> int:
 class GatewaySettings(CommonSettings, StoreSettings):
     """What the gateway reads beside NatsSettings and RedisSettings. Durations are seconds, sizes bytes."""
 
+    signing_key: Secret = Field(Secret(""), validation_alias="CORDUM_POLICY_SIGNING_KEY")
+    signing_key_path: str = Field(
+        "", validation_alias="CORDUM_POLICY_SIGNING_KEY_PATH", json_schema_extra=SECURITY
+    )
+    signing_key_id: str = Field(
+        "default", validation_alias="CORDUM_POLICY_SIGNING_KEY_ID", json_schema_extra=SECURITY
+    )
+    policy_strict: str = Field("", validation_alias="CORDUM_POLICY_STRICT", json_schema_extra=SECURITY)
     evaluate_redact: Bool = Field(
         False, validation_alias="CORDUM_POLICY_EVALUATE_REDACT", json_schema_extra=SECURITY
     )

@@ -5,11 +5,12 @@ from typing import Any, Final
 from cordum._core import request_from_json
 from cordum.bus.messages import OutMessage
 from cordum.protocol import subjects
-from cordum.protocol.cap import BusPacket, JobCancel, JobRequest, JobResult
-from cordum.runtime.clock import now_us
+from cordum.protocol.cap import BusPacket, JobCancel, JobRequest, JobResult, SystemAlert
+from cordum.runtime.clock import now_us, rfc3339
+from cordum.runtime.ids import new_id
 from cordum.store.jobs import Record
 
-__all__ = ["SENDER", "cancel_notice", "outcome_messages", "resubmit_message"]
+__all__ = ["SENDER", "cancel_notice", "config_changed", "outcome_messages", "resubmit_message"]
 
 SENDER: Final = "api-gateway"
 _STATUS: Final = {"CANCELLED": 7, "DENIED": 8}
@@ -47,6 +48,16 @@ def resubmit_message(record: Record, request_json: bytes, bus_message_id: str) -
     request = JobRequest.FromString(request_from_json(request_json))
     payload = _packet(record, job_request=request)
     return OutMessage(subjects.SUBMIT, payload, f"jobreq:{subjects.SUBMIT}:{bus_message_id}")
+
+
+def config_changed(scope: str, scope_id: str) -> bytes:
+    """Return the notice that a configuration document changed (protocol spec §18)."""
+    alert = SystemAlert(level="INFO", message="config changed", component=SENDER, code="config_changed")
+    alert.details.update({"scope": scope, "scope_id": scope_id, "changed_at": rfc3339()})
+    packet = BusPacket(trace_id=new_id(), sender_id=SENDER, protocol_version=1, alert=alert)
+    packet.created_at.FromMicroseconds(now_us())
+    encoded: bytes = packet.SerializeToString(deterministic=True)
+    return encoded
 
 
 def _packet(record: Record, **payload: Any) -> bytes:

@@ -11,10 +11,11 @@ from typing import Any, Final, NoReturn, TypeAlias
 
 import grpc
 import grpc.aio
+from google.protobuf.message import DecodeError
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from cordum._core import PolicyEngine
+from cordum._core import PolicyEngine, PolicyError
 from cordum.config.kernel import KernelSettings
 from cordum.domain.errors import CordumError, InvalidInput, LimitExceeded, Unavailable
 from cordum.kernel.decisions import Observer
@@ -112,6 +113,7 @@ class KernelServer:
                     "EvaluateBatch": self._evaluate_batch,
                     "CheckOutputBatch": _not_built,
                     "ExplainDecision": self._explain,
+                    "CheckPolicy": self._check_policy,
                     "ReplayDecisions": self._replay if self._replays else _not_built,
                 },
             ),
@@ -179,6 +181,22 @@ class KernelServer:
             return answer.SerializeToString()
 
         return await _run(both, request, context)
+
+    async def _check_policy(self, request: bytes, context: Context) -> bytes:
+        try:
+            asked = safety_batch_pb2.CheckPolicyRequest.FromString(request)
+        except DecodeError as error:
+            return await _refuse(context, str(error))
+        bundles = [(bundle.id, bundle.content) for bundle in asked.bundles]
+        answer = safety_batch_pb2.CheckPolicyResponse()
+        try:
+            engine = await asyncio.to_thread(self._policies.with_bundles, bundles)
+            answer.policy_snapshot = engine.snapshot
+            answer.warnings.extend(engine.warnings[:100])
+        except PolicyError as error:
+            for path, message in error.errors[:100]:
+                answer.problems.add(path=path, message=message)
+        return bytes(answer.SerializeToString())
 
     async def _replay(self, request: bytes, context: Context) -> bytes:
         if self._replays is None:

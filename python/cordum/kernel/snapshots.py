@@ -98,6 +98,11 @@ class PolicyStore:
         replaced = {**dict(bundles), bundle_id: content}
         return PolicyEngine.compile(base, sorted(replaced.items(), key=lambda item: item[0].encode()))
 
+    def with_bundles(self, bundles: list[tuple[str, bytes]]) -> PolicyEngine:
+        """Compile the base that decides now with other bundles. Blocking. Raises PolicyError."""
+        base = self._active[0] if self._active is not None else None
+        return PolicyEngine.compile(base, bundles) if base is not None or bundles else PolicyEngine.empty()
+
     async def _read_bundles(self) -> tuple[tuple[str, bytes], ...]:
         if self._bundles is None:
             return ()

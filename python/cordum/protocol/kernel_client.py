@@ -20,6 +20,7 @@ __all__ = ["KernelTls", "PolicyClient"]
 _EVALUATE_BATCH: Final = "/cordum.v1.SafetyKernelBatch/EvaluateBatch"
 _REPLAY_DECISIONS: Final = "/cordum.v1.SafetyKernelBatch/ReplayDecisions"
 _EXPLAIN_DECISION: Final = "/cordum.v1.SafetyKernelBatch/ExplainDecision"
+_CHECK_POLICY: Final = "/cordum.v1.SafetyKernelBatch/CheckPolicy"
 _SAFETY_KERNEL: Final = "/cordum.agent.v1.SafetyKernel"
 _MESSAGE_MAX_BYTES: Final = 8 << 20
 _OPTIONS: Final[list[tuple[str, Any]]] = [
@@ -57,6 +58,7 @@ class PolicyClient:
         self._simulate = self._channel.unary_unary(f"{_SAFETY_KERNEL}/Simulate")
         self._snapshots = self._channel.unary_unary(f"{_SAFETY_KERNEL}/ListSnapshots")
         self._explain = self._channel.unary_unary(_EXPLAIN_DECISION)
+        self._check_policy = self._channel.unary_unary(_CHECK_POLICY)
         self._replay = self._channel.unary_unary(_REPLAY_DECISIONS)
 
     async def evaluate_batch(self, requests: Sequence[bytes], timeout_s: float) -> bytes:
@@ -95,6 +97,16 @@ class PolicyClient:
             await _answer(self._explain, asked.SerializeToString(), timeout_s)
         )
         return PolicyCheckResponse.FromString(answer.response), answer.trace
+
+    async def check_policy(
+        self, bundles: Sequence[tuple[str, bytes]], timeout_s: float = 5.0
+    ) -> safety_batch_pb2.CheckPolicyResponse:
+        """Ask whether the kernel's base and these bundles make a valid policy. Raises Unavailable."""
+        asked = safety_batch_pb2.CheckPolicyRequest()
+        for name, content in bundles:
+            asked.bundles.add(id=name, content=content)
+        answer = await _answer(self._check_policy, asked.SerializeToString(), timeout_s)
+        return safety_batch_pb2.CheckPolicyResponse.FromString(answer)
 
     async def snapshots(self, timeout_s: float) -> list[str]:
         """Return the snapshots that were active, the active one first. Raises Unavailable."""

@@ -46,6 +46,38 @@ class ExplainResponse(_message.Message):
     trace: bytes
     def __init__(self, response: _Optional[bytes] = ..., trace: _Optional[bytes] = ...) -> None: ...
 
+class PolicyBundle(_message.Message):
+    __slots__ = ("id", "content")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    CONTENT_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    content: bytes
+    def __init__(self, id: _Optional[str] = ..., content: _Optional[bytes] = ...) -> None: ...
+
+class CheckPolicyRequest(_message.Message):
+    __slots__ = ("bundles",)
+    BUNDLES_FIELD_NUMBER: _ClassVar[int]
+    bundles: _containers.RepeatedCompositeFieldContainer[PolicyBundle]
+    def __init__(self, bundles: _Optional[_Iterable[_Union[PolicyBundle, _Mapping]]] = ...) -> None: ...
+
+class PolicyProblem(_message.Message):
+    __slots__ = ("path", "message")
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    path: str
+    message: str
+    def __init__(self, path: _Optional[str] = ..., message: _Optional[str] = ...) -> None: ...
+
+class CheckPolicyResponse(_message.Message):
+    __slots__ = ("problems", "warnings", "policy_snapshot")
+    PROBLEMS_FIELD_NUMBER: _ClassVar[int]
+    WARNINGS_FIELD_NUMBER: _ClassVar[int]
+    POLICY_SNAPSHOT_FIELD_NUMBER: _ClassVar[int]
+    problems: _containers.RepeatedCompositeFieldContainer[PolicyProblem]
+    warnings: _containers.RepeatedScalarFieldContainer[str]
+    policy_snapshot: str
+    def __init__(self, problems: _Optional[_Iterable[_Union[PolicyProblem, _Mapping]]] = ..., warnings: _Optional[_Iterable[str]] = ..., policy_snapshot: _Optional[str] = ...) -> None: ...
+
 class ReplayRequest(_message.Message):
     __slots__ = ("tenant", "since_us", "until_us", "topic", "original_decision", "use_current_policy", "candidate_bundle_id", "candidate_content", "max_jobs", "max_changes")
     TENANT_FIELD_NUMBER: _ClassVar[int]

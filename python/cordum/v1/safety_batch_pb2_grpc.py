@@ -50,6 +50,11 @@ class SafetyKernelBatchStub(object):
                 request_serializer=cordum_dot_v1_dot_safety__batch__pb2.ExplainRequest.SerializeToString,
                 response_deserializer=cordum_dot_v1_dot_safety__batch__pb2.ExplainResponse.FromString,
                 _registered_method=True)
+        self.CheckPolicy = channel.unary_unary(
+                '/cordum.v1.SafetyKernelBatch/CheckPolicy',
+                request_serializer=cordum_dot_v1_dot_safety__batch__pb2.CheckPolicyRequest.SerializeToString,
+                response_deserializer=cordum_dot_v1_dot_safety__batch__pb2.CheckPolicyResponse.FromString,
+                _registered_method=True)
         self.ReplayDecisions = channel.unary_unary(
                 '/cordum.v1.SafetyKernelBatch/ReplayDecisions',
                 request_serializer=cordum_dot_v1_dot_safety__batch__pb2.ReplayRequest.SerializeToString,
@@ -80,6 +85,13 @@ class SafetyKernelBatchServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CheckPolicy(self, request, context):
+        """Compiles the kernel's base with the given bundles and changes nothing (policy spec §18).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ReplayDecisions(self, request, context):
         """Runs a candidate policy over the decision log (policy spec §19.3).
         """
@@ -104,6 +116,11 @@ def add_SafetyKernelBatchServicer_to_server(servicer, server):
                     servicer.ExplainDecision,
                     request_deserializer=cordum_dot_v1_dot_safety__batch__pb2.ExplainRequest.FromString,
                     response_serializer=cordum_dot_v1_dot_safety__batch__pb2.ExplainResponse.SerializeToString,
+            ),
+            'CheckPolicy': grpc.unary_unary_rpc_method_handler(
+                    servicer.CheckPolicy,
+                    request_deserializer=cordum_dot_v1_dot_safety__batch__pb2.CheckPolicyRequest.FromString,
+                    response_serializer=cordum_dot_v1_dot_safety__batch__pb2.CheckPolicyResponse.SerializeToString,
             ),
             'ReplayDecisions': grpc.unary_unary_rpc_method_handler(
                     servicer.ReplayDecisions,
@@ -193,6 +210,33 @@ class SafetyKernelBatch(object):
             '/cordum.v1.SafetyKernelBatch/ExplainDecision',
             cordum_dot_v1_dot_safety__batch__pb2.ExplainRequest.SerializeToString,
             cordum_dot_v1_dot_safety__batch__pb2.ExplainResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CheckPolicy(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cordum.v1.SafetyKernelBatch/CheckPolicy',
+            cordum_dot_v1_dot_safety__batch__pb2.CheckPolicyRequest.SerializeToString,
+            cordum_dot_v1_dot_safety__batch__pb2.CheckPolicyResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -1,0 +1,252 @@
+"""Policy bundles as operators change them: validated as a whole, signed, mirrored, announced (policy spec §18)."""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import orjson
+import structlog
+
+from cordum.bus.connection import Bus
+from cordum.config.gateway import GatewaySettings
+from cordum.domain.errors import Conflict, CordumError, InvalidInput, NotFound, Unavailable
+from cordum.gateway.packets import config_changed
+from cordum.protocol import subjects
+from cordum.protocol.kernel_client import PolicyClient
+from cordum.runtime.clock import now_us, rfc3339
+from cordum.security.policy_signatures import Signer
+from cordum.store import keys
+from cordum.store.config_documents import ConfigDocuments, Document
+from cordum.store.connection import RedisClient
+from cordum.store.policy_bundles import (
+    BUNDLES_KEY,
+    SCOPE,
+    SCOPE_ID,
+    bundles_snapshot,
+    enabled_sources,
+    parse_bundles,
+)
+
+__all__ = ["Bundles", "PolicyDocuments"]
+
+Bundles = dict[str, dict[str, Any]]
+Change = Callable[[Bundles], None]
+
+SNAPSHOTS_ID: Final = "policy_snapshots"
+SNAPSHOTS_MAX: Final = 10
+_WARN: Final = frozenset({"", "warn"})
+_ENFORCE: Final = frozenset({"enforce", "strict", "required", "true", "1"})
+
+_log = structlog.get_logger("cordum.gateway")
+
+
+class PolicyDocuments:
+    """The bundles of `cfg:system:policy`. Every write is one compare-and-set on the document's revision."""
+
+    def __init__(self, redis: RedisClient, kernel: PolicyClient, bus: Bus, settings: GatewaySettings) -> None:
+        self._redis = redis
+        self._documents = ConfigDocuments(redis)
+        self._kernel = kernel
+        self._bus = bus
+        strict = settings.policy_strict.strip().lower()
+        self._enforced = strict in _ENFORCE or (not strict and settings.production)
+        material = settings.signing_key.get_secret_value() or settings.signing_key_path
+        self._signer = (
+            Signer.read(material, settings.signing_key_id, name="CORDUM_POLICY_SIGNING_KEY")
+            if material
+            else None
+        )
+
+    async def read(self) -> tuple[Bundles, str]:
+        """Return the stored bundles and when they changed last. Raises Unavailable."""
+        document = await self._documents.get(SCOPE, SCOPE_ID)
+        return (_bundles(document), document.updated_at) if document else ({}, "")
+
+    async def get(self, bundle_id: str) -> dict[str, Any]:
+        """Return one bundle. Raises NotFound."""
+        bundles, _ = await self.read()
+        if bundle_id not in bundles:
+            raise NotFound("bundle not found")
+        return bundles[bundle_id]
+
+    async def put(
+        self, bundle_id: str, content: str, *, enabled: bool, author: str, message: str
+    ) -> tuple[dict[str, Any], list[str]]:
+        """Write one bundle; return it and the warnings of the merged policy.
+
+        Raises InvalidInput `POLICY_VALIDATION_FAILED` with every problem, Conflict, Unavailable; nothing is then
+        written.
+        """
+
+        def change(bundles: Bundles) -> None:
+            before = bundles.get(bundle_id, {})
+            now = _now()
+            bundles[bundle_id] = {
+                **before,
+                "content": content,
+                "enabled": enabled,
+                "author": author,
+                "message": message,
+                "created_at": before.get("created_at") or now,
+                "updated_at": now,
+                "sha256": hashlib.sha256(content.encode()).hexdigest(),
+            }
+            self._sign(bundles[bundle_id])
+
+        bundles, warnings = await self._write(change)
+        return bundles[bundle_id], warnings
+
+    async def delete(self, bundle_id: str) -> None:
+        """Remove one bundle. Raises NotFound."""
+
+        def change(bundles: Bundles) -> None:
+            if bundles.pop(bundle_id, None) is None:
+                raise NotFound("bundle not found")
+
+        await self._write(change)
+
+    async def publish(self, ids: list[str], *, author: str, note: str) -> dict[str, Any]:
+        """Enable bundles (none named: all of `secops/`) and keep a snapshot before and after."""
+        before = await self.capture(author=author, note=note)
+        published: list[str] = []
+
+        def change(bundles: Bundles) -> None:
+            chosen = ids or [name for name in bundles if name.startswith("secops/")]
+            if not bundles:
+                raise InvalidInput("no bundles configured")
+            if not chosen:
+                raise InvalidInput("no policy bundles to publish")
+            for name in chosen:
+                if name not in bundles:
+                    raise InvalidInput(f"unknown bundle `{name[:128]}`", field="bundle_ids")
+                bundles[name]["enabled"] = True
+            published[:] = chosen
+
+        await self._write(change)
+        after = await self.capture(author=author, note=note)
+        return {
+            "snapshot_before": before["id"],
+            "snapshot_after": after["id"],
+            "published": published,
+            "id": after["id"],
+            "created_at": after["created_at"],
+        }
+
+    async def rollback(self, snapshot_id: str, *, author: str, note: str) -> dict[str, Any]:
+        """Put the bundles of a snapshot back, capturing the current ones first. Raises NotFound."""
+        snapshot = await self.snapshot(snapshot_id)
+        before = await self.capture(author=author, note=note)
+
+        def change(bundles: Bundles) -> None:
+            bundles.clear()
+            bundles.update({name: dict(bundle) for name, bundle in snapshot["bundles"].items()})
+
+        await self._write(change)
+        after = await self.capture(author=author, note=note)
+        return {"snapshot_before": before["id"], "snapshot_after": after["id"], "rollback_to": snapshot_id}
+
+    async def capture(self, *, author: str, note: str) -> dict[str, Any]:
+        """Keep the bundles as they are; the newest ten snapshots stay."""
+        bundles, _ = await self.read()
+        digest = bundles_snapshot(parse_bundles(bundles)).removeprefix("cfg:")
+        created = rfc3339()
+        entry = {
+            "id": f"{created}-{(digest or '0' * 10)[:10]}",
+            "created_at": _now(),
+            "note": note,
+            "author": author,
+            "bundles": bundles,
+        }
+
+        def change(document: Document) -> dict[str, Any]:
+            kept = [entry, *document.data.get("snapshots", [])][:SNAPSHOTS_MAX]
+            return {**document.data, "snapshots": kept}
+
+        await self._documents.update(SCOPE, SNAPSHOTS_ID, change, updated_at=_now())
+        return entry
+
+    async def snapshots(self) -> list[dict[str, Any]]:
+        """Return the kept snapshots, newest first."""
+        document = await self._documents.get(SCOPE, SNAPSHOTS_ID)
+        return list(document.data.get("snapshots", [])) if document else []
+
+    async def snapshot(self, snapshot_id: str) -> dict[str, Any]:
+        """Return one snapshot. Raises NotFound."""
+        for entry in await self.snapshots():
+            if entry.get("id") == snapshot_id:
+                return entry
+        raise NotFound("snapshot not found")
+
+    def _sign(self, bundle: dict[str, Any]) -> None:
+        bundle.pop("_signature", None)
+        if self._signer is not None:
+            bundle["_signature"] = self._signer.sign(bundle["content"].encode())
+        elif self._enforced:
+            raise CordumError("policy signing key required")
+
+    async def _write(self, change: Change) -> tuple[Bundles, list[str]]:
+        """Apply ``change`` to the bundles if the merged policy is valid; again when somebody else was first."""
+        if self._enforced and self._signer is None:
+            raise Unavailable("policy signing key required", hint="set CORDUM_POLICY_SIGNING_KEY")
+        for _ in range(5):
+            current = await self._documents.get(SCOPE, SCOPE_ID) or Document(SCOPE, SCOPE_ID)
+            bundles = _bundles(current)
+            change(bundles)
+            warnings = await self._check(bundles)
+            try:
+                written = await self._documents.put(
+                    SCOPE,
+                    SCOPE_ID,
+                    {**current.data, BUNDLES_KEY: bundles},
+                    expected_revision=current.revision,
+                    updated_at=_now(),
+                    meta=current.meta,
+                )
+            except Conflict:
+                continue
+            await self._announce(written, bundles)
+            return bundles, warnings
+        raise Conflict("the policy was changed by somebody else", code="POLICY_VERSION_CONFLICT")
+
+    async def _check(self, bundles: Bundles) -> list[str]:
+        checked = await self._kernel.check_policy(enabled_sources(parse_bundles(bundles)))
+        if checked.problems:
+            problems = [{"path": one.path, "message": one.message} for one in checked.problems]
+            text = "; ".join(
+                f"{one.path}: {one.message}" if one.path else one.message for one in checked.problems
+            )
+            raise InvalidInput(
+                f"invalid policy content: {text[:4_000]}",
+                code="POLICY_VALIDATION_FAILED",
+                details={"errors": problems},
+            )
+        unsigned = ["stored without a signature"] if self._signer is None else []
+        return [*checked.warnings, *unsigned]
+
+    async def _announce(self, document: Document, bundles: Mapping[str, Any]) -> None:
+        """Update the mirror and tell everybody; the write stands when this fails, polling finds it."""
+        mirror = {
+            "revision": document.revision,
+            "updated_at": document.updated_at,
+            "snapshot": bundles_snapshot(parse_bundles(bundles)),
+            "bundles": bundles,
+        }
+        try:
+            await self._redis.execute("SET", keys.POLICIES_MIRROR, orjson.dumps(mirror))
+            await self._bus.publish_core(subjects.CONFIG_CHANGED, config_changed(SCOPE, SCOPE_ID))
+        except CordumError as error:
+            _log.warning("policy change not announced", reason=error.message)
+
+
+def _bundles(document: Document | None) -> Bundles:
+    stored = document.data.get(BUNDLES_KEY) if document else None
+    if not isinstance(stored, Mapping):
+        return {}
+    return {
+        str(name): dict(value) if isinstance(value, Mapping) else {"content": str(value)}
+        for name, value in stored.items()
+    }
+
+
+def _now() -> str:
+    return rfc3339(now_us() // 1_000_000 * 1_000_000)

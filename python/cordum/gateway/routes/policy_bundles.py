@@ -1,0 +1,197 @@
+"""Policy bundles: list, write, validate, publish, roll back (policy spec §18)."""
+
+from typing import Any, Final
+
+from fastapi import Request
+from starlette.responses import Response
+
+from cordum._core import validate_policy
+from cordum.domain.errors import InvalidInput
+from cordum.gateway.api import Api
+from cordum.gateway.http import json_object, json_reply
+from cordum.gateway.state import Gateway
+from cordum.security.principal import Caller
+
+__all__ = ["add_bundle_routes"]
+
+_BODY_BYTES: Final = 4 * 1024 * 1024
+_GLOBAL_IDS: Final = frozenset(
+    f"secops/{name}"
+    for name in ("invariants", "global-input", "global-output", "global-edge-action", "global-mcp-tool")
+)
+_TIMES: Final = ("created_at", "updated_at", "installed_at")
+_BUNDLE: Final[dict[str, Any]] = {
+    "type": "object",
+    "required": ["content"],
+    "properties": {
+        "content": {"type": "string"},
+        "enabled": {"type": "boolean"},
+        "author": {"type": "string"},
+        "message": {"type": "string"},
+    },
+}
+
+
+def add_bundle_routes(api: Api) -> None:
+    """Register the routes; snapshots come before the ids, which may hold slashes."""
+    read, write = "policy.read", "policy.write"
+    api.add("POST", "/policy/validate", read, validate, summary="Validate a policy document")
+    api.add("GET", "/policy/bundles", read, list_all, summary="List policy bundles")
+    api.add("GET", "/policy/bundles/snapshots", read, snapshots, summary="List bundle snapshots")
+    api.add(
+        "POST",
+        "/policy/bundles/snapshots",
+        write,
+        capture,
+        summary="Keep a bundle snapshot",
+        body_required=False,
+    )
+    api.add(
+        "GET", "/policy/bundles/snapshots/{snapshot_id}", read, snapshot, summary="Show a bundle snapshot"
+    )
+    api.add("GET", "/policy/bundles/{bundle_id:path}", read, show, summary="Show a policy bundle")
+    api.add(
+        "PUT", "/policy/bundles/{bundle_id:path}", write, put, summary="Write a policy bundle", body=_BUNDLE
+    )
+    api.add(
+        "DELETE",
+        "/policy/bundles/{bundle_id:path}",
+        write,
+        delete,
+        summary="Delete a policy bundle",
+        success=204,
+    )
+    api.add("POST", "/policy/publish", write, publish, summary="Enable policy bundles", body_required=False)
+    api.add("POST", "/policy/rollback", write, rollback, summary="Go back to a bundle snapshot")
+
+
+def _id_of(request: Request) -> str:
+    return str(request.path_params["bundle_id"]).replace("~", "/")
+
+
+def _text(body: dict[str, Any], name: str) -> str:
+    value = body.get(name)
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise InvalidInput(f"{name}: expected a text", field=name)
+    return value
+
+
+async def validate(_gateway: Gateway, _caller: Caller, request: Request) -> Response:
+    """Say what is wrong with one document; nothing is stored."""
+    content = _text(await json_object(request, _BODY_BYTES), "content")
+    if not content.strip():
+        raise InvalidInput("content required", field="content")
+    problems = [{"path": path, "message": message} for path, message in validate_policy(content.encode())]
+    return json_reply({"valid": not problems, "errors": problems})
+
+
+async def list_all(gateway: Gateway, _caller: Caller, _request: Request) -> Response:
+    """List every stored bundle."""
+    bundles, updated_at = await gateway.policies.read()
+    body: dict[str, Any] = {
+        "bundles": bundles,
+        "items": [_item(name, bundles[name]) for name in sorted(bundles)],
+    }
+    if updated_at:
+        body["updated_at"] = updated_at
+    return json_reply(body)
+
+
+def _item(name: str, bundle: dict[str, Any]) -> dict[str, Any]:
+    item = {
+        "id": name,
+        "enabled": bundle.get("enabled", True),
+        "source": "secops" if name.startswith("secops/") else "pack" if "/" in name else "core",
+        **{key: bundle.get(key, "") for key in ("author", "message", "version", "sha256")},
+    }
+    # Typed clients read every time that is there.
+    return item | {key: bundle[key] for key in _TIMES if bundle.get(key)}
+
+
+async def show(gateway: Gateway, _caller: Caller, request: Request) -> Response:
+    """Show one bundle."""
+    name = _id_of(request)
+    bundle = await gateway.policies.get(name)
+    return json_reply({**_item(name, bundle), "content": bundle.get("content", "")})
+
+
+async def put(gateway: Gateway, caller: Caller, request: Request) -> Response:
+    """Write one bundle of the operators; the content is kept to the byte."""
+    name = _id_of(request)
+    if not name.strip("/"):
+        raise InvalidInput("bundle id required", field="id")
+    if not name.startswith("secops/") or name in _GLOBAL_IDS or len(name) > 200:
+        raise InvalidInput("bundle id must start with secops/", field="id")
+    body = await json_object(request, _BODY_BYTES)
+    content = _text(body, "content")
+    if not content.strip():
+        raise InvalidInput("content required", field="content")
+    enabled = body.get("enabled", True)
+    if not isinstance(enabled, bool):
+        raise InvalidInput("enabled: expected true or false", field="enabled")
+    bundle, warnings = await gateway.policies.put(
+        name,
+        content,
+        enabled=enabled,
+        author=_text(body, "author") or caller.effective_principal,
+        message=_text(body, "message"),
+    )
+    answer: dict[str, Any] = {"id": name, "updated_at": bundle["updated_at"]}
+    if bundle.get("_signature"):
+        answer["signature"] = bundle["_signature"]
+    if warnings:
+        answer["warnings"] = warnings
+    return json_reply(answer)
+
+
+async def delete(gateway: Gateway, _caller: Caller, request: Request) -> Response:
+    """Delete one bundle."""
+    await gateway.policies.delete(_id_of(request))
+    return Response(status_code=204)
+
+
+async def snapshots(gateway: Gateway, _caller: Caller, _request: Request) -> Response:
+    """List the kept snapshots without their contents."""
+    items = [
+        {
+            **{key: value for key, value in entry.items() if key != "bundles"},
+            "bundle_ids": sorted(entry["bundles"]),
+        }
+        for entry in await gateway.policies.snapshots()
+    ]
+    return json_reply({"items": items})
+
+
+async def snapshot(gateway: Gateway, _caller: Caller, request: Request) -> Response:
+    """Show one snapshot with its bundles."""
+    return json_reply(await gateway.policies.snapshot(request.path_params["snapshot_id"]))
+
+
+async def capture(gateway: Gateway, caller: Caller, request: Request) -> Response:
+    """Keep the bundles as they are now."""
+    note = _text(await json_object(request, _BODY_BYTES), "note")
+    return json_reply(await gateway.policies.capture(author=caller.effective_principal, note=note))
+
+
+async def publish(gateway: Gateway, caller: Caller, request: Request) -> Response:
+    """Enable bundles."""
+    body = await json_object(request, _BODY_BYTES)
+    ids = body.get("bundle_ids") or []
+    if not isinstance(ids, list) or not all(isinstance(name, str) for name in ids) or len(ids) > 1_000:
+        raise InvalidInput("bundle_ids: expected a list of bundle ids", field="bundle_ids")
+    author = _text(body, "author") or caller.effective_principal
+    note = _text(body, "note") or _text(body, "message")
+    return json_reply(await gateway.policies.publish(ids, author=author, note=note))
+
+
+async def rollback(gateway: Gateway, caller: Caller, request: Request) -> Response:
+    """Go back to a snapshot."""
+    body = await json_object(request, _BODY_BYTES)
+    snapshot_id = _text(body, "snapshot_id")
+    if not snapshot_id:
+        raise InvalidInput("snapshot_id required", field="snapshot_id")
+    author = _text(body, "author") or caller.effective_principal
+    note = _text(body, "note") or _text(body, "message")
+    return json_reply(await gateway.policies.rollback(snapshot_id, author=author, note=note))

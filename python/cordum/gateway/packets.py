@@ -52,7 +52,8 @@ def resubmit_message(record: Record, request_json: bytes, bus_message_id: str) -
 
 def config_changed(scope: str, scope_id: str) -> bytes:
     """Return the notice that a configuration document changed (protocol spec §18)."""
-    alert = SystemAlert(level="INFO", message="config changed", component=SENDER, code="config_changed")
+    alert = SystemAlert(level="INFO", message="config changed", component=SENDER)
+    alert.code = "config_changed"
     alert.details.update({"scope": scope, "scope_id": scope_id, "changed_at": rfc3339()})
     packet = BusPacket(trace_id=new_id(), sender_id=SENDER, protocol_version=1, alert=alert)
     packet.created_at.FromMicroseconds(now_us())

@@ -181,13 +181,15 @@ class PolicyDocuments:
         bundle.pop("_signature", None)
         if self._signer is not None:
             bundle["_signature"] = self._signer.sign(bundle["content"].encode())
-        elif self._enforced:
-            raise CordumError("policy signing key required")
 
     async def _write(self, change: Change) -> tuple[Bundles, list[str]]:
         """Apply ``change`` to the bundles if the merged policy is valid; again when somebody else was first."""
         if self._enforced and self._signer is None:
-            raise Unavailable("policy signing key required", hint="set CORDUM_POLICY_SIGNING_KEY")
+            raise Unavailable(
+                "policy signing key required",
+                code="POLICY_SIGNING_REQUIRED",
+                hint="set CORDUM_POLICY_SIGNING_KEY",
+            )
         for _ in range(5):
             current = await self._documents.get(SCOPE, SCOPE_ID) or Document(SCOPE, SCOPE_ID)
             bundles = _bundles(current)

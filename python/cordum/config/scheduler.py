@@ -1,9 +1,11 @@
 """Scheduler settings (configuration spec §2.2, §2.11, §2.12)."""
 
+from typing import Annotated, Literal
+
 from pydantic import Field
 
 from cordum.config.base import SECURITY, Settings
-from cordum.config.types import Address, Bool, Duration, ListenAddress
+from cordum.config.types import Address, Bool, Duration, ListenAddress, Word
 
 __all__ = ["SchedulerSettings"]
 
@@ -30,3 +32,7 @@ class SchedulerSettings(Settings):
     batch_max: int = Field(256, ge=1, le=1000, validation_alias="SCHEDULER_BATCH_MAX")
     batch_linger_ms: int = Field(2, ge=0, le=1000, validation_alias="SCHEDULER_BATCH_LINGER_MS")
     batches_in_flight: int = Field(2, ge=1, le=16, validation_alias="SCHEDULER_BATCHES_IN_FLIGHT")
+    policy_fail_mode: Annotated[Literal["closed", "open"], Word] = Field(
+        "closed", validation_alias="POLICY_CHECK_FAIL_MODE", json_schema_extra=SECURITY
+    )
+    """`open` lets jobs run while the safety kernel does not answer; refused in production (scheduler spec §22)."""

@@ -15,7 +15,7 @@ from cordum.domain.errors import InvalidInput, LimitExceeded, Unavailable
 from cordum.protocol.cap import PolicyCheckRequest, PolicyCheckResponse, safety_pb2
 from cordum.v1 import safety_batch_pb2
 
-__all__ = ["KernelTls", "PolicyClient"]
+__all__ = ["KernelCallFailed", "KernelTls", "PolicyClient"]
 
 _EVALUATE_BATCH: Final = "/cordum.v1.SafetyKernelBatch/EvaluateBatch"
 _REPLAY_DECISIONS: Final = "/cordum.v1.SafetyKernelBatch/ReplayDecisions"
@@ -33,6 +33,29 @@ _OPTIONS: Final[list[tuple[str, Any]]] = [
     ("grpc.min_reconnect_backoff_ms", 200),
     ("grpc.max_reconnect_backoff_ms", 500),
 ]
+
+
+_KERNEL_FAILURES: Final = frozenset(
+    {
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.INTERNAL,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        grpc.StatusCode.UNKNOWN,
+    }
+)
+
+
+class KernelCallFailed(Unavailable):
+    """A call to the kernel ended without an answer.
+
+    ``is_failure``: the kernel is to blame, not the call, so a circuit breaker counts it (policy spec §15.2).
+    ``is_unreachable``: nobody listens there.
+    """
+
+    def __init__(self, status: grpc.StatusCode) -> None:
+        super().__init__(f"safety kernel did not answer: {status.name}")
+        self.is_failure = status in _KERNEL_FAILURES
+        self.is_unreachable = status is grpc.StatusCode.UNAVAILABLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +92,7 @@ class PolicyClient:
     async def evaluate_encoded(self, batch_request: bytes, timeout_s: float) -> bytes:
         """Send one serialized `BatchRequest`, return the serialized `BatchResponse`.
 
-        Raises Unavailable when the kernel does not answer within ``timeout_s`` or refuses the call; the
+        Raises KernelCallFailed when the kernel does not answer within ``timeout_s`` or refuses the call; the
         caller then has no decision and must not let anything run (fail closed).
         """
         try:

@@ -16,26 +16,29 @@ from cordum.config.base import load_all
 from cordum.config.nats import NatsSettings
 from cordum.config.redis import RedisSettings, StoreSettings
 from cordum.config.scheduler import SchedulerSettings
-from cordum.domain.errors import Unavailable
+from cordum.domain.errors import ConfigError, Unavailable
 from cordum.protocol import subjects
 from cordum.protocol.cap import BusPacket, Handshake
 from cordum.protocol.kernel_client import PolicyClient
-from cordum.runtime.clock import now_us, rfc3339
+from cordum.runtime.clock import monotonic_s, now_us, rfc3339
 from cordum.runtime.ids import new_id
 from cordum.runtime.logs import get_logger
 from cordum.runtime.service import Service, run_service, wait_for_dependency
 from cordum.scheduler.cancel import BusEvents
 from cordum.scheduler.configuration import Configuration
 from cordum.scheduler.duties import Duties
+from cordum.scheduler.fail_mode import FailModes
 from cordum.scheduler.reconciler import Reconciler
 from cordum.scheduler.registry import Registry
 from cordum.scheduler.result_pipeline import ResultPipeline
+from cordum.scheduler.safety import SafetyClient
 from cordum.scheduler.settling import SERVICE, Settler
 from cordum.scheduler.side_writes import SideWrites
 from cordum.scheduler.submit_pipeline import SubmitPipeline
 from cordum.scheduler.wheel import Wheel
 from cordum.store import keys
 from cordum.store.blobs import BlobStore
+from cordum.store.breaker import CircuitBreaker
 from cordum.store.config_documents import ConfigDocuments
 from cordum.store.connection import RedisClient
 from cordum.store.dlq import DeadLetterStore
@@ -77,11 +80,16 @@ class Scheduler:
         )
         letters = DeadLetterStore(jobs)
         publisher = Publisher(bus)
-        self.side = SideWrites(jobs, BlobStore(redis, store.data_ttl_s))
+        blobs = BlobStore(redis, store.data_ttl_s)
+        self.side = SideWrites(jobs, blobs)
+        documents = ConfigDocuments(redis)
+        self.fail_modes = FailModes(documents, settings.policy_fail_mode, production=service.production)
+        breaker = CircuitBreaker(redis, keys.BREAKER_SAFETY, monotonic_s)
+        self.safety = SafetyClient(self.kernel, breaker, blobs, self.fail_modes, redis)
         submit_durable = subjects.durable_name(_NAME, subjects.SUBMIT)
         result_durable = subjects.durable_name(_NAME, subjects.RESULT)
         self.submits = SubmitPipeline(
-            self.planner, jobs, letters, self.kernel, publisher, self.side, submit_durable
+            self.planner, jobs, letters, self.safety, publisher, self.side, submit_durable
         )
         self.wheel = Wheel(self.planner, jobs, self.submits, settings.batch_max)
         self.results = ResultPipeline(
@@ -94,9 +102,7 @@ class Scheduler:
             instance,
             self.wheel.on_capacity,
         )
-        self.configuration = Configuration(
-            settings, self.planner, ConfigDocuments(redis), production=service.production
-        )
+        self.configuration = Configuration(settings, self.planner, documents, production=service.production)
         self.duties = Duties(jobs, letters, bus, publisher, self.side)
         settler = Settler(self.planner, jobs, self.instances, bus, publisher, instance)
         self.events = BusEvents(self.planner, jobs, self.duties, self.side)
@@ -137,6 +143,8 @@ class Scheduler:
             on_error="restart",
         )
         spawn("settling", reconciler.run_settling, on_error="restart")
+        spawn("fail modes", self.fail_modes.run, on_error="restart")
+        spawn("safety kernel", self.safety.watch, on_error="restart")
         spawn("instance", self._beat, on_error="restart")
         for subscription in self.subscriptions:
             await self._wait_ready(subscription)
@@ -207,6 +215,7 @@ class Scheduler:
 
     async def stop(self) -> None:
         """Stop intake, finish batches, flush, leave."""
+        self.safety.stopping = True
         for stoppable in _stoppables(self.consumers, self.subscriptions):
             stoppable.stop()
         await self._drained()
@@ -227,7 +236,9 @@ def _stoppables(
 
 
 async def serve(service: Service, settings: SchedulerSettings) -> None:
-    """Run the scheduler until the stop signal."""
+    """Run the scheduler until the stop signal. Raises ConfigError, Unavailable."""
+    if service.production and settings.policy_fail_mode == "open":
+        raise ConfigError("POLICY_CHECK_FAIL_MODE: expected `closed` in production")
     redis_settings, store_settings, nats_settings = load_all(RedisSettings, StoreSettings, NatsSettings)
     service.listen_health("SCHEDULER_METRICS_ADDR", settings.metrics_addr, public=settings.metrics_public)
     redis = await wait_for_dependency("redis", lambda: RedisClient.open(redis_settings))

@@ -14,6 +14,10 @@ DENIED = Counter("cordum_safety_denied_total", "Jobs denied by policy", ["topic"
 UNAVAILABLE = Counter(
     "cordum_safety_unavailable_total", "Deferrals because the kernel gave no answer", ["topic"]
 )
+INPUT_FAIL_OPEN = Counter("cordum_input_fail_open_total", "Jobs admitted without a policy answer", ["topic"])
+SCHEDULER_INPUT_FAIL_OPEN = Counter(
+    "cordum_scheduler_input_fail_open_total", "The same as cordum_input_fail_open_total", ["topic"]
+)
 DISPATCH_LATENCY = Histogram(
     "cordum_scheduler_dispatch_latency_seconds", "Receive to PubAck", ["topic"], buckets=_D
 )

@@ -10,26 +10,22 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import structlog
-
 from cordum._core import Planner, SubmitEffects, SubmitPlan
 from cordum.bus.messages import InMessage, OutMessage, PubOutcome, Verdict
 from cordum.bus.publisher import Publisher
-from cordum.domain.errors import CordumError, Unavailable
+from cordum.domain.errors import CordumError
 from cordum.protocol import subjects
-from cordum.protocol.kernel_client import PolicyClient
 from cordum.runtime.clock import monotonic_s, now_us
 from cordum.scheduler import metrics
 from cordum.scheduler.outgoing import Outgoing
 from cordum.scheduler.rollback import roll_back
+from cordum.scheduler.safety import SafetyClient
 from cordum.scheduler.side_writes import SideWrites
 from cordum.scheduler.verdicts import settle_verdicts
 from cordum.store.dlq import DeadLetterStore
 from cordum.store.job_sets import reserve_tenant_slots
 from cordum.store.jobs import JobStore
 
-_log = structlog.get_logger("cordum.scheduler")
-_POLICY_TIMEOUT_S = 2.0
 _PARK_CAUSES = frozenset(
     {"throttle", "tenant_limit", "safety_unavailable", "no_workers", "pool_overloaded", "no_pool_mapping"}
 )
@@ -43,7 +39,7 @@ class SubmitPipeline:
         planner: Planner,
         jobs: JobStore,
         letters: DeadLetterStore,
-        kernel: PolicyClient,
+        safety: SafetyClient,
         publisher: Publisher,
         side_writes: SideWrites,
         consumer: str,
@@ -51,7 +47,7 @@ class SubmitPipeline:
         self._planner = planner
         self._jobs = jobs
         self._letters = letters
-        self._kernel = kernel
+        self._safety = safety
         self._publisher = publisher
         self._side = side_writes
         self._consumer = consumer
@@ -87,7 +83,7 @@ class SubmitPipeline:
         started_s = monotonic_s()
         await self._read(plan)
         await self._create(plan)
-        await self._judge(plan)
+        await self._safety.judge(plan)
         await self._reserve(plan)
         judged_s = monotonic_s()
         effects = await self._commit(plan, size)
@@ -118,16 +114,6 @@ class SubmitPipeline:
             now,
         )
 
-    async def _judge(self, plan: SubmitPlan) -> None:
-        answers: list[bytes | None] = []
-        for request in plan.policy_requests():
-            try:
-                answers.append(await self._kernel.evaluate_encoded(request, _POLICY_TIMEOUT_S))
-            except Unavailable as error:
-                _log.warning("no policy answer, jobs wait", error=str(error))
-                answers.append(None)
-        plan.decide(answers)
-
     async def _reserve(self, plan: SubmitPlan) -> None:
         for tenant, limit, ids in plan.reservations():
             granted = await reserve_tenant_slots(self._jobs.client, tenant, limit, ids, now_us())
@@ -142,6 +128,7 @@ class SubmitPipeline:
 
     async def _publish(self, effects: SubmitEffects) -> None:
         metrics.count(effects.counts)
+        await self._safety.note_bypassed(effects.bypassed)
         self.waiting.update(effects.waiting)
         if self.on_parked is not None and any(name in _PARK_CAUSES for name, _ in effects.counts):
             self.on_parked()

@@ -3,7 +3,7 @@ write them."""
 
 from collections.abc import Iterable, Sequence
 
-from cordum.domain.errors import InvalidInput
+from cordum.domain.errors import InvalidInput, Unavailable
 from cordum.store import keys
 from cordum.store.connection import RedisClient
 from cordum.store.scripts import Command
@@ -74,6 +74,24 @@ class BlobStore:
             if isinstance(reply, Exception):
                 raise reply
         return replies
+
+    async def heads(self, blob_keys: Sequence[str], max_bytes: int) -> list[tuple[bytes, int] | None]:
+        """Return the first ``max_bytes`` bytes and the full length of several payloads, in one round trip per node.
+
+        None: the key is gone, empty or holds no payload. Raises Unavailable.
+        """
+        commands: list[Command] = []
+        for key in blob_keys:
+            commands += [("GETRANGE", key, 0, max_bytes - 1), ("STRLEN", key)]
+        replies = await self._client.pipeline(commands)
+        found: list[tuple[bytes, int] | None] = []
+        for head, size in zip(replies[::2], replies[1::2], strict=True):
+            for reply in (head, size):
+                if isinstance(reply, Unavailable):
+                    raise reply
+            is_payload = isinstance(head, bytes) and isinstance(size, int) and size > 0
+            found.append((head, size) if is_payload else None)
+        return found
 
     async def keep(self, blob_keys: Iterable[str]) -> None:
         """Start the data TTL of blobs anew. Raises Unavailable."""

@@ -16,6 +16,8 @@ LOCK_REPLAYER = "cordum:replayer:pending"
 LOCK_SNAPSHOT_WRITER = "cordum:scheduler:snapshot:writer"
 LOCK_DLQ_CLEANUP = "cordum:dlq:cleanup"
 BREAKER_SAFETY = "cordum:cb:safety:"
+BREAKER_OUTPUT = "cordum:cb:safety:output:"
+INPUT_FAIL_OPEN = "cordum:scheduler:input_fail_open_total"
 WORKERS_COUNT = "cordum:workers:count"
 
 

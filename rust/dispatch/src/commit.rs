@@ -18,6 +18,8 @@ pub enum Effect {
         target: Target,
         identity: DispatchIdentity,
         constraints: Value,
+        /// Why the job runs without a policy answer; empty when it has one.
+        bypass: String,
     },
     End {
         status: JobStatus,
@@ -58,6 +60,8 @@ pub struct Applied {
     pub waiting: Vec<String>,
     /// Metric, topic, count 1 each.
     pub counts: Vec<(&'static str, String)>,
+    /// job id, tenant, topic label, reason of jobs admitted without a policy answer.
+    pub bypassed: Vec<(String, String, String, String)>,
     /// Seconds from arrival to commit are not measured here; arrival per dispatched job, µs.
     pub arrivals: Vec<(String, i64)>,
 }
@@ -226,9 +230,16 @@ fn moved(
             target,
             identity,
             constraints,
+            bypass,
         } => {
             let mut request = std::mem::take(&mut item.request);
             outgoing::apply_constraints(&mut request, &constraints);
+            if !bypass.is_empty() {
+                outgoing::mark_bypass(&mut request, &bypass);
+                applied
+                    .bypassed
+                    .push((job_id.clone(), tenant.clone(), topic.clone(), bypass));
+            }
             if target.mode == Mode::Direct {
                 applied.assignments.push((target.worker_id, job_id.clone()));
             }

@@ -7,6 +7,7 @@ use serde_json::Value;
 use crate::backoff::{route_delay_us, safety_delay_us};
 use crate::commit::{status_name, Effect};
 use crate::event::{event, Context, Decision};
+use crate::judge::Content;
 use crate::matching::{Matcher, Target};
 use crate::outgoing::{self, budget_of};
 use crate::submit::{Item, Judgement, MAX_ROUTE_FAILURES};
@@ -14,6 +15,20 @@ use crate::workers::Mode;
 
 const THROTTLE_US: i64 = 5_000_000;
 const TENANT_LIMIT_US: i64 = 2_000_000;
+/// Fields of a human's answer (scheduler spec §3.1).
+const RESOLUTION: [&str; 11] = [
+    "approval_decision",
+    "approval_by",
+    "approval_role",
+    "approval_at",
+    "approval_reason",
+    "approval_note",
+    "approval_policy_snapshot",
+    "approval_job_hash",
+    "approval_publish_status",
+    "approval_publish_target",
+    "approval_published_at",
+];
 
 /// Builder of one change.
 pub(crate) struct Draft<'a> {
@@ -25,7 +40,7 @@ pub(crate) struct Draft<'a> {
 
 impl<'a> Draft<'a> {
     pub(crate) fn new(item: &'a Item, instance: &'a str, now_us: i64) -> Self {
-        let change = Transition {
+        let mut change = Transition {
             id: item.request.job_id.clone(),
             from: vec![item.state()],
             to: item.state(),
@@ -33,6 +48,11 @@ impl<'a> Draft<'a> {
             hash: Some(item.hash.clone()),
             ..Transition::default()
         };
+        if item.text("approval_publish_status") == "pending" {
+            // The approval has reached us: nobody needs to publish it again.
+            change.set.insert("approval_publish_status", "published".into());
+            change.set.insert("approval_published_at", now_us.to_string());
+        }
         Draft {
             item,
             instance,
@@ -62,9 +82,14 @@ impl<'a> Draft<'a> {
         }
         match judgement {
             None => self.unavailable("safety kernel gave no answer", jitter),
-            Some(Judgement::Unavailable { reason }) => self.unavailable(&reason, jitter),
+            Some(Judgement::Unavailable { reason, .. }) => self.unavailable(&reason, jitter),
+            Some(Judgement::Bypass { reason }) => {
+                self.record_no_answer(&reason);
+                self.allow(Value::Null, &reason, matcher, random, jitter, config)
+            }
+            Some(Judgement::Altered) => self.refuse_altered(),
             Some(Judgement::Throttle { response }) => {
-                self.record_decision(&response, "THROTTLE");
+                self.record_decision(&response, "THROTTLE", None);
                 self.park("throttle", THROTTLE_US, Vec::new(), false)
             }
             Some(Judgement::Deny { response }) => self.deny(&response),
@@ -73,10 +98,8 @@ impl<'a> Draft<'a> {
                 constraints,
                 response,
             }) => {
-                if let Some(response) = response {
-                    self.record_decision(&response, decision_word(&response));
-                }
-                self.allow(constraints, matcher, random, jitter, config)
+                self.record_decision(&response, decision_word(&response), Some(&constraints));
+                self.allow(constraints, "", matcher, random, jitter, config)
             }
         }
     }
@@ -84,6 +107,7 @@ impl<'a> Draft<'a> {
     fn allow(
         &mut self,
         constraints: Value,
+        bypass: &str,
         matcher: &mut Matcher<'_>,
         random: u32,
         jitter: &mut crate::backoff::Jitter,
@@ -108,7 +132,7 @@ impl<'a> Draft<'a> {
             .clone()
             .and_then(|pools| matcher.pick(&self.item.request, &pools));
         match target {
-            Ok(target) => self.dispatch(target, constraints, random, config),
+            Ok(target) => self.dispatch(target, constraints, bypass, random, config),
             Err(miss) => {
                 let delay = route_delay_us(self.item.number("route_failures"), jitter);
                 self.park(miss.cause(), delay, pools.unwrap_or_default(), true)
@@ -120,6 +144,7 @@ impl<'a> Draft<'a> {
         &mut self,
         target: Target,
         constraints: Value,
+        bypass: &str,
         random: u32,
         config: &crate::config::Config,
     ) -> Effect {
@@ -147,9 +172,7 @@ impl<'a> Draft<'a> {
             set.insert("worker_id", assigned.clone());
         }
         if self.item.record.is_some() {
-            self.change
-                .del
-                .extend(["route_failures", "safety_defers", "failure_reason"]);
+            self.change.del.extend(["route_failures", "failure_reason"]);
         }
         let own = self
             .item
@@ -189,11 +212,12 @@ impl<'a> Draft<'a> {
             target,
             identity,
             constraints,
+            bypass: bypass.to_owned(),
         }
     }
 
     fn deny(&mut self, response: &PolicyCheckResponse) -> Effect {
-        self.record_decision(response, "DENY");
+        self.record_decision(response, "DENY", None);
         let code = if response.decision == 2 {
             "safety_denied"
         } else {
@@ -223,7 +247,7 @@ impl<'a> Draft<'a> {
     }
 
     fn hold(&mut self, response: &PolicyCheckResponse) -> Effect {
-        self.record_decision(response, "REQUIRE_APPROVAL");
+        self.record_decision(response, "REQUIRE_APPROVAL", None);
         if self.item.state() != "PENDING" {
             return self.refuse(
                 "safety_denied",
@@ -232,12 +256,11 @@ impl<'a> Draft<'a> {
             );
         }
         self.change.to = "APPROVAL_REQUIRED";
-        self.change.not_approved = true;
-        let pinned = self
-            .item
-            .record
-            .as_ref()
-            .map_or("", |record| record.text("safety_job_hash"));
+        // Without the record we cannot know whether a human has answered meanwhile. With it, its revision fences this change, and
+        // an approval that does not count any more (policy spec §16.3) is asked for anew.
+        self.change.not_approved = self.item.record.is_none();
+        let revision = self.forget_resolution();
+        let pinned = self.item.text("safety_job_hash");
         let hash = if pinned.is_empty() {
             &self.item.hash
         } else {
@@ -249,7 +272,7 @@ impl<'a> Draft<'a> {
         set.insert("safety_approval_ref", self.item.request.job_id.clone());
         set.insert("approval_status", "pending".into());
         set.insert("approval_actionability", "actionable".into());
-        set.insert("approval_revision", "1".into());
+        set.insert("approval_revision", revision.to_string());
         let context = Context {
             rule: &response.rule_id,
             reason: &response.reason,
@@ -259,9 +282,32 @@ impl<'a> Draft<'a> {
         Effect::Hold
     }
 
+    /// Drop what a human said about an earlier revision; return the revision of the new question.
+    fn forget_resolution(&mut self) -> i64 {
+        let before = self.item.number("approval_revision");
+        if !self.item.text("approval_decision").is_empty() {
+            self.change.del.extend(RESOLUTION);
+            for field in RESOLUTION {
+                self.change.set.remove(field);
+            }
+        }
+        before + 1
+    }
+
+    /// The stored request is not the one a human approved: it never runs, whatever the policy says of it.
+    fn refuse_altered(&mut self) -> Effect {
+        // The fence on the request hash would refuse this very change; the revision fences it.
+        self.change.hash = None;
+        let set = &mut self.change.set;
+        set.insert("approval_status", "invalidated".into());
+        set.insert("approval_actionability", "invalidated".into());
+        set.insert("approval_decision", "invalidate".into());
+        let reason = "safety: denied: the stored request is not the approved one";
+        self.refuse("safety_denied", reason, "")
+    }
+
     fn unavailable(&mut self, reason: &str, jitter: &mut crate::backoff::Jitter) -> Effect {
-        self.change.set.insert("safety_decision", "UNAVAILABLE".into());
-        self.change.set.insert("safety_reason", reason.to_owned());
+        self.record_no_answer(reason);
         self.change.incr.insert("safety_defers", 1);
         let delay = safety_delay_us(self.item.number("safety_defers"), jitter);
         self.park("safety_unavailable", delay, Vec::new(), false)
@@ -349,28 +395,65 @@ impl<'a> Draft<'a> {
         self.change.events.push(event(self.now_us, state, context));
     }
 
-    /// Decision record on the hash and in the decision list (scheduler spec §3.4, policy spec §16.1).
-    fn record_decision(&mut self, response: &PolicyCheckResponse, word: &'static str) {
-        let constraints = response
-            .constraints
-            .as_ref()
-            .map_or(Value::Null, cordum_wire::constraints_json);
+    /// Decision record on the hash and in the decision list (scheduler spec §3.4, policy spec §16.1). `constraints` are those of
+    /// the response unless given.
+    fn record_decision(
+        &mut self,
+        response: &PolicyCheckResponse,
+        word: &'static str,
+        constraints: Option<&Value>,
+    ) {
+        let constraints = constraints.cloned().unwrap_or_else(|| {
+            let given = response.constraints.as_ref();
+            given.map_or(Value::Null, cordum_wire::constraints_json)
+        });
         let remediations = match response.remediations.as_slice() {
             [] => Value::Null,
             list => remediations_json(list),
         };
+        self.append_decision(response, word, &constraints, &remediations);
+        self.put_or_drop("safety_reason", &response.reason);
+        self.put_or_drop("safety_rule_id", &response.rule_id);
+        self.change.set_if("safety_snapshot", &response.policy_snapshot);
+        self.put_or_drop("safety_constraints", &json_text(&constraints));
+        self.put_or_drop("safety_remediations", &json_text(&remediations));
+        self.put_or_drop("safety_defers", "");
+    }
+
+    /// The kernel did not answer: what was decided before stays readable in the list (policy spec §15.3).
+    fn record_no_answer(&mut self, reason: &str) {
+        let response = PolicyCheckResponse {
+            reason: reason.to_owned(),
+            ..PolicyCheckResponse::default()
+        };
+        self.append_decision(&response, "UNAVAILABLE", &Value::Null, &Value::Null);
+        self.change.set_if("safety_reason", reason);
+    }
+
+    fn append_decision(
+        &mut self,
+        response: &PolicyCheckResponse,
+        word: &'static str,
+        constraints: &Value,
+        remediations: &Value,
+    ) {
         let now = self.now_us;
         let entry = Decision {
             decision: word,
             reason: &response.reason,
             rule_id: &response.rule_id,
             policy_snapshot: &response.policy_snapshot,
-            constraints: &constraints,
-            remediations: &remediations,
+            constraints,
+            remediations,
             approval_required: response.approval_required,
             approval_ref: &response.approval_ref,
             job_hash: &self.item.hash,
             checked_at: now,
+            content: if self.item.content == Content::Missing {
+                "missing"
+            } else {
+                ""
+            },
         };
         self.change.decision = Some(entry.to_json());
         self.change.decision_key = Some(format!(
@@ -379,22 +462,23 @@ impl<'a> Draft<'a> {
         ));
         self.change.set.insert("safety_decision", word.to_owned());
         self.change.set.insert("safety_checked_at", now.to_string());
-        self.change.set_if("safety_reason", &response.reason);
-        self.change.set_if("safety_rule_id", &response.rule_id);
-        self.change.set_if("safety_snapshot", &response.policy_snapshot);
-        if !constraints.is_null() {
-            self.change
-                .set
-                .insert("safety_constraints", constraints.to_string());
+    }
+
+    /// Set a field, or remove what an earlier decision left in it.
+    fn put_or_drop(&mut self, field: &'static str, value: &str) {
+        if !value.is_empty() {
+            self.change.set.insert(field, value.to_owned());
+        } else if !self.item.text(field).is_empty() {
+            self.change.del.push(field);
         }
-        if !remediations.is_null() {
-            self.change
-                .set
-                .insert("safety_remediations", remediations.to_string());
-        }
-        if response.reason.is_empty() && self.item.record.is_some() {
-            self.change.del.push("safety_reason");
-        }
+    }
+}
+
+fn json_text(value: &Value) -> String {
+    if value.is_null() {
+        String::new()
+    } else {
+        value.to_string()
     }
 }
 

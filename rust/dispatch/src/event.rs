@@ -54,6 +54,9 @@ pub struct Decision<'a> {
     pub approval_ref: &'a str,
     pub job_hash: &'a str,
     pub checked_at: i64,
+    /// `missing` when the payload was gone, else empty.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub content: &'a str,
 }
 
 impl Decision<'_> {

@@ -6,6 +6,8 @@ pub mod config;
 mod draft;
 pub mod event;
 pub mod intake;
+pub mod judge;
+mod judging;
 pub mod matching;
 pub mod outgoing;
 pub mod record;

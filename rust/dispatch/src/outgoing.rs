@@ -56,6 +56,14 @@ pub fn apply_constraints(request: &mut JobRequest, constraints: &Value) {
     }
 }
 
+/// Tell the worker that its job runs without a policy answer (scheduler spec §22).
+pub fn mark_bypass(request: &mut JobRequest, reason: &str) {
+    request.labels.insert("safety_bypassed".into(), "true".into());
+    request
+        .labels
+        .insert("safety_bypass_reason".into(), reason.to_owned());
+}
+
 /// A budget constraint, 0 when absent; 64-bit values are strings in protojson.
 pub fn budget_of(constraints: &Value, field: &str) -> i64 {
     let value = constraints.get("budgets").and_then(|budgets| budgets.get(field));

@@ -3,20 +3,17 @@
 use std::sync::Arc;
 
 use ahash::{AHashMap, AHashSet};
-use cordum_wire::messages::{BatchResponse, JobRequest, PolicyCheckRequest, PolicyCheckResponse};
+use cordum_wire::messages::JobRequest;
 use cordum_wire::{canonical_hash, tenant_of};
-use prost::Message;
-use serde_json::Value;
 
 use crate::backoff::Jitter;
 use crate::config::Config;
 use crate::intake::{decode_request, Intake};
-use crate::record::{snapshot_base, Record};
+use crate::judge::{Content, Mismatch};
+use crate::record::Record;
 
-/// Most policy requests of one RPC.
-const MAX_RPC_ITEMS: usize = 512;
-/// Most bytes of one RPC.
-const MAX_RPC_BYTES: usize = 7 * 1024 * 1024;
+pub use crate::judge::Judgement;
+
 /// Routing tries before a job fails.
 pub const MAX_ROUTE_FAILURES: i64 = 50;
 
@@ -28,27 +25,6 @@ pub enum Verdict {
     Nak(i64),
     /// Undecodable bytes: the service applies the poison rules.
     Corrupt,
-}
-
-/// Policy answer of one job, reduced to what the pipeline acts on.
-#[derive(Clone, Debug)]
-pub enum Judgement {
-    Allow {
-        constraints: Value,
-        response: Option<Box<PolicyCheckResponse>>,
-    },
-    Deny {
-        response: Box<PolicyCheckResponse>,
-    },
-    Approval {
-        response: Box<PolicyCheckResponse>,
-    },
-    Throttle {
-        response: Box<PolicyCheckResponse>,
-    },
-    Unavailable {
-        reason: String,
-    },
 }
 
 /// One job of the batch.
@@ -67,6 +43,7 @@ pub struct Item {
     pub open: bool,
     /// Refused by the tenant's concurrency limit.
     pub over_limit: bool,
+    pub content: Content,
     needs_read: bool,
     needs_create: bool,
 }
@@ -89,6 +66,12 @@ pub struct SubmitPlan {
     /// Words for the validation counters, one per refused message.
     pub invalid: Vec<&'static str>,
     pub jitter: Jitter,
+    /// Snapshot of the newest answer, empty before the first.
+    pub snapshot: String,
+    /// Approvals that did not count.
+    pub mismatches: Vec<Mismatch>,
+    /// Items of the current round of policy requests, in their order.
+    pub(crate) asked: Vec<usize>,
 }
 
 impl SubmitPlan {
@@ -106,6 +89,9 @@ impl SubmitPlan {
             verdicts: vec![Verdict::Ack; messages.len()],
             invalid: Vec::new(),
             jitter: Jitter::new(seed),
+            snapshot: String::new(),
+            mismatches: Vec::new(),
+            asked: Vec::new(),
         };
         let mut seen = AHashSet::with_capacity(messages.len() + due.len());
         for (position, bytes) in messages.iter().enumerate() {
@@ -146,6 +132,7 @@ impl SubmitPlan {
                     judgement: None,
                     open: true,
                     over_limit: false,
+                    content: Content::Omitted,
                 });
             }
         }
@@ -205,48 +192,6 @@ impl SubmitPlan {
             item.open = false;
             let message = item.message;
             self.settle(message, Verdict::Nak(500_000));
-        }
-    }
-
-    /// Serialized policy requests of the jobs that need an answer, already split by the RPC's limits.
-    pub fn policy_batches(&mut self) -> Vec<Vec<Vec<u8>>> {
-        let mut batches = vec![Vec::new()];
-        let mut size = 0;
-        for item in &mut self.items {
-            if !item.open || item.judge_from_record() {
-                continue;
-            }
-            let encoded = item.policy_request().encode_to_vec();
-            let full = batches
-                .last()
-                .is_some_and(|batch| batch.len() >= MAX_RPC_ITEMS || size + encoded.len() > MAX_RPC_BYTES);
-            if full {
-                batches.push(Vec::new());
-                size = 0;
-            }
-            size += encoded.len();
-            if let Some(batch) = batches.last_mut() {
-                batch.push(encoded);
-            }
-        }
-        batches.retain(|batch| !batch.is_empty());
-        batches
-    }
-
-    /// Supply the kernel's answers, in the order of [`SubmitPlan::policy_batches`]; `None` = no answer for that batch.
-    pub fn decide(&mut self, answers: &[(usize, Option<&[u8]>)]) {
-        let mut judgements = answers
-            .iter()
-            .flat_map(|(count, answer)| judgements(*count, *answer));
-        for item in self
-            .items
-            .iter_mut()
-            .filter(|item| item.open && item.judgement.is_none())
-        {
-            let missing = || Judgement::Unavailable {
-                reason: "safety kernel gave no answer".into(),
-            };
-            item.judgement = Some(judgements.next().unwrap_or_else(missing));
         }
     }
 
@@ -311,6 +256,7 @@ impl Item {
             judgement: None,
             open: true,
             over_limit: false,
+            content: Content::Omitted,
             needs_read: true,
             needs_create: false,
         }
@@ -347,6 +293,11 @@ impl Item {
         self.record.as_ref().map_or(0, |record| record.number(field))
     }
 
+    /// Field of the stored record, empty without one.
+    pub fn text(&self, field: &str) -> &str {
+        self.record.as_ref().map_or("", |record| record.text(field))
+    }
+
     /// State the plan starts from.
     pub fn state(&self) -> &'static str {
         match self.record.as_ref().map_or("PENDING", Record::state) {
@@ -362,81 +313,5 @@ impl Item {
             self.request.topic.as_str(),
             "sys.approval.gate" | "job.cordum.approval-gate"
         )
-    }
-
-    /// An approved job passes on its stored approval alone: the stored record must carry the human's decision and its hash and
-    /// snapshot must be those approved (scheduler spec §6.3). Labels of an arriving packet prove nothing.
-    fn judge_from_record(&mut self) -> bool {
-        let Some(record) = &self.record else { return false };
-        let label = |key: &str| self.request.labels.get(key).map_or("", String::as_str);
-        let granted = label("approval_granted").eq_ignore_ascii_case("true")
-            && record.text("approval_decision") == "approve"
-            && record.text("safety_approval_required") == "true"
-            && record.text("safety_job_hash") == self.hash;
-        let asserted = snapshot_base(label("approval_snapshot"));
-        let same_policy = !asserted.is_empty() && asserted == snapshot_base(record.text("safety_snapshot"));
-        if !granted || !(self.is_gate() || same_policy) {
-            return false;
-        }
-        let constraints = serde_json::from_str(record.text("safety_constraints")).unwrap_or(Value::Null);
-        self.judgement = Some(Judgement::Allow {
-            constraints,
-            response: None,
-        });
-        true
-    }
-
-    fn policy_request(&self) -> PolicyCheckRequest {
-        let request = &self.request;
-        PolicyCheckRequest {
-            job_id: request.job_id.clone(),
-            topic: request.topic.clone(),
-            tenant: tenant_of(request).to_owned(),
-            priority: request.priority,
-            budget: request.budget.clone(),
-            principal_id: request.principal_id.clone(),
-            labels: request.labels.clone(),
-            memory_id: request.memory_id.clone(),
-            meta: request.meta.clone(),
-            identity: request.identity.clone(),
-            ..PolicyCheckRequest::default()
-        }
-    }
-}
-
-fn judgements(count: usize, answer: Option<&[u8]>) -> Vec<Judgement> {
-    let unavailable = |reason: &str| Judgement::Unavailable {
-        reason: reason.to_owned(),
-    };
-    let Some(response) = answer.and_then(|bytes| BatchResponse::decode(bytes).ok()) else {
-        return vec![unavailable("safety kernel unavailable"); count];
-    };
-    if response.items.len() != count {
-        return vec![unavailable("safety kernel answered a different number of items"); count];
-    }
-    let judge = |item: &cordum_wire::messages::BatchItem| {
-        if item.code != 0 {
-            return unavailable(&format!("safety kernel: code {} {}", item.code, item.error));
-        }
-        PolicyCheckResponse::decode(item.response.as_slice())
-            .map_or_else(|_| unavailable("undecodable answer"), judgement)
-    };
-    response.items.iter().map(judge).collect()
-}
-
-fn judgement(response: PolicyCheckResponse) -> Judgement {
-    let constraints = response
-        .constraints
-        .as_ref()
-        .map_or(Value::Null, cordum_wire::constraints_json);
-    let response = Box::new(response);
-    match cordum_wire::decision_word(&response) {
-        "ALLOW" | "ALLOW_WITH_CONSTRAINTS" => Judgement::Allow {
-            constraints,
-            response: Some(response),
-        },
-        "REQUIRE_APPROVAL" => Judgement::Approval { response },
-        "THROTTLE" => Judgement::Throttle { response },
-        _ => Judgement::Deny { response },
     }
 }

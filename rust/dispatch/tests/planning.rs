@@ -8,7 +8,7 @@ use cordum_dispatch::reply::Reply;
 use cordum_dispatch::results::ResultPlan;
 use cordum_dispatch::submit::{SubmitPlan, Verdict};
 use cordum_dispatch::workers::WorkerTable;
-use cordum_wire::messages::{BusPacket, DispatchIdentity, JobRequest, JobResult, Payload};
+use cordum_wire::messages::{BusPacket, DispatchIdentity, JobResult, Payload};
 use prost::Message;
 use serde_json::Value;
 use support::*;
@@ -27,7 +27,7 @@ fn plan(messages: &[Vec<u8>], delivered: u64) -> SubmitPlan {
 fn judged(mut plan: SubmitPlan, decisions: &[i32], table: &mut WorkerTable) -> (SubmitPlan, Vec<Value>) {
     let asked: usize = plan.policy_batches().iter().map(Vec::len).sum();
     let bytes = answer(decisions);
-    plan.decide(&[(asked, Some(&bytes))]);
+    plan.decide(&[(asked, Some(&bytes))], "");
     let changes = plan
         .commits(table, &[1, 2, 3, 4, 5, 6, 7, 8], NOW)
         .iter()
@@ -102,7 +102,7 @@ fn no_answer_means_nothing_runs() {
     let mut table = table(&[beat("w", "p", 0, 0)]);
     let mut plan = plan(&[submitted(request("j", "job.a"))], 1);
     assert_eq!(plan.policy_batches().len(), 1);
-    plan.decide(&[(1, None)]);
+    plan.decide(&[(1, None)], "");
     let change = unpack(&plan.commits(&mut table, &[0; 4], NOW)[0].packed);
     assert_eq!(
         (&change["to"], &change["set"]["safety_decision"]),
@@ -117,7 +117,7 @@ fn a_short_or_garbled_answer_means_nothing_runs() {
         let mut table = table(&[beat("w", "p", 0, 0)]);
         let mut plan = plan(&[submitted(request("j", "job.a"))], 1);
         plan.policy_batches();
-        plan.decide(&[(1, Some(&bytes))]);
+        plan.decide(&[(1, Some(&bytes))], "");
         assert_eq!(
             unpack(&plan.commits(&mut table, &[0; 4], NOW)[0].packed)["to"],
             "PENDING"
@@ -169,72 +169,6 @@ fn fifty_routing_failures_end_the_job() {
         (&changes[0]["to"], &changes[0]["rev"]),
         (&"FAILED".into(), &51.into())
     );
-}
-
-fn approved_request() -> JobRequest {
-    let mut request = request("j", "job.a");
-    request.labels.insert("approval_granted".into(), "true".into());
-    request
-        .labels
-        .insert("approval_snapshot".into(), "v1:aa|cfg:1".into());
-    request
-        .labels
-        .insert("cordum.bus_msg_id".into(), "approval:j".into());
-    request
-}
-
-#[test]
-fn a_stored_approval_passes_without_a_new_question() {
-    let request = approved_request();
-    let hash = cordum_wire::canonical_hash(&request);
-    let stored = record(&[
-        ("state", "PENDING"),
-        ("rev", "3"),
-        ("req_hash", &hash),
-        ("safety_job_hash", &hash),
-        ("approval_decision", "approve"),
-        ("safety_approval_required", "true"),
-        ("safety_snapshot", "v1:aa|cfg:2"),
-    ]);
-    let mut plan = plan(&[submitted(request.clone())], 1);
-    assert_eq!(plan.reads(), ["j"]);
-    plan.supply(vec![(Some(stored), Some(request))]);
-    assert!(plan.policy_batches().is_empty());
-    plan.decide(&[]);
-    let mut table = table(&[beat("w", "p", 0, 0)]);
-    assert_eq!(
-        unpack(&plan.commits(&mut table, &[0; 4], NOW)[0].packed)["to"],
-        "DISPATCHED"
-    );
-}
-
-#[test]
-fn approval_labels_on_a_packet_prove_nothing() {
-    let forged = approved_request();
-    let hash = cordum_wire::canonical_hash(&forged);
-    let fields = |decision: &'static str, snapshot: &'static str, pinned: String| {
-        record(&[
-            ("state", "PENDING"),
-            ("rev", "2"),
-            ("req_hash", &hash),
-            ("safety_job_hash", &pinned),
-            ("approval_decision", decision),
-            ("safety_approval_required", "true"),
-            ("safety_snapshot", snapshot),
-        ])
-    };
-    let cases = [
-        (fields("", "v1:aa", hash.clone()), forged.clone()),
-        (fields("reject", "v1:aa", hash.clone()), forged.clone()),
-        (fields("approve", "v2:bb", hash.clone()), forged.clone()),
-        (fields("approve", "v1:aa", "0".repeat(64)), forged.clone()),
-        (fields("approve", "v1:aa", hash.clone()), request("j", "job.a")),
-    ];
-    for (stored, request) in cases {
-        let mut plan = plan(&[submitted(forged.clone())], 1);
-        plan.supply(vec![(Some(stored), Some(request))]);
-        assert_eq!(plan.policy_batches().len(), 1);
-    }
 }
 
 #[test]
@@ -314,7 +248,7 @@ fn a_lost_race_is_acknowledged_and_gives_the_worker_back() {
     let mut plan = plan(&[submitted(request("j", "job.a"))], 1);
     plan.policy_batches();
     let bytes = answer(&[1]);
-    plan.decide(&[(1, Some(&bytes))]);
+    plan.decide(&[(1, Some(&bytes))], "");
     let planned = plan.commits(&mut table, &[0; 4], NOW);
     assert_eq!(table.get("w").unwrap().active(1), 1);
     let lost = Reply::Conflict {
@@ -335,7 +269,7 @@ fn a_dispatch_enters_the_tenant_sets_with_its_commit_and_leaves_them_when_the_jo
     let mut plan = plan(&[submitted(request("j", "job.a"))], 1);
     plan.policy_batches();
     let bytes = answer(&[1]);
-    plan.decide(&[(1, Some(&bytes))]);
+    plan.decide(&[(1, Some(&bytes))], "");
     let planned = plan.commits(&mut table, &[0; 4], NOW);
     let admitted = plan.admissions(&planned);
     assert_eq!((admitted.len(), admitted[0].2, admitted[0].3), (1, true, true));

@@ -189,6 +189,9 @@ impl Planner {
         let record = Record::new(fields);
         let constraints = serde_json::from_str(record.text("safety_constraints")).unwrap_or_default();
         outgoing::apply_constraints(&mut request, &constraints);
+        if record.text("safety_decision") == "UNAVAILABLE" {
+            outgoing::mark_bypass(&mut request, record.text("safety_reason"));
+        }
         let subject = record.text("dispatch_subject").to_owned();
         let direct = subject.starts_with("worker.");
         let identity = DispatchIdentity {

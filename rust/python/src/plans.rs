@@ -1,5 +1,6 @@
 //! Bindings of the batch planners: `SubmitPlan`, `ResultPlan` and their effects.
 
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 
 use cordum_dispatch::commit::{creation, Planned};
@@ -16,6 +17,7 @@ use pyo3::types::{PyBytes, PyList};
 
 use crate::dispatch::{lock, request_from, to_py, tuples, Fields, PyOutgoing};
 
+type Mismatched = (&'static str, String, String, String, String, String);
 type TenantChange = (String, String, bool, bool);
 
 /// One submit batch.
@@ -86,8 +88,72 @@ impl SubmitPlan {
             .collect()
     }
 
-    /// Serialized `cordum.v1.BatchResponse`s, `None` where the kernel gave no answer.
-    fn decide(&mut self, py: Python<'_>, answers: Vec<Option<PyBackedBytes>>) {
+    /// Settle what stored approvals settle; return those that do not count:
+    /// (cause, job id, tenant, topic, stored snapshot, asserted snapshot).
+    fn judge_approved(&mut self) -> Vec<Mismatched> {
+        self.inner.judge_approved();
+        let found = std::mem::take(&mut self.inner.mismatches).into_iter();
+        found
+            .map(|m| {
+                (
+                    m.cause,
+                    m.job_id,
+                    m.tenant,
+                    m.topic,
+                    m.stored_snapshot,
+                    m.asserted_snapshot,
+                )
+            })
+            .collect()
+    }
+
+    fn expect_content(&mut self, topics: HashSet<String>) {
+        self.inner.expect_content(|topic| topics.contains(topic));
+    }
+
+    fn content_keys(&mut self) -> Vec<(usize, String)> {
+        self.inner.content_keys()
+    }
+
+    /// Payloads as (item, first bytes and full length); `None` when the key is gone.
+    fn supply_content(&mut self, payloads: Vec<(usize, Option<(PyBackedBytes, i64)>)>) {
+        for (index, payload) in payloads {
+            let payload = payload.map(|(bytes, size)| (bytes.to_vec(), size));
+            self.inner.supply_content(index, payload);
+        }
+    }
+
+    /// Topics of jobs whose payload the kernel asked for in the last round.
+    fn content_topics(&self) -> Vec<String> {
+        self.inner.content_topics()
+    }
+
+    /// Policy snapshot of the newest answer, empty before the first.
+    #[getter]
+    fn snapshot(&self) -> &str {
+        &self.inner.snapshot
+    }
+
+    fn is_undecided(&self) -> bool {
+        self.inner.is_undecided()
+    }
+
+    fn give_up(&mut self, reason: &str, outage: bool) {
+        self.inner.give_up(reason, outage);
+    }
+
+    fn bypassable(&self) -> Vec<String> {
+        self.inner.bypassable()
+    }
+
+    fn bypass(&mut self, tenants: Vec<String>) {
+        self.inner.bypass(&tenants);
+    }
+
+    /// Serialized `cordum.v1.BatchResponse`s, `None` where the kernel gave no answer, because of `reason`. Tells whether the
+    /// kernel is well.
+    #[pyo3(signature = (answers, reason = ""))]
+    fn decide(&mut self, py: Python<'_>, answers: Vec<Option<PyBackedBytes>>, reason: &str) -> bool {
         py.detach(|| {
             let sized: Vec<(usize, Option<&[u8]>)> = self
                 .rpc_sizes
@@ -102,8 +168,8 @@ impl SubmitPlan {
                     )
                 })
                 .collect();
-            self.inner.decide(&sized);
-        });
+            self.inner.decide(&sized, reason)
+        })
     }
 
     fn reservations(&self) -> Vec<(String, i64, Vec<String>)> {
@@ -169,6 +235,7 @@ impl SubmitPlan {
                 .map(|(name, label)| (name.to_owned(), label))
                 .collect(),
             arrivals: applied.arrivals,
+            bypassed: applied.bypassed,
         })
     }
 
@@ -194,6 +261,7 @@ pub struct SubmitEffects {
     waiting: Vec<String>,
     counts: Vec<(String, String)>,
     arrivals: Vec<(String, i64)>,
+    bypassed: Vec<(String, String, String, String)>,
 }
 
 /// One result batch.

@@ -139,3 +139,16 @@ pub fn unpack(packed: &[u8]) -> Value {
     }
     change.into()
 }
+
+/// A stored request as the gateway stamps it when a human approves.
+pub fn approved_request() -> JobRequest {
+    let mut request = request("j", "job.a");
+    for (label, value) in [
+        ("approval_granted", "true"),
+        ("approval_snapshot", "v1:aa|cfg:1"),
+        ("cordum.bus_msg_id", "approval:j"),
+    ] {
+        request.labels.insert(label.into(), value.into());
+    }
+    request
+}

@@ -1,0 +1,202 @@
+"""The scheduler's safety client: asks the kernel about a batch, or leaves its jobs waiting (policy spec §15)."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final
+
+import structlog
+
+from cordum._core import SubmitPlan
+from cordum.domain.errors import CordumError, Unavailable
+from cordum.protocol.kernel_client import KernelCallFailed, PolicyClient
+from cordum.runtime.clock import monotonic_s
+from cordum.scheduler import metrics
+from cordum.scheduler.fail_mode import FailModes
+from cordum.store import keys
+from cordum.store.blobs import BlobStore
+from cordum.store.breaker import BreakerState, CircuitBreaker
+from cordum.store.connection import RedisClient
+
+_log = structlog.get_logger("cordum.scheduler")
+_CALL_TIMEOUT_S: Final = 2.0
+_AROUND_S: Final = 3.0
+_WATCH_EVERY_S: Final = 0.25
+_HALF_OPEN_EVERY_S: Final = 5.0
+_CONTENT_MAX_BYTES: Final = 2 * 1024 * 1024
+# Payloads held at once: 32 x 2 MiB per batch in flight.
+_CONTENT_AT_ONCE: Final = 32
+_TOPICS_MAX: Final = 10_000
+
+
+class SafetyClient:
+    """Judges submit plans. Nothing here raises for the kernel or for payloads: those jobs wait."""
+
+    def __init__(
+        self,
+        kernel: PolicyClient,
+        breaker: CircuitBreaker,
+        blobs: BlobStore,
+        fail_modes: FailModes,
+        redis: RedisClient,
+    ) -> None:
+        self._kernel = kernel
+        self._breaker = breaker
+        self._blobs = blobs
+        self._fail_modes = fail_modes
+        self._redis = redis
+        self._topics: set[str] = set()
+        self._unreachable = False
+        self.snapshot = ""
+        """Policy snapshot of the newest answer, empty before the first."""
+        self.stopping = False
+        """Set at shutdown: from then on no job is admitted without an answer."""
+
+    async def judge(self, plan: SubmitPlan) -> None:
+        """Give every job of a plan a judgement. One batch is one attempt of the circuit breaker."""
+        for mismatch in plan.judge_approved():
+            _report_mismatch(*mismatch)
+        if not plan.is_undecided():
+            return
+        if not await self._ask(plan) and not self.stopping:
+            await self._bypass(plan)
+
+    async def _ask(self, plan: SubmitPlan) -> bool:
+        """Ask within the bounds of one attempt; tell whether all went well."""
+        grant = await self._breaker.admit()
+        if grant is None:
+            plan.give_up("safety kernel circuit open", True)
+            return False
+        succeeded: bool | None = False
+        try:
+            async with asyncio.timeout(_AROUND_S):
+                succeeded = await self._rounds(plan)
+        except KernelCallFailed as error:
+            # A call refused for its content must not open the way for what it carried.
+            plan.give_up(error.message, error.is_failure)
+            succeeded = False if error.is_failure else None
+            self._unreachable = error.is_unreachable
+            _log.warning("no policy answer, jobs wait", error=error.message)
+        except TimeoutError:
+            plan.give_up("safety kernel did not answer in time", True)
+            _log.warning("no policy answer in time, jobs wait")
+        except CordumError as error:
+            plan.give_up("the payload could not be read", False)
+            succeeded = None
+            _log.warning("payloads not read, jobs wait", error=error.message)
+        await self._breaker.report(grant, succeeded)
+        return succeeded is True
+
+    async def _rounds(self, plan: SubmitPlan) -> bool:
+        """Ask until no job is undecided; each round decides some or learns that their payloads are needed."""
+        plan.expect_content(self._topics)
+        while True:
+            await self._read_content(plan)
+            requests = plan.policy_requests()
+            if not requests:
+                return True
+            well = await self._round(plan, requests)
+            self._remember(plan)
+            if not well:
+                plan.give_up("safety kernel gave no decision", True)
+                return False
+
+    async def _round(self, plan: SubmitPlan, requests: Sequence[bytes]) -> bool:
+        answers: list[bytes | None] = []
+        failure: KernelCallFailed | None = None
+        for request in requests:
+            if failure is None:
+                try:
+                    answers.append(await self._kernel.evaluate_encoded(request, _CALL_TIMEOUT_S))
+                    continue
+                except KernelCallFailed as error:
+                    if not error.is_failure:
+                        raise
+                    failure = error
+            answers.append(None)
+        # What was answered before the failure counts.
+        well = plan.decide(answers, failure.message if failure else "")
+        if failure is not None:
+            raise failure
+        return well
+
+    async def _read_content(self, plan: SubmitPlan) -> None:
+        wanted = plan.content_keys()[:_CONTENT_AT_ONCE]
+        if wanted:
+            payloads = await self._blobs.heads([key for _, key in wanted], _CONTENT_MAX_BYTES)
+            plan.supply_content([(index, found) for (index, _), found in zip(wanted, payloads, strict=True)])
+
+    def _remember(self, plan: SubmitPlan) -> None:
+        """Keep per snapshot which topics need their payload, so that the next batch sends it at once."""
+        if plan.snapshot and plan.snapshot != self.snapshot:
+            self.snapshot = plan.snapshot
+            self._topics.clear()
+        if len(self._topics) < _TOPICS_MAX:
+            self._topics.update(plan.content_topics())
+
+    async def _bypass(self, plan: SubmitPlan) -> None:
+        tenants = plan.bypassable()
+        admitted = await self._fail_modes.open_tenants(tenants) if tenants else {}
+        if admitted and not self.stopping:
+            plan.bypass(list(admitted))
+
+    async def note_bypassed(self, jobs: Sequence[tuple[str, str, str, str]]) -> None:
+        """Count and report committed jobs without an answer: (job id, tenant, topic label, reason)."""
+        if not jobs:
+            return
+        origins = await self._fail_modes.open_tenants({tenant for _, tenant, _, _ in jobs})
+        for job_id, tenant, topic, reason in jobs:
+            metrics.INPUT_FAIL_OPEN.labels(topic).inc()
+            metrics.SCHEDULER_INPUT_FAIL_OPEN.labels(topic).inc()
+            _log.warning(
+                "safety.bypass_admit",
+                audit=True,
+                severity="HIGH",
+                job_id=job_id,
+                tenant=tenant,
+                topic=topic,
+                reason=reason,
+                fail_mode_origin=origins.get(tenant, "global_default"),
+            )
+        try:
+            await self._redis.execute("INCRBY", keys.INPUT_FAIL_OPEN, len(jobs))
+        except Unavailable as error:
+            _log.warning("bypassed jobs not counted in Redis", error=error.message)
+
+    async def watch(self) -> None:
+        """While the circuit is open, look whether an unreachable kernel serves again and then let probes pass.
+
+        The open time protects a struggling kernel; one that was gone and is back needs no protection, and the waiting
+        jobs should not wait for the rest of it.
+        """
+        gone, last_s = False, float("-inf")
+        while True:
+            await asyncio.sleep(_WATCH_EVERY_S)
+            if self._breaker.state is not BreakerState.OPEN:
+                gone = self._unreachable = False
+                continue
+            gone = gone or self._unreachable
+            if not await self._kernel.is_serving(_WATCH_EVERY_S):
+                gone = True
+            elif gone and monotonic_s() - last_s > _HALF_OPEN_EVERY_S:
+                last_s = monotonic_s()
+                gone = self._unreachable = False
+                await self._breaker.half_open()
+                _log.info("safety kernel serves again, circuit half open")
+
+
+def _report_mismatch(
+    cause: str, job_id: str, tenant: str, topic: str, stored_snapshot: str, asserted_snapshot: str
+) -> None:
+    """Report an approval that does not count (policy spec §16.3)."""
+    _log.warning(
+        "approval.revision_mismatch",
+        audit=True,
+        severity="HIGH",
+        action="scheduler.approval_fast_path_reject",
+        cause=cause,
+        job_id=job_id,
+        tenant=tenant,
+        topic=topic,
+        stored_snapshot=stored_snapshot,
+        asserted_snapshot=asserted_snapshot,
+    )

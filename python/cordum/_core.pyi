@@ -55,6 +55,11 @@ class Planner:
     ) -> SubmitPlan: ...
     def plan_results(self, messages: list[bytes], seed: int) -> ResultPlan: ...
 
+def policy_check(request_json: bytes, payload: tuple[bytes, int] | None) -> bytes:
+    """Return the serialized `PolicyCheckRequest` of a stored request and its payload (first bytes, full length).
+
+    Raises ValueError when the text is not a request."""
+
 class SubmitPlan:
     """One batch of submits and due retries: reads → creates → policy → reservations → commits → effects."""
 

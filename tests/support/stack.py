@@ -78,6 +78,10 @@ class ServiceProcess:
         self._env = {**inherited, **env}
         self._process: subprocess.Popen[bytes] | None = None
 
+    def change_environment(self, changes: Mapping[str, str]) -> None:
+        """Set variables for the next start."""
+        self._env |= changes
+
     @property
     def is_running(self) -> bool:
         """Tell whether the process lives."""
@@ -216,6 +220,12 @@ class Stack:
         return ServiceProcess(
             name or module, f"cordum.{module}.main", self.folder, env, f"http://{probe}/readyz"
         )
+
+    def extra_scheduler(self, environment: Mapping[str, str]) -> ServiceProcess:
+        """Return one more scheduler, not started, with variables of its own."""
+        extra = self._service("scheduler", "SCHEDULER_METRICS_ADDR", "scheduler-extra")
+        extra.change_environment(environment)
+        return extra
 
     async def start(self) -> None:
         """Start everything and wait until it is ready."""

@@ -98,7 +98,7 @@ class PolicyClient:
         try:
             answer: bytes = await self._call(batch_request, timeout=timeout_s)
         except grpc.aio.AioRpcError as error:
-            raise Unavailable(f"safety kernel did not answer: {error.code().name}") from error
+            raise KernelCallFailed(error.code()) from error
         return answer
 
     async def evaluate(self, request: PolicyCheckRequest, timeout_s: float) -> PolicyCheckResponse:
@@ -174,7 +174,7 @@ async def _answer(call: Any, request: bytes, timeout_s: float) -> bytes:
     try:
         answer: bytes = await call(request, timeout=timeout_s)
     except grpc.aio.AioRpcError as error:
-        raise Unavailable(f"safety kernel did not answer: {error.code().name}") from error
+        raise KernelCallFailed(error.code()) from error
     return answer
 
 

@@ -80,12 +80,12 @@ class Scheduler:
         )
         letters = DeadLetterStore(jobs)
         publisher = Publisher(bus)
-        blobs = BlobStore(redis, store.data_ttl_s)
-        self.side = SideWrites(jobs, blobs)
+        self.blobs = BlobStore(redis, store.data_ttl_s)
+        self.side = SideWrites(jobs, self.blobs)
         documents = ConfigDocuments(redis)
         self.fail_modes = FailModes(documents, settings.policy_fail_mode, production=service.production)
         breaker = CircuitBreaker(redis, keys.BREAKER_SAFETY, monotonic_s)
-        self.safety = SafetyClient(self.kernel, breaker, blobs, self.fail_modes, redis)
+        self.safety = SafetyClient(self.kernel, breaker, self.blobs, self.fail_modes, redis)
         submit_durable = subjects.durable_name(_NAME, subjects.SUBMIT)
         result_durable = subjects.durable_name(_NAME, subjects.RESULT)
         self.submits = SubmitPipeline(
@@ -126,6 +126,8 @@ class Scheduler:
             self.side,
             LeaderLock(self.redis, keys.LOCK_RECONCILER, 2 * self.configuration.scan_interval_s),
             lambda: self.configuration.dispatch_timeout_s,
+            self.blobs,
+            self.safety,
         )
         self._subscribe()
         self._consuming = [

@@ -13,11 +13,14 @@ from cordum.domain.errors import CordumError
 from cordum.domain.states import TERMINAL_STATES, JobState
 from cordum.runtime.clock import now_us, rfc3339
 from cordum.scheduler import metrics
+from cordum.scheduler.approval_repair import ApprovalRepair
 from cordum.scheduler.duties import Duties
 from cordum.scheduler.repair import TenantRepair
+from cordum.scheduler.safety import SafetyClient
 from cordum.scheduler.settling import Settler
 from cordum.scheduler.side_writes import SideWrites
 from cordum.store import keys
+from cordum.store.blobs import BlobStore
 from cordum.store.jobs import JobStore, Record
 from cordum.store.locks import LeaderLock
 from cordum.store.schedule import overdue
@@ -42,6 +45,8 @@ class Reconciler:
         side_writes: SideWrites,
         leader: LeaderLock,
         dispatch_timeout_s: Callable[[], int],
+        blobs: BlobStore,
+        safety: SafetyClient,
     ) -> None:
         self._planner = planner
         self._jobs = jobs
@@ -51,6 +56,7 @@ class Reconciler:
         self._leader = leader
         self._dispatch_timeout_s = dispatch_timeout_s
         self._repair = TenantRepair(jobs)
+        self._approvals = ApprovalRepair(jobs, blobs, safety, duties, self._feed)
         self.leading = False
 
     async def run(self, interval_s: Callable[[], float]) -> None:
@@ -89,6 +95,7 @@ class Reconciler:
             metrics.STALE.labels(state).set(number)
         await self._replay_orphans()
         await self._repair.sweep()
+        await self._approvals.sweep()
 
     async def _overdue(self, index: Callable[[str], str]) -> list[Record]:
         ids = await overdue(self._jobs, index, before_us=now_us(), limit=_BATCH)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Final
 
 import structlog
+from google.protobuf.message import DecodeError
 
 from cordum._core import SubmitPlan
 from cordum.domain.errors import CordumError, Unavailable
@@ -16,6 +17,7 @@ from cordum.store import keys
 from cordum.store.blobs import BlobStore
 from cordum.store.breaker import BreakerState, CircuitBreaker
 from cordum.store.connection import RedisClient
+from cordum.v1.safety_batch_pb2 import BatchResponse
 
 _log = structlog.get_logger("cordum.scheduler")
 _CALL_TIMEOUT_S: Final = 2.0
@@ -132,6 +134,24 @@ class SafetyClient:
             self._topics.clear()
         if len(self._topics) < _TOPICS_MAX:
             self._topics.update(plan.content_topics())
+
+    async def check(self, requests: Sequence[bytes]) -> BatchResponse | None:
+        """Ask about serialized requests outside a plan; None: no answer. Without requests it tells the snapshot."""
+        grant = await self._breaker.admit()
+        if grant is None:
+            return None
+        succeeded: bool | None = True
+        answer = None
+        try:
+            answer = BatchResponse.FromString(await self._kernel.evaluate_batch(requests, _CALL_TIMEOUT_S))
+        except KernelCallFailed as error:
+            succeeded = False if error.is_failure else None
+            _log.warning("no policy answer", error=error.message)
+        except DecodeError:
+            succeeded = False
+            _log.warning("the safety kernel gave an undecodable answer")
+        await self._breaker.report(grant, succeeded)
+        return answer if answer is not None and len(answer.items) == len(requests) else None
 
     async def _bypass(self, plan: SubmitPlan) -> None:
         tenants = plan.bypassable()

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 
 use cordum_dispatch::commit::{creation, Planned};
+use cordum_dispatch::judge::{policy_request, Content};
 use cordum_dispatch::record::Record;
 use cordum_dispatch::reply::{Reply, Value};
 use cordum_dispatch::results::ResultPlan as Results;
@@ -379,7 +380,24 @@ fn value_from(value: &Bound<'_, PyAny>) -> Value {
     }
 }
 
+/// Serialized `PolicyCheckRequest` of a stored request, for questions outside a plan; no payload means that there is none.
+#[pyfunction]
+#[pyo3(signature = (request_json, payload))]
+fn policy_check(
+    py: Python<'_>,
+    request_json: &[u8],
+    payload: Option<(PyBackedBytes, i64)>,
+) -> PyResult<Py<PyBytes>> {
+    let request = request_from(request_json)?;
+    let content = payload.map_or(Content::Missing, |(bytes, size)| {
+        Content::Here(bytes.to_vec(), size)
+    });
+    let check = policy_request(&request, &content).encode_to_vec();
+    Ok(PyBytes::new(py, &check).unbind())
+}
+
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_function(wrap_pyfunction!(policy_check, module)?)?;
     module.add_class::<SubmitPlan>()?;
     module.add_class::<SubmitEffects>()?;
     module.add_class::<ResultPlan>()?;

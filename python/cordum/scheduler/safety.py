@@ -55,7 +55,10 @@ class SafetyClient:
 
     async def judge(self, plan: SubmitPlan) -> None:
         """Give every job of a plan a judgement. One batch is one attempt of the circuit breaker."""
-        for mismatch in plan.judge_approved():
+        if plan.claims_approval():
+            # An approval counts under the policy in force only. Without an answer the last one known stands.
+            await self.check(())
+        for mismatch in plan.judge_approved(self.snapshot):
             _report_mismatch(*mismatch)
         if not plan.is_undecided():
             return
@@ -129,11 +132,14 @@ class SafetyClient:
 
     def _remember(self, plan: SubmitPlan) -> None:
         """Keep per snapshot which topics need their payload, so that the next batch sends it at once."""
-        if plan.snapshot and plan.snapshot != self.snapshot:
-            self.snapshot = plan.snapshot
-            self._topics.clear()
+        self._note_snapshot(plan.snapshot)
         if len(self._topics) < _TOPICS_MAX:
             self._topics.update(plan.content_topics())
+
+    def _note_snapshot(self, snapshot: str) -> None:
+        if snapshot and snapshot != self.snapshot:
+            self.snapshot = snapshot
+            self._topics.clear()
 
     async def check(self, requests: Sequence[bytes]) -> BatchResponse | None:
         """Ask about serialized requests outside a plan; None: no answer. Without requests it tells the snapshot."""
@@ -151,7 +157,10 @@ class SafetyClient:
             succeeded = False
             _log.warning("the safety kernel gave an undecodable answer")
         await self._breaker.report(grant, succeeded)
-        return answer if answer is not None and len(answer.items) == len(requests) else None
+        if answer is None or len(answer.items) != len(requests):
+            return None
+        self._note_snapshot(answer.policy_snapshot)
+        return answer
 
     async def _bypass(self, plan: SubmitPlan) -> None:
         tenants = plan.bypassable()

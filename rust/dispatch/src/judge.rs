@@ -209,13 +209,20 @@ pub struct Mismatch {
 pub(crate) enum Approval {
     /// Nobody claims one.
     None,
-    Valid(Judgement),
+    Settled(Judgement),
     Mismatch(&'static str),
 }
 
-/// An approved job passes on its stored approval alone: the stored record must carry the human's decision, and its hash and
-/// snapshot must be those approved (scheduler spec §6.3). Labels prove nothing by themselves.
-pub(crate) fn stored_approval(record: &Record, request: &JobRequest, hash: &str, gate: bool) -> Approval {
+/// An approved job passes on its stored approval alone: the stored record must carry the human's decision, its hash and snapshot
+/// must be those approved (scheduler spec §6.3) and the snapshot must still be in force: `current` is the kernel's, empty when
+/// unknown, which leaves the job waiting. Labels prove nothing by themselves.
+pub(crate) fn stored_approval(
+    record: &Record,
+    request: &JobRequest,
+    hash: &str,
+    gate: bool,
+    current: &str,
+) -> Approval {
     let label = |key: &str| request.labels.get(key).map_or("", String::as_str);
     let granted = label("approval_granted").eq_ignore_ascii_case("true");
     let decided = record.text("approval_decision") == "approve";
@@ -233,6 +240,12 @@ pub(crate) fn stored_approval(record: &Record, request: &JobRequest, hash: &str,
     if !gate && (asserted.is_empty() || asserted != snapshot_base(stored)) {
         return Approval::Mismatch("snapshot");
     }
+    if !gate && current.is_empty() {
+        return Approval::Settled(unavailable("the policy in force is not known", true));
+    }
+    if !gate && snapshot_base(current) != asserted {
+        return Approval::Mismatch("snapshot");
+    }
     let response = PolicyCheckResponse {
         decision: 1,
         reason: "approval granted".into(),
@@ -240,7 +253,7 @@ pub(crate) fn stored_approval(record: &Record, request: &JobRequest, hash: &str,
         policy_snapshot: stored.to_owned(),
         ..PolicyCheckResponse::default()
     };
-    Approval::Valid(Judgement::Allow {
+    Approval::Settled(Judgement::Allow {
         constraints: serde_json::from_str(record.text("safety_constraints")).unwrap_or(Value::Null),
         response: Box::new(response),
     })

@@ -12,10 +12,17 @@ const MAX_RPC_ITEMS: usize = 512;
 const MAX_RPC_BYTES: usize = 7 * 1024 * 1024;
 
 impl SubmitPlan {
-    /// Settle what stored approvals settle; the kernel is asked about the rest. Call it once, before anything else is asked.
-    pub fn judge_approved(&mut self) {
+    /// Whether some job claims a stored approval, so that the policy in force must be known.
+    pub fn claims_approval(&self) -> bool {
+        let approved = |item: &Item| item.text("approval_decision") == "approve" && !item.is_gate();
+        self.items.iter().any(|item| item.open && approved(item))
+    }
+
+    /// Settle what stored approvals settle under the policy `current`; the kernel is asked about the rest. Call it once, before
+    /// anything else is asked.
+    pub fn judge_approved(&mut self, current: &str) {
         for item in self.items.iter_mut().filter(|item| item.open) {
-            if let Some(mismatch) = item.judge_from_record() {
+            if let Some(mismatch) = item.judge_from_record(current) {
                 self.mismatches.push(mismatch);
             }
         }
@@ -152,11 +159,11 @@ impl SubmitPlan {
 
 impl Item {
     /// Take the judgement of a stored approval; return why an approval that is claimed does not count.
-    fn judge_from_record(&mut self) -> Option<Mismatch> {
+    fn judge_from_record(&mut self, current: &str) -> Option<Mismatch> {
         let record = self.record.as_ref()?;
-        match judge::stored_approval(record, &self.request, &self.hash, self.is_gate()) {
+        match judge::stored_approval(record, &self.request, &self.hash, self.is_gate(), current) {
             Approval::None => None,
-            Approval::Valid(judgement) => {
+            Approval::Settled(judgement) => {
                 self.judgement = Some(judgement);
                 None
             }

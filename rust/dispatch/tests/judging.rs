@@ -20,7 +20,7 @@ fn plan_of(request: JobRequest) -> SubmitPlan {
 fn plan_from(record: Record, request: JobRequest) -> SubmitPlan {
     let mut plan = SubmitPlan::new(surroundings(), &[], &[], vec!["j".into()], 7);
     plan.supply(vec![(Some(record), Some(request))]);
-    plan.judge_approved();
+    plan.judge_approved("v1:aa|cfg:3");
     plan
 }
 
@@ -108,6 +108,25 @@ fn an_approval_that_is_not_in_the_record_or_of_another_policy_is_checked_anew() 
     }
     let mut unstamped = plan_from(approved_record(&[]), request("j", "job.a"));
     assert_eq!(checks(&mut unstamped).len(), 1);
+}
+
+#[test]
+fn an_approval_waits_while_the_policy_in_force_is_unknown_and_is_void_under_another() {
+    let start = || {
+        let mut plan = SubmitPlan::new(surroundings(), &[], &[], vec!["j".into()], 7);
+        plan.supply(vec![(Some(approved_record(&[])), Some(approved_request()))]);
+        assert!(plan.claims_approval());
+        plan
+    };
+    let mut unknown = start();
+    unknown.judge_approved("");
+    assert!(unknown.policy_batches().is_empty());
+    assert!(unknown.bypassable().is_empty());
+    assert_eq!(change_of(&mut unknown)["to"], "PENDING");
+    let mut other = start();
+    other.judge_approved("v2:bb");
+    assert_eq!(other.mismatches[0].cause, "snapshot");
+    assert_eq!(checks(&mut other).len(), 1);
 }
 
 #[test]

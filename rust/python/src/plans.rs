@@ -89,10 +89,14 @@ impl SubmitPlan {
             .collect()
     }
 
-    /// Settle what stored approvals settle; return those that do not count:
+    fn claims_approval(&self) -> bool {
+        self.inner.claims_approval()
+    }
+
+    /// Settle what stored approvals settle under the policy `current`; return those that do not count:
     /// (cause, job id, tenant, topic, stored snapshot, asserted snapshot).
-    fn judge_approved(&mut self) -> Vec<Mismatched> {
-        self.inner.judge_approved();
+    fn judge_approved(&mut self, current: &str) -> Vec<Mismatched> {
+        self.inner.judge_approved(current);
         let found = std::mem::take(&mut self.inner.mismatches).into_iter();
         found
             .map(|m| {

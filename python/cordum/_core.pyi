@@ -70,8 +70,11 @@ class SubmitPlan:
     def policy_requests(self) -> list[bytes]: ...
     def claims_approval(self) -> bool: ...
     def judge_approved(self, current: str) -> list[tuple[str, str, str, str, str, str]]:
-        """Settle what stored approvals settle under the policy ``current`` (empty: unknown, those jobs wait); return those that do not count: (cause, job id, tenant, topic,
-        stored snapshot, asserted snapshot). Call it once, before the policy requests."""
+        """Settle what stored approvals settle under the policy ``current`` (empty: unknown, those jobs wait).
+
+        Return those that do not count: (cause, job id, tenant, topic, stored snapshot, asserted snapshot). Call it
+        once, before the policy requests.
+        """
 
     def expect_content(self, topics: set[str]) -> None: ...
     def content_keys(self) -> list[tuple[int, str]]: ...

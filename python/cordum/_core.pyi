@@ -114,6 +114,8 @@ class SubmitEffects:
     waiting: list[str]
     counts: list[tuple[str, str]]
     arrivals: list[tuple[str, int]]
+    contested: list[tuple[str, str]]
+    """(tenant, job id) of admitted jobs that somebody else moved first: read their state before listing them."""
     bypassed: list[tuple[str, str, str, str]]
     """(job id, tenant, topic label, reason) of jobs that run without a policy answer."""
 

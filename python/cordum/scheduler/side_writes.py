@@ -54,6 +54,11 @@ class SideWrites:
         )
         self._pending.set()
 
+    def inactive(self, tenant: str, job_id: str) -> None:
+        """Note a job that waits after all: it keeps its place among the open ones."""
+        self._unsent.append(("ZREM", keys.tenant_active(tenant), job_id))
+        self._pending.set()
+
     def assignments(self, pairs: Iterable[tuple[str, str]]) -> None:
         """Note (worker id, job id)."""
         now = now_us()

@@ -10,10 +10,13 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import structlog
+
 from cordum._core import Planner, SubmitEffects, SubmitPlan
 from cordum.bus.messages import InMessage, OutMessage, PubOutcome, Verdict
 from cordum.bus.publisher import Publisher
 from cordum.domain.errors import CordumError
+from cordum.domain.states import ACTIVE_STATES, TERMINAL_STATES
 from cordum.protocol import subjects
 from cordum.runtime.clock import monotonic_s, now_us
 from cordum.scheduler import metrics
@@ -26,6 +29,7 @@ from cordum.store.dlq import DeadLetterStore
 from cordum.store.job_sets import reserve_tenant_slots
 from cordum.store.jobs import JobStore
 
+_log = structlog.get_logger("cordum.scheduler")
 _PARK_CAUSES = frozenset(
     {"throttle", "tenant_limit", "safety_unavailable", "no_workers", "pool_overloaded", "no_pool_mapping"}
 )
@@ -126,6 +130,23 @@ class SubmitPipeline:
         replies = await commit(self._jobs, "sched_commit", groups, self._side, now) if groups else []
         return plan.apply([reply for group in replies for reply in group], now)
 
+    async def _list_anew(self, contested: Sequence[tuple[str, str]]) -> None:
+        """Take back the listing of jobs that were admitted here but moved by somebody else.
+
+        The admission is stored by now, so a job whose state read now is active is taken off by whoever ends it.
+        """
+        ids = [job_id for _, job_id in contested]
+        try:
+            rows = await self._jobs.fields(ids, ("state",))
+        except CordumError as error:
+            _log.warning("the repair of tenant sets has to look after moved jobs", error=error.message)
+            return
+        for (tenant, job_id), (state,) in zip(contested, rows, strict=True):
+            if state is None or state.decode() in TERMINAL_STATES:
+                self._side.tenants([(tenant, job_id, False, False)])
+            elif state.decode() not in ACTIVE_STATES:
+                self._side.inactive(tenant, job_id)
+
     async def _publish(self, effects: SubmitEffects) -> None:
         metrics.count(effects.counts)
         await self._safety.note_bypassed(effects.bypassed)
@@ -143,6 +164,8 @@ class SubmitPipeline:
             await self._publish_dispatches(effects)
         elif effects.events:
             await self.publish_events(effects.events, effects.duties)
+        if effects.contested:
+            await self._list_anew(effects.contested)
 
     async def _publish_dispatches(self, effects: SubmitEffects) -> None:
         outcomes = await self._publisher.publish_burst(_out(effects.dispatches))

@@ -50,6 +50,9 @@ pub struct Applied {
     pub events: Vec<Outgoing>,
     /// tenant, job id, open, active: for the tenant sets.
     pub tenants: Vec<(String, String, bool, bool)>,
+    /// tenant, job id of admitted jobs that somebody else moved first. Their state has to be read anew: what the reply says may
+    /// be older than the admission.
+    pub contested: Vec<(String, String)>,
     /// tenant, job id of dead letters written.
     pub dead_letters: Vec<(String, String)>,
     /// worker id, job id.
@@ -172,7 +175,8 @@ impl SubmitPlan {
                 other => {
                     if let Effect::Dispatch { target, .. } = &plan.effect {
                         table.refund(&target.worker_id);
-                        applied.tenants.extend(taken_back(item, &other));
+                        let tenant = record_tenant(&item.request).to_owned();
+                        applied.contested.push((tenant, item.request.job_id.clone()));
                     }
                     refused(&mut applied, &other)
                 }
@@ -195,17 +199,6 @@ fn refused(applied: &mut Applied, reply: &Reply) -> Verdict {
         }
         _ => Verdict::Nak(1_000_000),
     }
-}
-
-/// Tenant set change of a job somebody else moved first: its admission is replaced by what its state says.
-fn taken_back(item: &Item, reply: &Reply) -> Option<(String, String, bool, bool)> {
-    let (Reply::Conflict { state, .. } | Reply::Ignored { state, .. }) = reply else {
-        return None;
-    };
-    let active = matches!(state.as_str(), "SCHEDULED" | "DISPATCHED" | "RUNNING");
-    let open = active || matches!(state.as_str(), "PENDING" | "APPROVAL_REQUIRED" | "RETRYING");
-    let tenant = record_tenant(&item.request).to_owned();
-    (!active).then(|| (tenant, item.request.job_id.clone(), open, active))
 }
 
 fn is_settled(state: &str) -> bool {

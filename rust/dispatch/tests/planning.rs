@@ -264,7 +264,7 @@ fn a_lost_race_is_acknowledged_and_gives_the_worker_back() {
 }
 
 #[test]
-fn a_dispatch_enters_the_tenant_sets_with_its_commit_and_leaves_them_when_the_job_had_ended() {
+fn a_dispatch_enters_the_tenant_sets_with_its_commit_and_is_contested_when_somebody_was_first() {
     let mut table = table(&[beat("w", "p", 0, 0)]);
     let mut plan = plan(&[submitted(request("j", "job.a"))], 1);
     plan.policy_batches();
@@ -279,7 +279,8 @@ fn a_dispatch_enters_the_tenant_sets_with_its_commit_and_leaves_them_when_the_jo
     };
     let applied = plan.apply(planned, &[ended], &mut table, NOW);
     let (tenant, job_id, ..) = admitted[0].clone();
-    assert_eq!(applied.tenants, [(tenant, job_id, false, false)]);
+    assert_eq!(applied.contested, [(tenant, job_id)]);
+    assert!(applied.tenants.is_empty());
 }
 
 fn result(status: i32) -> JobResult {

@@ -240,6 +240,7 @@ impl SubmitPlan {
                 .map(|(name, label)| (name.to_owned(), label))
                 .collect(),
             arrivals: applied.arrivals,
+            contested: applied.contested,
             bypassed: applied.bypassed,
         })
     }
@@ -266,6 +267,7 @@ pub struct SubmitEffects {
     waiting: Vec<String>,
     counts: Vec<(String, String)>,
     arrivals: Vec<(String, i64)>,
+    contested: Vec<(String, String)>,
     bypassed: Vec<(String, String, String, String)>,
 }
 

@@ -24,7 +24,8 @@ async def stored_submits(bus: Client, job_id: str) -> list[Any]:
     found = []
     stream = bus.jetstream()
     info = await stream.stream_info("CORDUM_SYS")
-    for sequence in range(info.state.first_seq, info.state.last_seq + 1):
+    # A stream nobody wrote to yet counts from 0.
+    for sequence in range(max(1, info.state.first_seq), info.state.last_seq + 1):
         packet = BusPacket.FromString((await stream.get_msg("CORDUM_SYS", sequence)).data)
         if packet.job_request.job_id == job_id:
             found.append(packet)

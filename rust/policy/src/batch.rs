@@ -12,13 +12,10 @@ use crate::request::{Fields, Request};
 use crate::response::{encode, put_bytes, put_varint};
 use crate::velocity::{Answer, Counters, Need};
 
-/// gRPC status number of an item that does not decode.
-const INVALID_ARGUMENT: u8 = 3;
-
 impl Policy {
     /// Serialized `PolicyCheckRequest` → serialized `PolicyCheckResponse`.
     ///
-    /// Errors: bytes that are no request. Anything that goes wrong later is a DENY.
+    /// Errors: bytes that are no request, withheld content that a rule needs. Anything that goes wrong later is a DENY.
     pub fn evaluate_bytes(&self, request: &[u8]) -> Result<Vec<u8>, RequestError> {
         let mut out = Vec::with_capacity(256);
         self.evaluate_into(request, &mut out)?;
@@ -29,6 +26,9 @@ impl Policy {
         let request = Request::decode(bytes)?;
         let outcome =
             catch_unwind(AssertUnwindSafe(|| self.evaluate(&request))).unwrap_or_else(|_| Outcome::failed());
+        if outcome.needs_content {
+            return Err(RequestError::NeedsContent);
+        }
         encode(&outcome, &request, &self.snapshot, out);
         Ok(())
     }
@@ -155,14 +155,18 @@ impl Pending {
         let before = Instant::now();
         let mut response = Vec::with_capacity(256);
         let counters = &mut self.counters;
-        let result = Request::decode(&self.request).map(|request| {
+        let result = Request::decode(&self.request).and_then(|request| {
             let outcome = catch_unwind(AssertUnwindSafe(|| policy.evaluate_counted(&request, counters)));
             if outcome.is_err() {
                 // An evaluation that failed waits for nothing.
                 counters.take_needs();
             }
             let outcome = outcome.unwrap_or_else(|_| Outcome::failed());
+            if outcome.needs_content {
+                return Err(RequestError::NeedsContent);
+            }
             encode(&outcome, &request, &policy.snapshot, &mut response);
+            Ok(())
         });
         self.us = self.us.saturating_add(elapsed_us(before, Instant::now()));
         let needs = self.counters.take_needs();
@@ -183,7 +187,7 @@ fn put_item(result: &Result<(), RequestError>, response: &[u8], us: u64, item: &
     match result {
         Ok(()) => put_bytes(1, response, item),
         Err(error) => {
-            item.extend_from_slice(&[2 << 3, INVALID_ARGUMENT]);
+            item.extend_from_slice(&[2 << 3, error.status()]);
             put_bytes(3, error.to_string().as_bytes(), item);
         }
     }

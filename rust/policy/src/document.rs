@@ -219,8 +219,41 @@ pub struct InputRule {
     pub content_types: Vec<String>,
     /// Bytes; the larger of the two size keys, 0 = no size rule.
     pub size_limit: i64,
-    /// Key of the first content detector, which this version does not run.
-    pub detector: Option<&'static str>,
+    pub detectors: Detectors,
+}
+
+/// What an input rule looks for in the content (policy spec §7.2).
+#[derive(Clone, Debug, Default)]
+pub struct Detectors {
+    pub scope: Option<ContentScope>,
+    /// Checked on reading.
+    pub patterns: Vec<String>,
+    /// Without blank entries.
+    pub keywords: Vec<String>,
+    /// Names of `scanners` and `detectors`, trimmed and lower-case, without the names that do nothing.
+    pub scanners: Vec<String>,
+}
+
+impl Detectors {
+    pub fn is_empty(&self) -> bool {
+        self.scope.is_none()
+            && self.patterns.is_empty()
+            && self.keywords.is_empty()
+            && self.scanners.is_empty()
+    }
+}
+
+/// `match.scope` as written (policy spec §7.3).
+#[derive(Clone, Debug, Default)]
+pub struct ContentScope {
+    pub instruction_path: String,
+    pub items_path: String,
+    pub category_path: String,
+    pub name_path: String,
+    pub allowed_categories: BTreeMap<String, Vec<String>>,
+    pub aliases: BTreeMap<String, String>,
+    pub allows_missing_input: bool,
+    pub allows_ambiguous: bool,
 }
 
 impl Document {

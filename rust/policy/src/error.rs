@@ -91,14 +91,25 @@ pub enum RequestError {
     Utf8(u32),
     #[error("too many {what}: expected at most {max}", max = limits::MAX_REQUEST_ENTRIES)]
     TooMany { what: &'static str },
+    #[error("an input rule needs the content of this request")]
+    NeedsContent,
     #[error("topic too long: expected at most {max} bytes", max = limits::MAX_TOPIC_BYTES)]
     TopicTooLong,
 }
 
 impl RequestError {
+    /// gRPC status number of an item with this error: INVALID_ARGUMENT or FAILED_PRECONDITION.
+    pub fn status(&self) -> u8 {
+        match self {
+            RequestError::NeedsContent => 9,
+            _ => 3,
+        }
+    }
+
     /// Stable name of the error.
     pub fn code(&self) -> &'static str {
         match self {
+            RequestError::NeedsContent => "content_needed",
             RequestError::TooMany { .. } | RequestError::TopicTooLong => "request_too_large",
             _ => "request_malformed",
         }

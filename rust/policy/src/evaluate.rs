@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use crate::compile::Policy;
+use crate::content::{Content, Finding};
 use crate::document::Decision;
 use crate::facts::Facts;
 use crate::overlay;
@@ -13,6 +14,9 @@ use crate::velocity::{Counters, Standing};
 pub(crate) const GATE_RULE: &str = "builtin.approval-gate";
 const GATE_TOPICS: [&str; 2] = ["job.cordum.approval-gate", "sys.approval.gate"];
 
+/// Findings told in a reason.
+const MAX_LISTED_FINDINGS: usize = 32;
+
 /// What was decided and why.
 #[derive(Clone, Debug)]
 pub struct Outcome<'p> {
@@ -21,6 +25,8 @@ pub struct Outcome<'p> {
     pub rule_id: &'p str,
     /// Rule of step 7, whose constraints and remediations are returned whatever follows.
     pub(crate) rule: Option<&'p CompiledRule>,
+    /// An input rule has to see the content, which the request withholds: the outcome means nothing.
+    pub needs_content: bool,
     /// Which later steps changed the result, in order.
     pub(crate) steps: Vec<Step<'p>>,
 }
@@ -40,6 +46,7 @@ impl<'p> Outcome<'p> {
             reason: reason.into(),
             rule_id: "",
             rule: None,
+            needs_content: false,
             steps: Vec::new(),
         }
     }
@@ -168,6 +175,7 @@ impl Policy {
             reason: Cow::Borrowed(found.reason()),
             rule_id: &found.rule.id,
             rule: Some(found.rule),
+            needs_content: false,
             steps: Vec::new(),
         }
     }
@@ -276,31 +284,48 @@ impl Policy {
             return;
         }
         let count = u32::try_from(self.input_rules.len()).unwrap_or(u32::MAX);
+        let content = Content::of(facts.request);
+        let mut findings = Vec::new();
         let fired = self.input_index.select(facts).first(0..count, |rank| {
-            self.input_rules
-                .get(rank as usize)
-                .is_some_and(|rule| rule.fires(facts))
+            let Some(rule) = self.input_rules.get(rank as usize) else {
+                return false;
+            };
+            match rule.fires(facts, &content) {
+                Firing::No => false,
+                Firing::Yes(found) => {
+                    findings = found;
+                    true
+                }
+                Firing::Unknown => {
+                    outcome.needs_content = true;
+                    true
+                }
+            }
         });
         let Some(rule) = fired.and_then(|rank| self.input_rules.get(rank as usize)) else {
             return;
         };
         outcome.rule_id = &rule.id;
-        let decision = self.downgraded(rule, facts);
-        outcome.change(&rule.id, decision, rule.finding());
+        let decision = self.downgraded(rule, facts, &findings);
+        outcome.change(&rule.id, decision, rule.verdict(&findings));
     }
 
     /// A weak content denial becomes an approval (policy spec §7.4).
-    fn downgraded(&self, rule: &CompiledInputRule, facts: &Facts<'_, '_>) -> Decision {
+    fn downgraded(&self, rule: &CompiledInputRule, facts: &Facts<'_, '_>, findings: &[Finding]) -> Decision {
         let Some(human) = self.require_human.as_ref() else {
             return rule.decision;
         };
-        let is_weak = human
-            .min_severity_for_deny
-            .is_some_and(|least| rule.severity < least);
+        let is_weak = human.min_severity_for_deny.is_some_and(|least| {
+            rule.severity < least || findings.iter().filter_map(|f| f.severity).any(|s| s < least)
+        });
+        let is_unsure = human.min_confidence_for_deny.is_some_and(|least| {
+            let mut confidences = findings.iter().map(|finding| finding.confidence);
+            confidences.any(|confidence| confidence > 0.0 && confidence < least)
+        });
         let is_prompt_only = human.downgrade_when_prompt_only
             && facts.is_prompt_only
             && facts.request.label("_action.descriptor_json").is_none();
-        if rule.decision == Decision::Deny && !rule.is_invariant && (is_weak || is_prompt_only) {
+        if rule.decision == Decision::Deny && !rule.is_invariant && (is_weak || is_unsure || is_prompt_only) {
             Decision::RequireApproval
         } else {
             rule.decision
@@ -308,18 +333,65 @@ impl Policy {
     }
 }
 
+/// Whether an input rule fires.
+enum Firing {
+    No,
+    Yes(Vec<Finding>),
+    /// That depends on the content, which is withheld.
+    Unknown,
+}
+
 impl CompiledInputRule {
-    /// For a rule whose metadata filters hold.
-    fn fires(&self, facts: &Facts<'_, '_>) -> bool {
-        self.size_limit == 0 || facts.input_size > self.size_limit
+    /// For a rule whose metadata filters hold (policy spec §7.2).
+    fn fires(&self, facts: &Facts<'_, '_>, content: &Content<'_>) -> Firing {
+        if self.size_limit > 0 {
+            return match facts.input_size {
+                0 if facts.is_content_withheld => Firing::Unknown,
+                size if size > self.size_limit => {
+                    Firing::Yes(vec![Finding::plain("input size exceeds policy limit")])
+                }
+                _ => Firing::No,
+            };
+        }
+        let Some(detectors) = &self.detectors else {
+            return Firing::Yes(Vec::new());
+        };
+        if facts.is_content_withheld {
+            return Firing::Unknown;
+        }
+        if content.is_empty() {
+            return detectors
+                .without_content()
+                .map_or(Firing::No, |finding| Firing::Yes(vec![finding]));
+        }
+        let findings = detectors.findings(content);
+        if findings.is_empty() {
+            Firing::No
+        } else {
+            Firing::Yes(findings)
+        }
     }
 
-    fn finding(&self) -> String {
-        match (self.size_limit > 0, self.reason.is_empty()) {
-            (true, true) => "input content flagged: input size exceeds policy limit".to_owned(),
-            (true, false) => format!("{}: input size exceeds policy limit", self.reason),
-            (false, true) => "input content flagged".to_owned(),
-            (false, false) => self.reason.clone(),
+    /// The reason of a rule that fired.
+    fn verdict(&self, findings: &[Finding]) -> String {
+        let is_named = !self.reason.is_empty();
+        if is_named && findings.is_empty() {
+            return self.reason.clone();
+        }
+        let head = if is_named {
+            self.reason.as_str()
+        } else {
+            "input content flagged"
+        };
+        let listed: Vec<&str> = findings
+            .iter()
+            .take(MAX_LISTED_FINDINGS)
+            .map(|f| f.text.as_ref())
+            .collect();
+        match (listed.is_empty(), findings.len().saturating_sub(listed.len())) {
+            (true, _) => head.to_owned(),
+            (false, 0) => format!("{head}: {}", listed.join(", ")),
+            (false, more) => format!("{head}: {} and {more} more", listed.join(", ")),
         }
     }
 }

@@ -21,6 +21,8 @@ pub struct Facts<'r, 'a> {
     pub input_size: i64,
     /// The content is only the prompt label.
     pub is_prompt_only: bool,
+    /// There is content, but not here: the scheduler sends it when asked, the decision log does not keep it.
+    pub is_content_withheld: bool,
 }
 
 /// Labels the engine itself reads, collected in one pass.
@@ -33,6 +35,7 @@ struct KnownLabels<'a> {
     source: &'a str,
     attachment_id: &'a str,
     prompt: &'a str,
+    content_state: &'a str,
 }
 
 impl<'a> KnownLabels<'a> {
@@ -68,6 +71,7 @@ impl<'a> KnownLabels<'a> {
             "_source" => Some(&mut self.source),
             "policy.attachment_id" => Some(&mut self.attachment_id),
             "_content.prompt" => Some(&mut self.prompt),
+            "_content.state" => Some(&mut self.content_state),
             "workflow_id" => Some(workflow_id),
             "workflow.id" => Some(dot_id),
             "workflow" => Some(workflow),
@@ -138,6 +142,8 @@ impl<'r, 'a> Facts<'r, 'a> {
             ]),
             input_size: size,
             is_prompt_only,
+            is_content_withheld: request.is_content_withheld
+                || (labels.content_state == "omitted" && request.input_content.is_empty() && !is_prompt_only),
         }
     }
 }

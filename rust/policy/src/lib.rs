@@ -6,6 +6,7 @@
 pub mod batch;
 pub mod bits;
 pub mod compile;
+pub mod content;
 pub mod document;
 pub mod error;
 pub mod evaluate;

@@ -122,7 +122,7 @@ fn read(source: &Source<'_>) -> Result<Document, Vec<Issue>> {
     };
     let mut document = Document::parse(source.content)
         .map_err(|issues| issues.into_iter().map(in_bundle).collect::<Vec<_>>())?;
-    let mut issues = unsupported(&document);
+    let mut issues = Vec::new();
     if source.id().starts_with("velocity/") {
         let plain = document.rules.iter().filter(|rule| rule.velocity.is_none());
         issues.extend(plain.map(|rule| Issue::new(rule.path.clone(), "missing field \"velocity\"")));
@@ -138,21 +138,6 @@ fn read(source: &Source<'_>) -> Result<Document, Vec<Issue>> {
     } else {
         Err(issues.into_iter().map(in_bundle).collect())
     }
-}
-
-const NOT_SUPPORTED: &str = "not supported by this version";
-
-/// What is legal but not evaluated refuses the document: skipping it would turn a restriction into nothing.
-fn unsupported(document: &Document) -> Vec<Issue> {
-    document
-        .input_rules
-        .iter()
-        .filter(|rule| rule.enabled)
-        .filter_map(|rule| {
-            let path = format!("{}.match.{}", rule.path, rule.detector?);
-            Some(Issue::new(path, NOT_SUPPORTED))
-        })
-        .collect()
 }
 
 #[derive(Default)]

@@ -1,20 +1,11 @@
 //! Input rules, output rules and output policy (policy spec §2.6, output policy spec §4). Output parts are checked and not kept.
 
-use crate::document::{Decision, InputRule, Match, Severity};
+use crate::document::{ContentScope, Decision, Detectors, InputRule, Match, Severity};
 use crate::read_document::{read_severity, TierContext, SEVERITIES};
 use crate::reader::{Object, Reader};
 
-/// Scanner groups, their aliases and the no-op names (output policy spec §4.2, §5.1).
-const SCANNERS: &[&str] = &[
-    "secret",
-    "secret_leak",
-    "pii",
-    "injection",
-    "code_injection",
-    "prompt_injection",
-    "custom",
-    "regex",
-];
+/// Names that do nothing beside patterns or keywords (output policy spec §4.2).
+const NO_OP_SCANNERS: &[&str] = &["custom", "regex"];
 const INPUT_DECISIONS: &[&str] = &["deny", "require_approval", "require-approval", "require_human"];
 
 pub(crate) fn read_input_rules(reader: &mut Reader, top: &Object<'_>, tiers: &TierContext) -> Vec<InputRule> {
@@ -55,7 +46,7 @@ fn read_input_rule(reader: &mut Reader, rule: &Object<'_>, tiers: &TierContext) 
         matching: Match::default(),
         content_types: Vec::new(),
         size_limit: 0,
-        detector: None,
+        detectors: Detectors::default(),
     };
     read_input_match(reader, rule, &mut read);
     read
@@ -88,37 +79,42 @@ fn read_input_match(reader: &mut Reader, rule: &Object<'_>, read: &mut InputRule
         let limit = reader.integer(&object, key, 0, i64::MAX).unwrap_or(0);
         read.size_limit = read.size_limit.max(limit);
     }
-    let present = [
-        ("scanners", !read_scanners(reader, &object, "scanners").is_empty()),
-        (
-            "detectors",
-            !read_scanners(reader, &object, "detectors").is_empty(),
-        ),
-        (
-            "content_patterns",
-            !reader.patterns(&object, "content_patterns").is_empty(),
-        ),
-        ("keywords", !reader.strings(&object, "keywords").is_empty()),
-        ("scope", read_scope(reader, &object)),
-    ];
-    read.detector = present
+    let mut named = read_scanners(reader, &object, "scanners");
+    named.extend(read_scanners(reader, &object, "detectors"));
+    let (idle, scanning): (Vec<_>, Vec<_>) = named
         .into_iter()
-        .find_map(|(key, is_present)| is_present.then_some(key));
+        .partition(|(_, name)| NO_OP_SCANNERS.contains(&name.as_str()));
+    let mut keywords = reader.strings(&object, "keywords");
+    keywords.retain(|keyword| !keyword.trim().is_empty());
+    read.detectors = Detectors {
+        scope: read_scope(reader, &object),
+        patterns: reader.patterns(&object, "content_patterns"),
+        keywords,
+        scanners: scanning.into_iter().map(|(_, name)| name).collect(),
+    };
+    // A name that does nothing must not leave a rule without detector, which fires on everything.
+    if let Some((path, name)) = idle.into_iter().next().filter(|_| read.detectors.is_empty()) {
+        let message = format!("scanner \"{name}\" needs content_patterns or keywords");
+        reader.report(path, message);
+    }
 }
 
-/// Names under `key`; an unknown one is an error.
-fn read_scanners(reader: &mut Reader, object: &Object<'_>, key: &str) -> Vec<String> {
-    let names = reader.strings(object, key);
-    for (at, name) in names.iter().enumerate() {
-        if !SCANNERS.contains(&name.trim().to_lowercase().as_str()) {
-            let path = format!("{}[{at}]", object.at(key));
+/// Paths and names under `key`, names trimmed and lower-case; an unknown one is an error.
+fn read_scanners(reader: &mut Reader, object: &Object<'_>, key: &str) -> Vec<(String, String)> {
+    let mut names = Vec::new();
+    for (at, name) in reader.strings(object, key).into_iter().enumerate() {
+        let folded = name.trim().to_lowercase();
+        let path = format!("{}[{at}]", object.at(key));
+        if NO_OP_SCANNERS.contains(&folded.as_str()) || cordum_output::is_scanner(&folded) {
+            names.push((path, folded));
+        } else {
             reader.report(path, format!("unknown scanner \"{name}\""));
         }
     }
     names
 }
 
-fn read_scope(reader: &mut Reader, object: &Object<'_>) -> bool {
+fn read_scope(reader: &mut Reader, object: &Object<'_>) -> Option<ContentScope> {
     let known = [
         "instruction_path",
         "items_path",
@@ -129,22 +125,34 @@ fn read_scope(reader: &mut Reader, object: &Object<'_>) -> bool {
         "on_missing_input",
         "on_ambiguous",
     ];
+    // A scope that is no object is reported, and keeps the rule from being one without detectors.
     let Some(scope) = reader.child(object, "scope", &known) else {
-        return object.has("scope");
+        return object.has("scope").then(ContentScope::default);
     };
     for key in ["instruction_path", "items_path"] {
         if reader.text(&scope, key).is_empty() {
             reader.report(scope.path.clone(), format!("missing field \"{key}\""));
         }
     }
-    reader.string(&scope, "category_path");
-    reader.string(&scope, "name_path");
-    reader.list_map(&scope, "allowed_categories");
-    reader.string_map(&scope, "aliases");
-    for key in ["on_missing_input", "on_ambiguous"] {
-        reader.one_of_or_blank(&scope, key, &["deny", "allow"]);
-    }
-    true
+    let or = |text: String, default: &str| {
+        if text.is_empty() {
+            default.to_owned()
+        } else {
+            text
+        }
+    };
+    let mut allows = |key| reader.one_of_or_blank(&scope, key, &["deny", "allow"]) == Some(1);
+    let (allows_missing_input, allows_ambiguous) = (allows("on_missing_input"), allows("on_ambiguous"));
+    Some(ContentScope {
+        instruction_path: reader.text(&scope, "instruction_path"),
+        items_path: reader.text(&scope, "items_path"),
+        category_path: or(reader.text(&scope, "category_path"), "category"),
+        name_path: or(reader.text(&scope, "name_path"), "name"),
+        allowed_categories: reader.list_map(&scope, "allowed_categories"),
+        aliases: reader.string_map(&scope, "aliases"),
+        allows_missing_input,
+        allows_ambiguous,
+    })
 }
 
 /// Check the shape of `output_policy` and `output_rules`.

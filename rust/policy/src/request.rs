@@ -27,6 +27,8 @@ pub struct Request<'a> {
     pub input_content: &'a [u8],
     pub input_content_type: &'a str,
     pub input_size_bytes: i64,
+    /// There was content that is not kept; never set by decoding.
+    pub is_content_withheld: bool,
 }
 
 impl<'a> Request<'a> {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use prost::encoding::{encode_key, encode_varint, WireType};
 use prost::Message;
 
+use crate::content::CompiledDetectors;
 use crate::document::{Decision, InputRule, Match, Rule, Scope, Severity};
 use crate::facts::Facts;
 use crate::glob::Glob;
@@ -30,7 +31,7 @@ pub struct CompiledRule {
     residue: Residue,
 }
 
-/// An input rule without content detectors.
+/// An input rule.
 #[derive(Debug)]
 pub struct CompiledInputRule {
     pub id: String,
@@ -39,6 +40,7 @@ pub struct CompiledInputRule {
     pub reason: String,
     pub size_limit: i64,
     pub is_invariant: bool,
+    pub(crate) detectors: Option<CompiledDetectors>,
 }
 
 /// What the index cannot decide.
@@ -98,6 +100,8 @@ impl CompiledInputRule {
             reason: rule.reason,
             size_limit: rule.size_limit,
             is_invariant,
+            // A size rule does not consult its other detectors.
+            detectors: CompiledDetectors::new(&rule.detectors).filter(|_| rule.size_limit == 0),
         }
     }
 }

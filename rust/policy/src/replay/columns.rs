@@ -299,6 +299,7 @@ impl<'s> Row<'s> {
             input_content: &[],
             input_content_type: self.text(Column::ContentType),
             input_size_bytes: segment.sizes.get(self.row).copied().unwrap_or(0),
+            is_content_withheld: self.has(flags::CONTENT) || self.has(flags::PROMPT),
         }
     }
 }

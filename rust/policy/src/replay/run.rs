@@ -102,6 +102,7 @@ struct Verdict<'a> {
 /// Why a row has no answer.
 enum NoAnswer {
     Velocity,
+    Content,
     Facts,
     Failed,
 }
@@ -185,6 +186,7 @@ impl Replay {
             Err(missing) => {
                 let counter = match missing {
                     NoAnswer::Velocity => &mut self.summary.unknown.velocity,
+                    NoAnswer::Content => &mut self.summary.unknown.content,
                     NoAnswer::Facts => &mut self.summary.unknown.facts,
                     NoAnswer::Failed => &mut self.summary.errored,
                 };
@@ -315,6 +317,9 @@ fn answer<'p>(policy: &'p Policy, row: &Row<'p>) -> Result<(Verdict<'p>, Cow<'p,
     .map_err(|_| NoAnswer::Failed)?;
     if counters.is_waiting() {
         return Err(NoAnswer::Velocity); // the counter of that time is gone
+    }
+    if outcome.needs_content {
+        return Err(NoAnswer::Content);
     }
     let verdict = Verdict {
         decision: outcome.decision,

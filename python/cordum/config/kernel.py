@@ -6,7 +6,7 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from cordum.config.base import SECURITY
 from cordum.config.service import CommonSettings
-from cordum.config.types import Address, Bool, ByteSize, Duration, ListenAddress
+from cordum.config.types import Address, Bool, ByteSize, Duration, ListenAddress, StrList
 
 __all__ = ["KernelSettings"]
 
@@ -44,6 +44,13 @@ class KernelSettings(CommonSettings):
     tls_client_ca: str = Field("", validation_alias="SAFETY_KERNEL_TLS_CLIENT_CA", json_schema_extra=SECURITY)
     policy_path: str = Field("config/safety.yaml", validation_alias="SAFETY_POLICY_PATH")
     policy_url: str = Field("", validation_alias="SAFETY_POLICY_URL", json_schema_extra=SECURITY)
+    policy_url_allowlist: StrList = Field(
+        (), validation_alias="SAFETY_POLICY_URL_ALLOWLIST", json_schema_extra=SECURITY
+    )
+    """Hosts, or `.suffix`; when set, no other host is asked."""
+    policy_url_allow_private: Bool = Field(
+        False, validation_alias="SAFETY_POLICY_URL_ALLOW_PRIVATE", json_schema_extra=SECURITY
+    )
     policy_max_bytes: Annotated[ByteSize, AfterValidator(_size)] = Field(
         2 * 1024 * 1024, validation_alias="SAFETY_POLICY_MAX_BYTES"
     )

@@ -13,9 +13,10 @@ from cordum.kernel.decisions import DecisionWriter, SharedRedis
 from cordum.kernel.notices import PolicyNotices
 from cordum.kernel.replay import Replays
 from cordum.kernel.service import KernelServer
-from cordum.kernel.signed_source import SignedSource, trusted_keys
+from cordum.kernel.signed_source import SignedSource, TextSource, trusted_keys
 from cordum.kernel.snapshots import PolicyStore
 from cordum.kernel.source import FileSource
+from cordum.kernel.url_source import UrlSource
 from cordum.kernel.velocity import VelocityGate
 from cordum.runtime.logs import get_logger
 from cordum.runtime.service import Service, run_service
@@ -36,15 +37,14 @@ def main() -> None:
 
 async def serve(service: Service, settings: KernelSettings) -> None:
     """Run the kernel until the stop is requested."""
-    refuse_unsupported(settings)
     keys = trusted_keys(settings)
-    file = SignedSource(FileSource(settings.policy_path, settings.policy_max_bytes), keys, settings)
+    base = SignedSource(base_source(settings), keys, settings)
     redis = SharedRedis(lambda: RedisClient.open(RedisSettings.load()))
     bundles = notices = None
     if not settings.config_disable:
         bundles = BundleSource(redis, keys, settings)
         notices = PolicyNotices(NatsSettings.load(), settings.config_scope, settings.config_id)
-    policies = PolicyStore(file, bundles, settings=settings)
+    policies = PolicyStore(base, bundles, settings=settings)
     await first_load(policies, settings)
     decisions = DecisionWriter(redis, settings)
     velocity = VelocityGate(redis, fail_open=settings.velocity_fail_mode == "open")
@@ -77,10 +77,11 @@ async def serve(service: Service, settings: KernelSettings) -> None:
     await redis.close()
 
 
-def refuse_unsupported(settings: KernelSettings) -> None:
-    """Raise ConfigError for settings whose promise this version cannot keep."""
+def base_source(settings: KernelSettings) -> TextSource:
+    """Return where the base policy comes from: the URL if one is set, else the file."""
     if settings.policy_url:
-        raise ConfigError("SAFETY_POLICY_URL: remote policies are not supported by this version")
+        return UrlSource(settings)
+    return FileSource(settings.policy_path, settings.policy_max_bytes)
 
 
 async def first_load(policies: PolicyStore, settings: KernelSettings) -> None:

@@ -29,6 +29,7 @@ _EXEMPT_ENDINGS: Final = frozenset({"count", "id", "ttl"})
 
 _SHAPES = re.compile(
     r"(?P<url>(?<=://)[^/\s@]+(?=@))"
+    r"|(?P<parameter>(?i:[?&][\w.-]{0,64}(?:token|secret|password|sig|signature|key|credential|auth)[\w.-]{0,64})=)[^&\s\"']+"
     r"|-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)"
     r"|(?i:\bbearer\s+)[A-Za-z0-9._~+/=-]{8,}"
     r"|\bck_[A-Za-z0-9_-]{8,}"
@@ -53,6 +54,8 @@ def mask_text(text: str) -> str:
 
 
 def _replacement(match: re.Match[str]) -> str:
+    if match["parameter"] is not None:
+        return match["parameter"] + REDACTED
     return "***" if match["url"] is not None else REDACTED
 
 

@@ -17,7 +17,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 
 from cordum.config.kernel import KernelSettings
 from cordum.domain.errors import ConfigError
-from cordum.kernel.main import first_load, refuse_unsupported
+from cordum.kernel.main import first_load
 from cordum.kernel.snapshots import PolicyStore
 from cordum.kernel.source import FileSource
 from cordum.protocol.cap import PolicyCheckRequest, PolicyCheckResponse, safety_pb2, safety_pb2_grpc
@@ -341,15 +341,6 @@ async def test_text_that_stays_broken_is_compiled_once_and_good_text_after_it_lo
     path.write_text(ALLOW_ECHO)
     assert [await policies.reload(), await policies.reload()] == ["ok", "unchanged"]
     assert await policies.history() == [policies.engine.snapshot]
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [{"policy_url": "https://policies"}],
-)
-def test_a_promise_that_cannot_be_kept_refuses_the_start(tmp_path: Path, changes: dict[str, object]) -> None:
-    with pytest.raises(ConfigError, match="not supported"):
-        refuse_unsupported(settings(tmp_path, **changes))
 
 
 def test_production_without_a_certificate_refuses_the_start(monkeypatch: pytest.MonkeyPatch) -> None:

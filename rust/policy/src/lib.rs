@@ -27,6 +27,7 @@ pub mod replay;
 pub mod request;
 pub mod response;
 pub mod rule;
+pub mod tally;
 mod topics;
 pub mod velocity;
 mod warn;
@@ -38,6 +39,7 @@ pub use document::{Decision, Document};
 pub use error::{BatchError, Issue, PolicyError, RequestError};
 pub use evaluate::Outcome;
 pub use request::Request;
+pub use tally::{tally, Tally};
 
 /// Parse and validate one document; every error at once (policy spec §3). An empty list means the document is valid.
 pub fn validate(source: &[u8]) -> Vec<Issue> {

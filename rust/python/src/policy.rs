@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use cordum_policy::velocity::Answer;
-use cordum_policy::{Evaluation, Issue, Policy, PolicyError as EngineError, Request, Source, SourceKind};
+use cordum_policy::{
+    Evaluation, Issue, Policy, PolicyError as EngineError, Request, Source, SourceKind, Tally,
+};
 use pyo3::create_exception;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -174,6 +176,23 @@ fn validate_policy(py: Python<'_>, source: PyBackedBytes) -> Vec<(String, String
     pairs(py.detach(|| cordum_policy::validate(&source)))
 }
 
+/// What a serialized `BatchResponse` decided: per `DecisionType`, defaults (allow, deny), failed items, positions held.
+#[pyfunction]
+fn tally_decisions(
+    py: Python<'_>,
+    response: PyBackedBytes,
+    held_max: usize,
+) -> PyResult<(Vec<u64>, (u64, u64), u64, Vec<usize>)> {
+    let found = py.detach(|| cordum_policy::tally(&response, held_max));
+    let Tally {
+        decisions,
+        defaults: [allowed, denied],
+        failed,
+        held,
+    } = found.map_err(|error| PyValueError::new_err(error.to_string()))?;
+    Ok((decisions.to_vec(), (allowed, denied), failed, held))
+}
+
 fn refused(py: Python<'_>, error: &EngineError) -> PyErr {
     let raised = PolicyError::new_err(error.to_string());
     match raised.value(py).setattr("errors", pairs(error.issues())) {
@@ -193,5 +212,6 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("PolicyError", module.py().get_type::<PolicyError>())?;
     module.add_class::<PolicyEngine>()?;
     module.add_class::<PolicyEvaluation>()?;
+    module.add_function(wrap_pyfunction!(tally_decisions, module)?)?;
     module.add_function(wrap_pyfunction!(validate_policy, module)?)
 }

@@ -176,13 +176,12 @@ fn validate_policy(py: Python<'_>, source: PyBackedBytes) -> Vec<(String, String
     pairs(py.detach(|| cordum_policy::validate(&source)))
 }
 
+/// Items per decision, defaults (allow, deny), failed items, positions held.
+type Counts = (Vec<u64>, (u64, u64), u64, Vec<usize>);
+
 /// What a serialized `BatchResponse` decided: per `DecisionType`, defaults (allow, deny), failed items, positions held.
 #[pyfunction]
-fn tally_decisions(
-    py: Python<'_>,
-    response: PyBackedBytes,
-    held_max: usize,
-) -> PyResult<(Vec<u64>, (u64, u64), u64, Vec<usize>)> {
+fn tally_decisions(py: Python<'_>, response: PyBackedBytes, held_max: usize) -> PyResult<Counts> {
     let found = py.detach(|| cordum_policy::tally(&response, held_max));
     let Tally {
         decisions,

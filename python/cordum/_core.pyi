@@ -267,9 +267,7 @@ class PolicyEngine:
     def explain(self, request: bytes) -> bytes:
         """Return what was looked at and why, as JSON. Raises ValueError when the request does not decode."""
 
-def tally_decisions(
-    response: bytes, held_max: int
-) -> tuple[list[int], tuple[int, int], int, list[int]]:
+def tally_decisions(response: bytes, held_max: int) -> tuple[list[int], tuple[int, int], int, list[int]]:
     """Count a serialized `BatchResponse`: items per `DecisionType` number (0 to 5), defaults (allow, deny),
     items without a decision, positions of the first ``held_max`` items that were not plainly allowed. Raises
     ValueError."""

@@ -10,6 +10,10 @@ EVALUATION_SECONDS: Final = Histogram(
     ["rpc"],
     buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25),
 )
+DECISIONS: Final = Counter("cordum_safety_decisions_total", "Decisions, by decision.", ["decision"])
+DEFAULT_DECISIONS: Final = Counter(
+    "cordum_safety_default_decision_total", "Decisions no rule made, by decision.", ["decision"]
+)
 RELOADS: Final = Counter("cordum_safety_policy_reload_total", "Policy loads, by result.", ["result"])
 POLICY_INFO: Final = Gauge("cordum_safety_policy_info", "1 for the active snapshot.", ["snapshot"])
 SIGNATURE_FAILURES: Final = Counter(

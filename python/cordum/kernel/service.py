@@ -18,6 +18,7 @@ from grpc_reflection.v1alpha import reflection
 from cordum._core import PolicyEngine, PolicyError
 from cordum.config.kernel import KernelSettings
 from cordum.domain.errors import CordumError, InvalidInput, LimitExceeded, Unavailable
+from cordum.kernel.decision_report import report_batch, report_one
 from cordum.kernel.decisions import Observer
 from cordum.kernel.metrics import EVALUATION_SECONDS
 from cordum.kernel.replay import Replays
@@ -135,7 +136,10 @@ class KernelServer:
                 answer = await self._count_one(self._velocity, engine, request, context, record=counts)
             else:
                 answer = await _run(engine.evaluate, request, context)
-            seconds.observe(perf_counter() - start)
+            spent_s = perf_counter() - start
+            seconds.observe(spent_s)
+            if counts:
+                report_one(request, answer, spent_s)
             if decisions is not None:
                 decisions.note(request, answer, is_batch=False)
             return answer
@@ -154,6 +158,7 @@ class KernelServer:
         else:
             answer = await _run(engine.evaluate_batch, request, context)
         _BATCH_SECONDS.observe(perf_counter() - start)
+        report_batch(request, answer)
         if self._decisions is not None:
             self._decisions.note(request, answer, is_batch=True)
         return answer

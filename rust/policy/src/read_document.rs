@@ -221,9 +221,19 @@ fn read_rule(reader: &mut Reader, rule: &Object<'_>, tiers: &TierContext) -> Rul
     }
 }
 
+/// Names of the statistics beside the counters in Redis.
+const RESERVED_VELOCITY_IDS: [&str; 2] = ["hits", "index"];
+
 fn read_velocity(reader: &mut Reader, rule: &Object<'_>) -> Option<Velocity> {
     let keys = ["max_requests", "window_seconds", "key"];
     let velocity = reader.child(rule, "velocity", &keys)?;
+    let id = reader.text(rule, "id");
+    if RESERVED_VELOCITY_IDS.contains(&id.trim()) {
+        reader.report(
+            rule.at("id"),
+            format!("\"{}\" is reserved in rules with velocity", id.trim()),
+        );
+    }
     for key in keys {
         let is_absent = velocity
             .node

@@ -14,6 +14,8 @@ pub(crate) struct Definition {
     pub patterns: &'static [&'static str],
     /// One of these texts must occur at all; empty = not known.
     pub literals: &'static [&'static str],
+    /// Fewer digits than this in the whole text rule the detector out.
+    pub digits: usize,
     pub is_real: fn(&str, &Context<'_>) -> bool,
 }
 
@@ -32,6 +34,7 @@ const fn secret(
         detail,
         patterns,
         literals,
+        digits: 0,
         is_real,
     }
 }
@@ -41,7 +44,7 @@ const fn pii(
     detail: &'static str,
     confidence: f64,
     patterns: &'static [&'static str],
-    literals: &'static [&'static str],
+    digits: usize,
     is_real: fn(&str, &Context<'_>) -> bool,
 ) -> Definition {
     Definition {
@@ -51,7 +54,8 @@ const fn pii(
         confidence,
         detail,
         patterns,
-        literals,
+        literals: &[],
+        digits,
         is_real,
     }
 }
@@ -70,6 +74,7 @@ const fn injection(
         detail,
         patterns,
         literals: &[],
+        digits: 0,
         is_real: check::always,
     }
 }
@@ -211,20 +216,23 @@ pub(crate) static CATALOGUE: &[Definition] = &[
         &[],
         check::near_secret_word,
     ),
-    pii(
-        "email_address",
-        "e-mail address",
-        0.9,
-        &[r"[\p{L}\p{N}+._%'-]{1,64}@(?:[\p{L}\p{N}](?:[\p{L}\p{N}-]{0,62})\.)+\p{L}{2,24}"],
-        &["@"],
-        check::email,
-    ),
+    Definition {
+        literals: &["@"],
+        ..pii(
+            "email_address",
+            "e-mail address",
+            0.9,
+            &[r"[\p{L}\p{N}+._%'-]{1,64}@(?:[\p{L}\p{N}](?:[\p{L}\p{N}-]{0,62})\.)+\p{L}{2,24}"],
+            0,
+            check::email,
+        )
+    },
     pii(
         "us_ssn",
         "US social security number",
         0.9,
         &[r"\d{3}-\d{2}-\d{4}", r"\d{3} \d{2} \d{4}"],
-        &[],
+        9,
         check::us_ssn,
     ),
     pii(
@@ -238,7 +246,7 @@ pub(crate) static CATALOGUE: &[Definition] = &[
             r"05\d-?\d{3}-?\d{4}",
             r"\+972-?5\d-?\d{3}-?\d{4}",
         ],
-        &[],
+        10,
         check::phone,
     ),
     Definition {
@@ -248,7 +256,7 @@ pub(crate) static CATALOGUE: &[Definition] = &[
             "payment card number",
             0.95,
             &[r"\d(?:[ -]?\d){12,18}"],
-            &[],
+            13,
             check::payment_card,
         )
     },
@@ -257,7 +265,7 @@ pub(crate) static CATALOGUE: &[Definition] = &[
         "Israeli national id",
         0.8,
         &[r"\d{9}"],
-        &[],
+        9,
         check::il_national_id,
     ),
     pii(
@@ -265,7 +273,7 @@ pub(crate) static CATALOGUE: &[Definition] = &[
         "Israeli bank account",
         0.7,
         &[r"\d{2}-\d{3}-\d{5,6}"],
-        &[],
+        10,
         check::il_bank_account,
     ),
     injection(

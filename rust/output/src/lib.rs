@@ -100,8 +100,12 @@ pub fn scanner(name: &str) -> Option<Scanner> {
 impl Scanner {
     /// First finding of each detector, in the order of the catalogue.
     pub fn scan(&self, text: &str) -> Vec<Finding> {
+        let digits = text.bytes().filter(u8::is_ascii_digit).count();
         let detectors = self.detectors.iter().filter_map(|at| DETECTORS.get(*at));
-        detectors.filter_map(|detector| detector.first(text)).collect()
+        detectors
+            .filter(|detector| digits >= detector.definition.digits)
+            .filter_map(|detector| detector.first(text))
+            .collect()
     }
 }
 

@@ -125,9 +125,46 @@ fn bench_misses(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// One content rule over 16 KiB of ordinary text in which it finds nothing, and the compilation of large policies.
+fn bench_content(criterion: &mut Criterion) {
+    let words = "the quick brown fox jumps over the lazy dog near the river bank and reports 42 items to the office. ";
+    let content: String = words.chars().cycle().take(16 * 1024).collect();
+    let request = PolicyCheckRequest {
+        topic: "job.a".to_owned(),
+        input_content: content.into_bytes(),
+        ..PolicyCheckRequest::default()
+    }
+    .encode_to_vec();
+    let mut group = criterion.benchmark_group("content_16k");
+    for (name, detectors) in [
+        ("keywords", "keywords: [explosive, ransom, password]"),
+        (
+            "patterns",
+            r"content_patterns: ['(?i)begin\s+secret', 'AKIA[A-Z0-9]{16}']",
+        ),
+        ("secret", "scanners: [secret]"),
+        ("pii", "scanners: [pii]"),
+        ("prompt_injection", "scanners: [prompt_injection]"),
+    ] {
+        let text = format!("default_decision: allow\ninput_rules: [{{id: c, match: {{{detectors}}}}}]\n");
+        let source = Source {
+            kind: SourceKind::Base,
+            content: text.as_bytes(),
+        };
+        let policy = Policy::compile(&[source]).unwrap();
+        group.bench_function(name, |b| {
+            b.iter(|| black_box(policy.evaluate_bytes(black_box(&request)).unwrap()))
+        });
+    }
+    group.finish();
+    let mut group = criterion.benchmark_group("compile");
+    group.bench_function("10000", |b| b.iter(|| black_box(policy(10_000, 10_000))));
+    group.finish();
+}
+
 criterion_group! {
     name = benches;
     config = Criterion::default().sample_size(10).measurement_time(std::time::Duration::from_secs(1)).warm_up_time(std::time::Duration::from_millis(300));
-    targets = bench, bench_misses
+    targets = bench, bench_misses, bench_content
 }
 criterion_main!(benches);

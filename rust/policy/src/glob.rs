@@ -10,8 +10,9 @@ pub struct Glob {
     shape: Shape,
 }
 
+/// One element of a pattern.
 #[derive(Clone, Debug, PartialEq)]
-enum Token {
+pub(crate) enum Token {
     Star,
     One,
     Char(char),
@@ -56,6 +57,18 @@ impl Glob {
 
     pub fn shape(&self) -> &Shape {
         &self.shape
+    }
+
+    pub(crate) fn tokens(&self) -> &[Token] {
+        &self.tokens
+    }
+
+    /// The text every match begins with; `None` for a blank pattern, which matches nothing.
+    pub(crate) fn prefix(&self) -> Option<&str> {
+        match &self.shape {
+            Shape::Blank => None,
+            Shape::Literal(text) | Shape::Prefix(text) | Shape::General(text) => Some(text),
+        }
     }
 
     /// Whether the whole `topic` matches.
@@ -110,7 +123,7 @@ impl Glob {
 }
 
 impl Token {
-    fn takes(&self, c: char) -> bool {
+    pub(crate) fn takes(&self, c: char) -> bool {
         match self {
             Token::Star => false,
             Token::One => c != '/',

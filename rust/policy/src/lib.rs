@@ -3,6 +3,7 @@
 //! Stages: [`yaml`] → [`document`] (with validation) → [`merge`] → [`compile`] → [`evaluate`]. Evaluation is a pure function of policy
 //! and request; anything that goes wrong in it is a DENY.
 
+pub mod analysis;
 pub mod batch;
 pub mod bits;
 pub mod compile;

@@ -173,7 +173,7 @@ pub(crate) fn exceeds_threshold(facts: &Facts<'_, '_>, thresholds: &BTreeMap<Str
     })
 }
 
-fn decimal(text: &str) -> Option<f64> {
+pub(crate) fn decimal(text: &str) -> Option<f64> {
     let text = text.trim();
     let is_plain = text
         .bytes()

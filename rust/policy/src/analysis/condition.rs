@@ -39,8 +39,6 @@ pub(crate) enum Literal {
     Label(String, LabelTest),
     Secrets(bool),
     McpCall(bool),
-    SizeAbove(i64),
-    SizeAtMost(i64),
 }
 
 /// One statement about the value of a label. A label that is absent reads as empty text.
@@ -85,7 +83,6 @@ enum Condition {
     Threshold(Vec<(String, f64)>),
     Secrets(bool),
     Mcp(McpLists),
-    SizeAbove(i64),
 }
 
 /// Folded entries without blank ones, which equal nothing.
@@ -99,7 +96,12 @@ fn one(text: &str) -> Arc<BTreeSet<String>> {
 }
 
 fn is_plain(delegation: &Delegation) -> bool {
-    *delegation == Delegation::default() || *delegation == (Delegation { delegation_required: Some(false), ..Delegation::default() })
+    *delegation == Delegation::default()
+        || *delegation
+            == (Delegation {
+                delegation_required: Some(false),
+                ..Delegation::default()
+            })
 }
 
 impl Shape {
@@ -130,18 +132,13 @@ impl Shape {
         shape.add_sets(matching);
         shape.add_labels(matching);
         shape.is_opaque = matching.predicate.is_some()
-            || matching.delegation.as_ref().is_some_and(|delegation| !is_plain(delegation))
+            || matching
+                .delegation
+                .as_ref()
+                .is_some_and(|delegation| !is_plain(delegation))
             || !matching.agent_risk_tiers.is_empty()
             || !matching.agent_data_classifications.is_empty();
         shape
-    }
-
-    /// The same, for a rule about the size of the content.
-    pub fn with_size_above(mut self, limit: i64) -> Shape {
-        if limit > 0 {
-            self.conditions.push(Condition::SizeAbove(limit));
-        }
-        self
     }
 
     fn add_scalar(&mut self, scalar: Scalar, list: Arc<BTreeSet<String>>) {
@@ -175,11 +172,17 @@ impl Shape {
             self.conditions.push(Condition::Labels(pairs.collect()));
         }
         if !matching.label_allowlist.is_empty() {
-            let lists = matching.label_allowlist.iter().map(|(k, list)| (k.clone(), values(list)));
+            let lists = matching
+                .label_allowlist
+                .iter()
+                .map(|(k, list)| (k.clone(), values(list)));
             self.conditions.push(Condition::Allowlist(lists.collect()));
         }
         if !matching.label_threshold.is_empty() {
-            let limits = matching.label_threshold.iter().map(|(k, limit)| (k.clone(), *limit));
+            let limits = matching
+                .label_threshold
+                .iter()
+                .map(|(k, limit)| (k.clone(), *limit));
             self.conditions.push(Condition::Threshold(limits.collect()));
         }
     }
@@ -192,9 +195,36 @@ impl Shape {
         })
     }
 
+    /// Whether the two can match one request, as far as their lists of values tell.
+    pub fn may_share(&self, other: &Shape) -> bool {
+        self.conditions.iter().all(|condition| match condition {
+            Condition::Scalar(scalar, list) => {
+                let theirs = other.listed(*scalar);
+                theirs.is_none_or(|theirs| list.iter().any(|value| theirs.contains(value)))
+            }
+            _ => true,
+        })
+    }
+
+    /// Which fields the rule restricts.
+    pub fn restricts(&self) -> Vec<String> {
+        let mut fields: Vec<String> = self.conditions.iter().map(Condition::field).collect();
+        fields.extend(
+            self.topics
+                .iter()
+                .filter(|set| !set.is_open())
+                .map(|_| "topics".to_owned()),
+        );
+        fields.sort_unstable();
+        fields
+    }
+
     /// The rule matches exactly when each clause holds.
     pub fn demanded(&self) -> Vec<Clause> {
-        let topics = self.topics.iter().map(|set| vec![vec![Literal::Topic(Arc::clone(set))]]);
+        let topics = self
+            .topics
+            .iter()
+            .map(|set| vec![vec![Literal::Topic(Arc::clone(set))]]);
         topics
             .chain(self.conditions.iter().flat_map(Condition::demanded))
             .collect()
@@ -202,9 +232,16 @@ impl Shape {
 
     /// The rule does not match exactly when one of the alternatives holds.
     pub fn refused(&self) -> Clause {
-        let topics = self.topics.iter().map(|set| vec![Literal::NotTopic(Arc::clone(set))]);
+        let topics = self
+            .topics
+            .iter()
+            .map(|set| vec![Literal::NotTopic(Arc::clone(set))]);
         // Topics come last: the other statements cost less to decide.
-        self.conditions.iter().flat_map(Condition::refused).chain(topics).collect()
+        self.conditions
+            .iter()
+            .flat_map(Condition::refused)
+            .chain(topics)
+            .collect()
     }
 }
 
@@ -214,7 +251,12 @@ fn topics(patterns: &[String], is_ordinary: bool) -> Option<Arc<TopicSet>> {
     }
     let globs: Vec<Glob> = match patterns {
         // Any topic but the edge's; both spellings, because a star does not pass a slash.
-        [] => return Some(Arc::new(TopicSet { globs: Vec::new(), takes_edge: false })),
+        [] => {
+            return Some(Arc::new(TopicSet {
+                globs: Vec::new(),
+                takes_edge: false,
+            }))
+        }
         patterns => patterns.iter().filter_map(|pattern| Glob::new(pattern)).collect(),
     };
     let takes_edge = globs.iter().any(|glob| {
@@ -241,12 +283,15 @@ fn labelled(pairs: &[(String, String)]) -> impl Iterator<Item = Clause> + '_ {
     std::iter::once(vec![vec![Literal::Labelled(true)]]).chain(each)
 }
 
-fn mcp_lists(lists: &McpLists) -> impl Iterator<Item = (Scalar, Arc<BTreeSet<String>>, Arc<BTreeSet<String>>)> + '_ {
+fn mcp_lists(
+    lists: &McpLists,
+) -> impl Iterator<Item = (Scalar, Arc<BTreeSet<String>>, Arc<BTreeSet<String>>)> + '_ {
     McpField::ALL.into_iter().filter_map(|field| {
         let lists = lists.lists(field)?;
         let scalar = Scalar::Mcp(field as u8);
         // A list of blank entries only is a list all the same, which no value is in.
-        Some((scalar, values(&lists.allow), values(&lists.deny))).filter(|_| !lists.allow.is_empty() || !lists.deny.is_empty())
+        Some((scalar, values(&lists.allow), values(&lists.deny)))
+            .filter(|_| !lists.allow.is_empty() || !lists.deny.is_empty())
     })
 }
 
@@ -258,7 +303,10 @@ pub(crate) fn refusals(lists: &McpLists) -> Clause {
             clause.push(vec![Literal::In(scalar, deny)]);
         }
         let has_allow = match scalar {
-            Scalar::Mcp(at) => lists.fields.get(usize::from(at)).is_some_and(|lists| !lists.allow.is_empty()),
+            Scalar::Mcp(at) => lists
+                .fields
+                .get(usize::from(at))
+                .is_some_and(|lists| !lists.allow.is_empty()),
             _ => false,
         };
         if has_allow {
@@ -269,6 +317,19 @@ pub(crate) fn refusals(lists: &McpLists) -> Clause {
 }
 
 impl Condition {
+    fn field(&self) -> String {
+        match self {
+            Condition::Scalar(scalar, _) => format!("{scalar:?}"),
+            Condition::Tags(_) => "risk_tags".to_owned(),
+            Condition::Requires(_) => "requires".to_owned(),
+            Condition::Labels(_) => "labels".to_owned(),
+            Condition::Allowlist(_) => "label_allowlist".to_owned(),
+            Condition::Threshold(_) => "label_threshold".to_owned(),
+            Condition::Secrets(_) => "secrets_present".to_owned(),
+            Condition::Mcp(_) => "mcp".to_owned(),
+        }
+    }
+
     fn demanded(&self) -> Vec<Clause> {
         let plain = |literal| vec![vec![vec![literal]]];
         match self {
@@ -276,7 +337,6 @@ impl Condition {
             Condition::Tags(list) => plain(Literal::AnyTag(Arc::clone(list))),
             Condition::Requires(list) => plain(Literal::AllRequired(Arc::clone(list))),
             Condition::Secrets(expected) => plain(Literal::Secrets(*expected)),
-            Condition::SizeAbove(limit) => plain(Literal::SizeAbove(*limit)),
             Condition::Labels(pairs) => labelled(pairs).collect(),
             Condition::Allowlist(lists) => {
                 let outside = |(key, list): &(String, Arc<BTreeSet<String>>)| {
@@ -285,8 +345,9 @@ impl Condition {
                 vec![lists.iter().map(outside).collect()]
             }
             Condition::Threshold(limits) => {
-                let above =
-                    |(key, limit): &(String, f64)| vec![Literal::Label(key.clone(), LabelTest::Above(*limit))];
+                let above = |(key, limit): &(String, f64)| {
+                    vec![Literal::Label(key.clone(), LabelTest::Above(*limit))]
+                };
                 vec![limits.iter().map(above).collect()]
             }
             Condition::Mcp(lists) => {
@@ -310,13 +371,13 @@ impl Condition {
             Condition::Tags(list) => vec![vec![Literal::NoTag(Arc::clone(list))]],
             Condition::Requires(list) => vec![vec![Literal::SomeMissing(Arc::clone(list))]],
             Condition::Secrets(expected) => vec![vec![Literal::Secrets(!expected)]],
-            Condition::SizeAbove(limit) => vec![vec![Literal::SizeAtMost(*limit)]],
             Condition::Labels(pairs) => {
                 let differs = |(key, value): &(String, String)| {
                     vec![Literal::Label(key.clone(), LabelTest::IsNot(value.clone()))]
                 };
                 let each = pairs.iter().map(differs);
-                each.chain(std::iter::once(vec![Literal::Labelled(false)])).collect()
+                each.chain(std::iter::once(vec![Literal::Labelled(false)]))
+                    .collect()
             }
             Condition::Allowlist(lists) => {
                 let inside = |(key, list): &(String, Arc<BTreeSet<String>>)| {
@@ -325,7 +386,8 @@ impl Condition {
                 vec![lists.iter().map(inside).collect()]
             }
             Condition::Threshold(limits) => {
-                let below = |(key, limit): &(String, f64)| Literal::Label(key.clone(), LabelTest::NotAbove(*limit));
+                let below =
+                    |(key, limit): &(String, f64)| Literal::Label(key.clone(), LabelTest::NotAbove(*limit));
                 vec![limits.iter().map(below).collect()]
             }
             Condition::Mcp(lists) => {

@@ -52,7 +52,11 @@ pub(crate) fn choose(tests: &[LabelTest], is_absent: bool) -> Value {
         LabelTest::Is(text) => Some(text),
         _ => None,
     }) {
-        return if passes(Some(text)) { Value::Text(text.clone()) } else { Value::None };
+        return if passes(Some(text)) {
+            Value::Text(text.clone())
+        } else {
+            Value::None
+        };
     }
     let Some(texts) = candidates(tests) else {
         return Value::Undecided;

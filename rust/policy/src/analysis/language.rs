@@ -36,7 +36,11 @@ pub(crate) fn find(wanted: &[&[Glob]], unwanted: &[&Glob]) -> Search {
     let unwanted: Vec<&Glob> = unwanted
         .iter()
         .copied()
-        .filter(|glob| lists.iter().all(|list| list.iter().any(|other| may_meet(glob, other))))
+        .filter(|glob| {
+            lists
+                .iter()
+                .all(|list| list.iter().any(|other| may_meet(glob, other)))
+        })
         .collect();
     if let Some(topic) = guess(&lists, &unwanted) {
         return Search::Found(topic);
@@ -114,7 +118,10 @@ fn filled(glob: &Glob, word: &str) -> Option<String> {
             Token::Star => topic.push_str(word),
             Token::One => topic.push('z'),
             Token::Char(c) => topic.push(*c),
-            Token::Class { ranges, negated: false } => topic.push(ranges.first()?.0),
+            Token::Class {
+                ranges,
+                negated: false,
+            } => topic.push(ranges.first()?.0),
             Token::Class { negated: true, .. } => topic.push(('a'..='z').find(|c| token.takes(*c))?),
         }
     }
@@ -359,7 +366,10 @@ mod tests {
                 unreachable!("{wanted} without {unwanted:?}");
             };
             assert!(globs(&[wanted]).iter().any(|glob| glob.matches(&topic)));
-            assert!(!globs(&unwanted).iter().any(|glob| glob.matches(&topic)), "{topic}");
+            assert!(
+                !globs(&unwanted).iter().any(|glob| glob.matches(&topic)),
+                "{topic}"
+            );
         }
     }
 }

@@ -66,7 +66,9 @@ impl Solver {
         let rest: Vec<&Clause> = (open.iter().enumerate())
             .filter_map(|(other, clause)| (other != at).then_some(*clause))
             .collect();
-        branches.into_iter().find_map(|branch| self.descend(&branch, &rest))
+        branches
+            .into_iter()
+            .find_map(|branch| self.descend(&branch, &rest))
     }
 
     fn finish(&mut self, state: &State) -> Option<(State, String)> {
@@ -85,14 +87,20 @@ impl Solver {
     fn narrowest(&mut self, state: &State, open: &[&Clause]) -> Option<Option<(usize, Vec<State>)>> {
         let mut best: Option<(usize, Vec<State>)> = None;
         for (at, clause) in open.iter().enumerate() {
-            let branches: Vec<State> = clause.iter().filter_map(|option| self.extended(state, option)).collect();
+            let branches: Vec<State> = clause
+                .iter()
+                .filter_map(|option| self.extended(state, option))
+                .collect();
             if branches.is_empty() {
                 return None;
             }
             if branches.len() == 1 {
                 return Some(Some((at, branches)));
             }
-            if best.as_ref().is_none_or(|(_, known)| branches.len() < known.len()) {
+            if best
+                .as_ref()
+                .is_none_or(|(_, known)| branches.len() < known.len())
+            {
                 best = Some((at, branches));
             }
         }

@@ -25,8 +25,6 @@ pub(crate) struct State {
     pub labelled: Option<bool>,
     pub secrets: Option<bool>,
     pub mcp: Option<bool>,
-    pub size_above: i64,
-    size_at_most: Option<i64>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -122,14 +120,6 @@ impl State {
                 self.mcp = Some(*expected);
                 is_new && self.mcp_holds()
             }
-            Literal::SizeAbove(limit) => {
-                self.size_above = self.size_above.max(*limit);
-                self.size_holds()
-            }
-            Literal::SizeAtMost(limit) => {
-                self.size_at_most = Some(self.size_at_most.map_or(*limit, |known| known.min(*limit)));
-                self.size_holds()
-            }
         }
     }
 
@@ -166,7 +156,10 @@ impl State {
     }
 
     fn scalar_holds(&self, scalar: Scalar) -> bool {
-        let has_value = self.scalars.get(&scalar).is_none_or(|state| state.value().is_some());
+        let has_value = self
+            .scalars
+            .get(&scalar)
+            .is_none_or(|state| state.value().is_some());
         has_value && (!matches!(scalar, Scalar::Mcp(_)) || self.mcp_holds())
     }
 
@@ -184,7 +177,9 @@ impl State {
 
     fn labels_hold(&self) -> bool {
         let is_absent = self.labelled == Some(false);
-        self.labels.values().all(|tests| labels::is_possible(tests, is_absent))
+        self.labels
+            .values()
+            .all(|tests| labels::is_possible(tests, is_absent))
     }
 
     fn mcp_holds(&self) -> bool {
@@ -204,19 +199,21 @@ impl State {
         }
     }
 
-    fn size_holds(&self) -> bool {
-        self.size_at_most.is_none_or(|most| self.size_above < most)
-    }
-
     /// A value for `scalar`: a listed one that is left, or `None` when any other will do.
     pub fn value(&self, scalar: Scalar) -> Option<&str> {
-        self.scalars.get(&scalar).and_then(|state| state.value().flatten())
+        self.scalars
+            .get(&scalar)
+            .and_then(|state| state.value().flatten())
     }
 
     /// Whether `value` would do for `scalar`.
     pub fn admits(&self, scalar: Scalar, value: &str) -> bool {
         self.scalars.get(&scalar).is_none_or(|state| {
-            !state.excluded.contains(value) && state.allowed.as_ref().is_none_or(|allowed| allowed.contains(value))
+            !state.excluded.contains(value)
+                && state
+                    .allowed
+                    .as_ref()
+                    .is_none_or(|allowed| allowed.contains(value))
         })
     }
 

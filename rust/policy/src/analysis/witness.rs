@@ -32,7 +32,10 @@ impl Vocabulary {
             return stem.to_owned();
         }
         let numbered = (1u32..).map(|at| format!("{stem}-{at}"));
-        numbered.into_iter().find(|value| !self.0.contains(value)).unwrap_or_default()
+        numbered
+            .into_iter()
+            .find(|value| !self.0.contains(value))
+            .unwrap_or_default()
     }
 }
 
@@ -54,7 +57,6 @@ impl Witness {
             tenant,
             job_id: text(Scalar::JobScope),
             input_content_type: text(Scalar::ContentType),
-            input_size_bytes: if state.size_above > 0 { state.size_above.saturating_add(1) } else { 0 },
             meta: Some(JobMetadata {
                 capability: text(Scalar::Capability),
                 pack_id: text(Scalar::PackId),
@@ -158,8 +160,16 @@ fn add_derived_labels(state: &State, vocabulary: &Vocabulary, request: &mut Poli
     if state.mcp == Some(true) && !is_named {
         let value = vocabulary.fresh("other");
         // The tool is what most calls name.
-        let order = [McpField::Tool, McpField::Server, McpField::Resource, McpField::Action];
-        if let Some(field) = order.into_iter().find(|field| state.admits(Scalar::Mcp(*field as u8), &value)) {
+        let order = [
+            McpField::Tool,
+            McpField::Server,
+            McpField::Resource,
+            McpField::Action,
+        ];
+        if let Some(field) = order
+            .into_iter()
+            .find(|field| state.admits(Scalar::Mcp(*field as u8), &value))
+        {
             add(&format!("mcp.{}", field.name()), value);
         }
     }
@@ -172,6 +182,8 @@ fn add_derived_labels(state: &State, vocabulary: &Vocabulary, request: &mut Poli
         return;
     }
     if state.labelled == Some(true) && request.labels.is_empty() {
-        request.labels.insert("note".to_owned(), vocabulary.fresh("other"));
+        request
+            .labels
+            .insert("note".to_owned(), vocabulary.fresh("other"));
     }
 }

@@ -1,0 +1,189 @@
+//! Findings against brute force: over every request of a small universe a reported rule never decides, and what never decides there and
+//! was not reported is decided by a request outside of it.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests"
+)]
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+
+use cordum_policy::analysis::analyze;
+use cordum_policy::{Policy, Source, SourceKind};
+use cordum_wire::messages::{JobMetadata, PolicyCheckRequest, PolicyCheckResponse};
+use proptest::prelude::*;
+use prost::Message;
+use serde_json::Value as Json;
+
+fn source(text: &str) -> Source<'_> {
+    Source {
+        kind: SourceKind::Base,
+        content: text.as_bytes(),
+    }
+}
+
+fn report(text: &str) -> Json {
+    serde_json::from_slice(&analyze(&[source(text)]).unwrap()).unwrap()
+}
+
+fn ids(report: &Json, kinds: &[&str]) -> BTreeSet<String> {
+    report["findings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|finding| kinds.contains(&finding["kind"].as_str().unwrap()))
+        .map(|finding| finding["rule"]["id"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+const NEVER: [&str; 2] = ["shadowed_rule", "empty_match"];
+
+/// The JSON of a witness as the request it stands for.
+fn request(json: &Json) -> PolicyCheckRequest {
+    let text = |value: &Json| value.as_str().unwrap_or("").to_owned();
+    let list = |value: &Json| -> Vec<String> {
+        let items = value.as_array().map(Vec::as_slice).unwrap_or_default();
+        items.iter().map(text).collect()
+    };
+    let meta = &json["meta"];
+    let labels = json["labels"].as_object();
+    PolicyCheckRequest {
+        topic: text(&json["topic"]),
+        job_id: text(&json["job_id"]),
+        tenant: text(&json["tenant"]),
+        labels: labels
+            .into_iter()
+            .flatten()
+            .map(|(key, value)| (key.clone(), text(value)))
+            .collect(),
+        meta: Some(JobMetadata {
+            capability: text(&meta["capability"]),
+            pack_id: text(&meta["pack_id"]),
+            actor_id: text(&meta["actor_id"]),
+            actor_type: match meta["actor_type"].as_str() {
+                Some("human") => 1,
+                Some("service") => 2,
+                _ => 0,
+            },
+            risk_tags: list(&meta["risk_tags"]),
+            requires: list(&meta["requires"]),
+            ..JobMetadata::default()
+        }),
+        ..PolicyCheckRequest::default()
+    }
+}
+
+fn decided(policy: &Policy, request: &PolicyCheckRequest) -> PolicyCheckResponse {
+    let bytes = policy.evaluate_bytes(&request.encode_to_vec()).unwrap();
+    PolicyCheckResponse::decode(bytes.as_slice()).unwrap()
+}
+
+/// Every witness says what the engine says.
+fn check_witnesses(policy: &Policy, report: &Json) {
+    for finding in report["findings"].as_array().unwrap() {
+        let witness = &finding["witness"];
+        assert!(!witness.is_null(), "{finding}");
+        let answer = decided(policy, &request(&witness["request"]));
+        assert_eq!(answer.rule_id, witness["verdict"]["rule_id"].as_str().unwrap(), "{finding}");
+        if NEVER.contains(&finding["kind"].as_str().unwrap()) {
+            assert_ne!(answer.rule_id, finding["rule"]["id"].as_str().unwrap(), "{finding}");
+        }
+    }
+}
+
+/// Fields of generated rules with the values they list, and what a request of the universe may say about each.
+const FIELDS: [(&str, &[&str]); 9] = [
+    ("topics", &["[\"job.a\"]", "[\"job.*\"]", "[\"job.a\", \"job.b\"]", "[\"job.[ab]\"]", "[\"job.?\"]"]),
+    ("tenants", &["[t1]", "[t1, t2]", "[T2]"]),
+    ("capabilities", &["[c1]", "[c1, c2]", "[\" \"]"]),
+    ("risk_tags", &["[secrets]", "[x]", "[x, secrets]"]),
+    ("requires", &["[r1]", "[r1, r2]"]),
+    ("labels", &["{k: v}", "{k: \"5\"}", "{k: \"\"}"]),
+    ("label_allowlist", &["{k: [v]}", "{k: [v, \"5\"]}"]),
+    ("label_threshold", &["{k: 4}", "{k: 5}", "{k: 6}"]),
+    ("secrets_present", &["true", "false"]),
+];
+const MCP: [&str; 4] = ["{allow_tools: [a]}", "{deny_tools: [a]}", "{allow_servers: [s]}", "{allow_tools: [a, b], deny_servers: [s]}"];
+
+fn universe() -> Vec<PolicyCheckRequest> {
+    let mut all = Vec::new();
+    for topic in ["job.a", "job.b", "job.c", "job.d/e"] {
+        for tenant in ["t1", "t2", "t3"] {
+            for capability in ["", "c1", "c2", "c3"] {
+                for tags in [&[][..], &["secrets"], &["x"], &["y"]] {
+                    for requires in [&[][..], &["r1"], &["r1", "r2"]] {
+                        for label in [None, Some("v"), Some("5"), Some("6"), Some("7"), Some("w")] {
+                            for call in [None, Some(("mcp.tool", "a")), Some(("mcp.tool", "b")), Some(("mcp.server", "s"))] {
+                                let mut request = PolicyCheckRequest {
+                                    topic: topic.to_owned(),
+                                    tenant: tenant.to_owned(),
+                                    meta: Some(JobMetadata {
+                                        capability: capability.to_owned(),
+                                        risk_tags: tags.iter().map(|tag| (*tag).to_owned()).collect(),
+                                        requires: requires.iter().map(|name| (*name).to_owned()).collect(),
+                                        ..JobMetadata::default()
+                                    }),
+                                    ..PolicyCheckRequest::default()
+                                };
+                                let pairs = label.map(|value| ("k", value)).into_iter().chain(call);
+                                request.labels = pairs.map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
+                                all.push(request);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+    all
+}
+
+fn rules() -> impl Strategy<Value = String> {
+    let field = (0..FIELDS.len() + 1, 0usize..8);
+    let rule = (prop::collection::vec(field, 0..4), 0usize..4);
+    prop::collection::vec(rule, 1..7).prop_map(|rules| {
+        let mut text = String::from("default_decision: deny\nrules:\n");
+        for (at, (fields, decision)) in rules.into_iter().enumerate() {
+            let decision = ["allow", "deny", "require_approval", "throttle"][decision];
+            let mut seen = BTreeSet::new();
+            let mut matching = Vec::new();
+            for (field, value) in fields.into_iter().filter(|(field, _)| seen.insert(*field)) {
+                matching.push(match FIELDS.get(field) {
+                    Some((name, values)) => format!("{name}: {}", values[value % values.len()]),
+                    None => format!("mcp: {}", MCP[value % MCP.len()]),
+                });
+            }
+            writeln!(text, "  - {{id: r{at}, decision: {decision}, match: {{{}}}}}", matching.join(", ")).unwrap();
+        }
+        text
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_rule_is_reported_exactly_when_it_never_decides(text in rules()) {
+        let policy = Policy::compile(&[source(&text)]).unwrap();
+        let report = report(&text);
+        check_witnesses(&policy, &report);
+        let reported = ids(&report, &NEVER);
+        let deciding: BTreeSet<String> =
+            universe().iter().map(|request| decided(&policy, request).rule_id).collect();
+        for id in &reported {
+            prop_assert!(!deciding.contains(id), "false alarm about {id}\n{text}{report:#}");
+        }
+        // The universe holds a request of every class these rules tell apart, but for those that need a second label.
+        let open: BTreeSet<String> = report["undecided"].as_array().unwrap().iter()
+            .map(|entry| entry["rule"]["id"].as_str().unwrap().to_owned()).collect();
+        for at in 0..policy.rule_count() {
+            let id = format!("r{at}");
+            if !deciding.contains(&id) && !reported.contains(&id) && !open.contains(&id) {
+                prop_assert!(text.contains("k: \"\""), "missed {id}\n{text}{report:#}");
+            }
+        }
+    }
+}

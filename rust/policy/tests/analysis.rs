@@ -87,16 +87,33 @@ fn check_witnesses(policy: &Policy, report: &Json) {
         let witness = &finding["witness"];
         assert!(!witness.is_null(), "{finding}");
         let answer = decided(policy, &request(&witness["request"]));
-        assert_eq!(answer.rule_id, witness["verdict"]["rule_id"].as_str().unwrap(), "{finding}");
+        assert_eq!(
+            answer.rule_id,
+            witness["verdict"]["rule_id"].as_str().unwrap(),
+            "{finding}"
+        );
         if NEVER.contains(&finding["kind"].as_str().unwrap()) {
-            assert_ne!(answer.rule_id, finding["rule"]["id"].as_str().unwrap(), "{finding}");
+            assert_ne!(
+                answer.rule_id,
+                finding["rule"]["id"].as_str().unwrap(),
+                "{finding}"
+            );
         }
     }
 }
 
 /// Fields of generated rules with the values they list, and what a request of the universe may say about each.
 const FIELDS: [(&str, &[&str]); 9] = [
-    ("topics", &["[\"job.a\"]", "[\"job.*\"]", "[\"job.a\", \"job.b\"]", "[\"job.[ab]\"]", "[\"job.?\"]"]),
+    (
+        "topics",
+        &[
+            "[\"job.a\"]",
+            "[\"job.*\"]",
+            "[\"job.a\", \"job.b\"]",
+            "[\"job.[ab]\"]",
+            "[\"job.?\"]",
+        ],
+    ),
     ("tenants", &["[t1]", "[t1, t2]", "[T2]"]),
     ("capabilities", &["[c1]", "[c1, c2]", "[\" \"]"]),
     ("risk_tags", &["[secrets]", "[x]", "[x, secrets]"]),
@@ -106,17 +123,31 @@ const FIELDS: [(&str, &[&str]); 9] = [
     ("label_threshold", &["{k: 4}", "{k: 5}", "{k: 6}"]),
     ("secrets_present", &["true", "false"]),
 ];
-const MCP: [&str; 4] = ["{allow_tools: [a]}", "{deny_tools: [a]}", "{allow_servers: [s]}", "{allow_tools: [a, b], deny_servers: [s]}"];
+const MCP: [&str; 4] = [
+    "{allow_tools: [a]}",
+    "{deny_tools: [a]}",
+    "{allow_servers: [s]}",
+    "{allow_tools: [a, b], deny_servers: [s]}",
+];
+
+const CALLS: [&[(&str, &str)]; 6] = [
+    &[],
+    &[("mcp.tool", "a")],
+    &[("mcp.tool", "b")],
+    &[("mcp.server", "s")],
+    &[("mcp.tool", "a"), ("mcp.server", "s")],
+    &[("secrets_present", "yes")],
+];
 
 fn universe() -> Vec<PolicyCheckRequest> {
     let mut all = Vec::new();
     for topic in ["job.a", "job.b", "job.c", "job.d/e"] {
         for tenant in ["t1", "t2", "t3"] {
             for capability in ["", "c1", "c2", "c3"] {
-                for tags in [&[][..], &["secrets"], &["x"], &["y"]] {
+                for tags in [&[][..], &["secrets"], &["x"], &["x", "secrets"]] {
                     for requires in [&[][..], &["r1"], &["r1", "r2"]] {
                         for label in [None, Some("v"), Some("5"), Some("6"), Some("7"), Some("w")] {
-                            for call in [None, Some(("mcp.tool", "a")), Some(("mcp.tool", "b")), Some(("mcp.server", "s"))] {
+                            for call in CALLS {
                                 let mut request = PolicyCheckRequest {
                                     topic: topic.to_owned(),
                                     tenant: tenant.to_owned(),
@@ -128,7 +159,10 @@ fn universe() -> Vec<PolicyCheckRequest> {
                                     }),
                                     ..PolicyCheckRequest::default()
                                 };
-                                let pairs = label.map(|value| ("k", value)).into_iter().chain(call);
+                                let pairs = label
+                                    .map(|value| ("k", value))
+                                    .into_iter()
+                                    .chain(call.iter().copied());
                                 request.labels = pairs.map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
                                 all.push(request);
                             }
@@ -156,7 +190,12 @@ fn rules() -> impl Strategy<Value = String> {
                     None => format!("mcp: {}", MCP[value % MCP.len()]),
                 });
             }
-            writeln!(text, "  - {{id: r{at}, decision: {decision}, match: {{{}}}}}", matching.join(", ")).unwrap();
+            writeln!(
+                text,
+                "  - {{id: r{at}, decision: {decision}, match: {{{}}}}}",
+                matching.join(", ")
+            )
+            .unwrap();
         }
         text
     })

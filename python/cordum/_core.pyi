@@ -275,6 +275,11 @@ def tally_decisions(response: bytes, held_max: int) -> tuple[list[int], tuple[in
 def validate_policy(source: bytes) -> list[tuple[str, str]]:
     """Return every problem of one document as (path, message); empty when it is valid."""
 
+def analyze_policy(base: bytes | None = None, bundles: list[tuple[str, bytes]] = ...) -> bytes:
+    """Return findings about the policy these sources make, as JSON: snapshot, rules, findings, undecided, omitted.
+
+    Takes at most ten seconds; what is open then is undecided. Raises PolicyError."""
+
 def record_decisions(calls: list[tuple[bytes, bytes, int, bool]]) -> list[tuple[str, int, bytes]]:
     """Encode answered policy calls (serialized request, serialized answer, time in µs, whether both are batches)
     as compact columns: (tenant, rows, segment), at least one per tenant. Content is not kept; calls that do not

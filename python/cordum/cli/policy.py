@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from cordum.cli import policy_impact
+from cordum.cli import policy_analysis, policy_impact
 from cordum.cli.exits import CommandExit
 from cordum.cli.output import note
 from cordum.domain.errors import ConfigError
@@ -29,6 +29,7 @@ __all__ = ["app"]
 
 app = typer.Typer(help="Sign, check and compare policies.", no_args_is_help=True)
 app.command("diff")(policy_impact.diff)
+app.command("lint")(policy_analysis.lint)
 
 _POLICY_MAX_BYTES = 64 * 1024 * 1024
 _ALGORITHMS: dict[str, Algorithm] = {

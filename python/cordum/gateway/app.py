@@ -19,6 +19,7 @@ from cordum.gateway.routes.dlq import add_dlq_routes
 from cordum.gateway.routes.health import add_health_routes
 from cordum.gateway.routes.jobs import SUBMIT_PATH, SubmitRoute, add_job_routes
 from cordum.gateway.routes.policy import add_policy_routes
+from cordum.gateway.routes.policy_analysis import add_analysis_routes
 from cordum.gateway.routes.policy_bundles import add_bundle_routes
 from cordum.gateway.routes.replay import add_replay_routes
 from cordum.gateway.routes.stream import add_stream_routes
@@ -73,6 +74,7 @@ def _make_api(gateway: Gateway) -> FastAPI:
     add_dlq_routes(api)
     add_worker_routes(api)
     add_policy_routes(api)
+    add_analysis_routes(api)
     add_bundle_routes(api)
     add_replay_routes(api)
     add_stream_routes(app, api, gateway)

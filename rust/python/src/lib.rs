@@ -2,6 +2,7 @@
 
 use pyo3::prelude::*;
 
+mod analysis;
 mod dispatch;
 mod plans;
 mod policy;
@@ -21,6 +22,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
             "release"
         },
     )?;
+    analysis::register(module)?;
     dispatch::register(module)?;
     policy::register(module)?;
     replay::register(module)?;

@@ -192,7 +192,7 @@ fn tally_decisions(py: Python<'_>, response: PyBackedBytes, held_max: usize) -> 
     Ok((decisions.to_vec(), (allowed, denied), failed, held))
 }
 
-fn refused(py: Python<'_>, error: &EngineError) -> PyErr {
+pub(crate) fn refused(py: Python<'_>, error: &EngineError) -> PyErr {
     let raised = PolicyError::new_err(error.to_string());
     match raised.value(py).setattr("errors", pairs(error.issues())) {
         Ok(()) => raised,

@@ -106,7 +106,7 @@ fn candidates(tests: &[LabelTest]) -> Option<Vec<String>> {
 fn numbers(limits: &[f64]) -> Vec<String> {
     let mut numbers = Vec::new();
     for limit in limits.iter().filter(|limit| limit.is_finite()) {
-        for number in [limit + 1.0, limit.next_up(), *limit] {
+        for number in [limit + 1.0, next_up(*limit), *limit] {
             if number.is_finite() {
                 numbers.push(format!("{number}"));
             }
@@ -115,6 +115,16 @@ fn numbers(limits: &[f64]) -> Vec<String> {
     // Reads as infinity, above every finite limit.
     numbers.extend((!limits.is_empty()).then(|| "1e999".to_owned()));
     numbers
+}
+
+/// The next larger number, for a finite one.
+fn next_up(number: f64) -> f64 {
+    let bits = number.to_bits();
+    f64::from_bits(match number {
+        0.0 => 1,
+        positive if positive > 0.0 => bits + 1,
+        _ => bits - 1,
+    })
 }
 
 fn with_zeros(number: &str, zeros: usize) -> String {

@@ -47,9 +47,10 @@ pub fn analyze_policy(policy: &Policy, tenants: &BTreeMap<String, TenantPolicy>)
         is_live.push(matches!(reach, Reach::Decides));
         model.note_reach(&mut solver, rank, rule, reach, &mut report);
     }
-    model.contradictions(&mut solver, &is_live, deadline, &mut report);
     model.allowances(&mut solver, deadline, &mut report);
     model.idle_tenants(tenants, &mut report);
+    // Last, because there can be many.
+    model.contradictions(&mut solver, &is_live, deadline, &mut report);
     report
 }
 
@@ -80,7 +81,8 @@ impl Model<'_> {
                     witness: near.as_ref().map(|(witness, verdict)| (witness, verdict)),
                 });
             }
-            Reach::Covered { by, witness, verdict } => {
+            Reach::Covered { by, shown } => {
+                let (witness, verdict) = *shown;
                 let rules: Vec<&CompiledRule> = by.iter().filter_map(|rank| self.rule(*rank)).collect();
                 let names: Vec<String> = rules.iter().take(5).map(|rule| named(rule)).collect();
                 let more = rules.len().saturating_sub(names.len());
@@ -225,7 +227,7 @@ impl Model<'_> {
             }
         });
         let (witness, verdict) = match sought {
-            Sought::Found(witness, verdict) => (witness, verdict),
+            Sought::Found(shown) => *shown,
             Sought::Impossible(_) => return,
             Sought::Undecided(reason) => return report.leave_open("contradiction", rule_json(other), reason),
         };

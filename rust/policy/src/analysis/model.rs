@@ -29,8 +29,6 @@ pub(crate) struct Verdict {
     pub reason: String,
     /// Names of the later steps that changed the result.
     pub steps: Vec<String>,
-    /// Encoded constraints and remediations of the answer.
-    pub terms: (Vec<u8>, Vec<u8>),
 }
 
 impl Verdict {
@@ -62,7 +60,7 @@ pub(crate) enum Judgement<K> {
 
 /// Answer of a search.
 pub(crate) enum Sought<K> {
-    Found(Witness, Verdict),
+    Found(Box<(Witness, Verdict)>),
     /// No request: what was demanded is impossible together with the refusal of these rules.
     Impossible(Vec<K>),
     Undecided(&'static str),
@@ -152,20 +150,12 @@ impl<'p> Model<'p> {
                 let rank = outcome
                     .rule
                     .and_then(|rule| self.ranks.get(&(std::ptr::from_ref(rule) as usize)).copied());
-                let terms = outcome.rule.filter(|rule| rule.has_constraints);
                 return Some(Verdict {
                     rank,
                     decision: outcome.decision,
                     rule_id: outcome.rule_id.to_owned(),
                     reason: outcome.reason.to_string(),
                     steps: outcome.steps.iter().map(|step| step.name.to_owned()).collect(),
-                    terms: (
-                        terms.map(|rule| rule.constraints.clone()).unwrap_or_default(),
-                        outcome
-                            .rule
-                            .map(|rule| rule.remediations.clone())
-                            .unwrap_or_default(),
-                    ),
                 });
             }
             for need in needs {
@@ -225,7 +215,7 @@ impl<'p> Model<'p> {
                 return Sought::Undecided("no concrete request could be made of the class found");
             };
             match judge(&witness, &verdict) {
-                Judgement::Accept => return Sought::Found(witness, verdict),
+                Judgement::Accept => return Sought::Found(Box::new((witness, verdict))),
                 Judgement::Unmodelled(reason) => return Sought::Undecided(reason),
                 Judgement::Exclude(key, _) if excluded.iter().any(|(known, _)| *known == key) => {
                     return Sought::Undecided("the facts depend on each other in a way that is not modelled");

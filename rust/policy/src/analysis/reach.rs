@@ -12,8 +12,7 @@ pub(crate) enum Reach {
     /// Every request it matches is decided by one of these; the request is one of them.
     Covered {
         by: Vec<u32>,
-        witness: Witness,
-        verdict: Verdict,
+        shown: Box<(Witness, Verdict)>,
     },
     /// No request matches it.
     Empty,
@@ -57,10 +56,9 @@ impl Model<'_> {
             (Sought::Impossible(by), _) if by.iter().any(|taker| !taker.is_certain) => Reach::Undecided(
                 "rules that depend on delegation, agents or the order of invariants may take its requests",
             ),
-            (Sought::Impossible(by), Some((witness, verdict))) => Reach::Covered {
+            (Sought::Impossible(by), Some(shown)) => Reach::Covered {
                 by: by.into_iter().map(|taker| taker.rank).collect(),
-                witness,
-                verdict,
+                shown: Box::new(shown),
             },
             (Sought::Impossible(_), None) => Reach::Undecided("no request was confirmed by the engine"),
             (Sought::Undecided(reason), _) => Reach::Undecided(reason),

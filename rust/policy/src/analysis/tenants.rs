@@ -55,9 +55,10 @@ impl Model<'_> {
                 let sought = self.seek_as(solver, &demanded, exceeding, name, |verdict| {
                     verdict.rank == Some(rank)
                 });
-                let Sought::Found(witness, verdict) = sought else {
+                let Sought::Found(shown) = sought else {
                     continue;
                 };
+                let (witness, verdict) = *shown;
                 if verdict.decision != Decision::Deny
                     || !verdict.steps.iter().any(|step| step == "tenant.mcp")
                 {
@@ -110,7 +111,7 @@ impl Model<'_> {
             }
         });
         match (sought, exact) {
-            (Sought::Found(..), Some((witness, verdict))) => Sought::Found(witness, verdict),
+            (Sought::Found(..), Some(shown)) => Sought::Found(Box::new(shown)),
             (other, _) => other,
         }
     }

@@ -1,0 +1,85 @@
+"""`cordumctl policy lint FILE…`: proofs about policy files, without a server.
+
+Exit codes: 0 nothing found, 1 findings, 2 a file that is missing or is no valid policy.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+
+from cordum._core import PolicyError, analyze_policy
+from cordum.cli.exits import CommandExit
+from cordum.cli.output import note, print_json
+
+__all__ = ["lint", "read_policy"]
+
+_FILE_BYTES: Final = 2 * 1024 * 1024
+
+
+def lint(
+    context: typer.Context,
+    files: Annotated[list[Path], typer.Argument(help="Policy files, each a policy of its own.")],
+    strict: Annotated[bool, typer.Option("--strict", help="Findings of severity `info` fail too.")] = False,
+) -> None:
+    """Find rules that can never decide, contradictions and sections without effect; each with a request that shows it.
+
+    Example: cordumctl policy lint safety.yaml
+    """
+    reports = {str(file): _report(file) for file in files}
+    if context.obj.as_json:
+        print_json(reports)
+    else:
+        for name, report in reports.items():
+            _print(name, report)
+    counts = {"error", "warning", "info"} if strict else {"error", "warning"}
+    if any(finding["severity"] in counts for report in reports.values() for finding in report["findings"]):
+        raise CommandExit(1)
+
+
+def _report(file: Path) -> dict[str, Any]:
+    try:
+        report: dict[str, Any] = json.loads(analyze_policy(read_policy(file)))
+    except PolicyError as error:
+        for path, message in error.errors:
+            note(f"{file}: {path}: {message}" if path else f"{file}: {message}")
+        raise CommandExit(2) from error
+    return report
+
+
+def read_policy(file: Path) -> bytes:
+    """Return the bytes of a policy file. Exits 2 when it cannot be read or is too long."""
+    try:
+        with file.open("rb") as opened:
+            content = opened.read(_FILE_BYTES + 1)
+    except OSError as error:
+        note(f"{file}: {(error.strerror or type(error).__name__).lower()}")
+        raise CommandExit(2) from error
+    if len(content) > _FILE_BYTES:
+        note(f"{file}: expected at most {_FILE_BYTES} bytes")
+        raise CommandExit(2)
+    return content
+
+
+def _print(name: str, report: dict[str, Any]) -> None:
+    lines = [f"{name}: {report['rules']} rules, {len(report['findings'])} findings"]
+    for finding in report["findings"]:
+        lines.append(
+            f"\n{finding['severity']}: {finding['message']}  [{finding['kind']}, {finding['proof']}]"
+        )
+        if witness := finding["witness"]:
+            verdict = witness["verdict"]
+            lines.append(f"  request: {json.dumps(witness['request'], ensure_ascii=False)}")
+            rule = verdict["rule_id"] or "no rule"
+            reason = f": {verdict['reason']}" if verdict["reason"] else ""
+            lines.append(f"  decided: {verdict['decision']} by {rule}{reason}")
+    for entry in report["undecided"]:
+        rule = entry["rule"]["id"] or entry["rule"]["path"]
+        lines.append(f"\nundecided: {entry['question']} of `{rule}`: {entry['reason']}")
+    if report["omitted"]:
+        lines.append(f"\n{report['omitted']} more, not listed")
+    # Control characters in policy text must not drive the terminal.
+    text = "\n".join(lines)
+    sys.stdout.write("".join(c if c.isprintable() or c == "\n" else "?" for c in text) + "\n")

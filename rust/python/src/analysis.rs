@@ -1,0 +1,45 @@
+//! Bindings of `cordum_policy::analysis`: one call per question, JSON out.
+
+use cordum_policy::analysis;
+use cordum_policy::{PolicyError, Source, SourceKind};
+use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
+use pyo3::types::PyBytes;
+
+use crate::policy::refused;
+
+type Bundles = Vec<(String, PyBackedBytes)>;
+
+fn sources<'a>(base: Option<&'a PyBackedBytes>, bundles: &'a Bundles) -> Vec<Source<'a>> {
+    let base = base.into_iter().map(|content| Source {
+        kind: SourceKind::Base,
+        content: content.as_ref(),
+    });
+    let bundles = bundles.iter().map(|(id, content)| Source {
+        kind: SourceKind::Bundle(id.clone()),
+        content: content.as_ref(),
+    });
+    base.chain(bundles).collect()
+}
+
+fn reply<'py>(py: Python<'py>, answer: Result<Vec<u8>, PolicyError>) -> PyResult<Bound<'py, PyBytes>> {
+    answer
+        .map(|json| PyBytes::new(py, &json))
+        .map_err(|error| refused(py, &error))
+}
+
+/// Findings about the policy that a base and bundles make together, as JSON.
+#[pyfunction]
+#[pyo3(signature = (base=None, bundles=Vec::new()))]
+fn analyze_policy(
+    py: Python<'_>,
+    base: Option<PyBackedBytes>,
+    bundles: Bundles,
+) -> PyResult<Bound<'_, PyBytes>> {
+    let answer = py.detach(|| analysis::analyze(&sources(base.as_ref(), &bundles)));
+    reply(py, answer)
+}
+
+pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_function(wrap_pyfunction!(analyze_policy, module)?)
+}

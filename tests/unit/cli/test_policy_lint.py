@@ -1,0 +1,53 @@
+"""`cordumctl policy lint`: what it prints and how it ends. No gateway is needed."""
+
+import json
+import re
+from pathlib import Path
+
+from tests.unit.cli.test_command_line import run
+
+SHADOW = """\
+rules:
+  - {id: broad, decision: require_approval, match: {topics: ["job.db.*"]}}
+  - {id: never, decision: deny, match: {topics: ["job.db.drop"], labels: {env: prod}}}
+"""
+CLEAN = 'rules:\n  - {id: docs, decision: allow, match: {topics: ["job.docs.*"]}}\n'
+
+
+def test_a_rule_that_never_decides_is_shown_with_a_request(tmp_path: Path) -> None:
+    file = tmp_path / "safety.yaml"
+    file.write_text(SHADOW)
+    done = run("policy", "lint", str(file))
+    assert done.returncode == 1, done.stderr
+    assert (
+        "error: rule `never` (rules[1]) can never decide: `broad` (rules[0]) always match first"
+        in done.stdout
+    )
+    assert '"topic": "job.db.drop"' in done.stdout
+    assert "decided: REQUIRE_APPROVAL by broad" in done.stdout
+
+
+def test_a_policy_without_findings_exits_0(tmp_path: Path) -> None:
+    file = tmp_path / "safety.yaml"
+    file.write_text(CLEAN)
+    done = run("--json", "policy", "lint", str(file))
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)[str(file)]["findings"] == []
+
+
+def test_an_invalid_policy_and_a_missing_file_exit_2(tmp_path: Path) -> None:
+    file = tmp_path / "safety.yaml"
+    file.write_text("rules: [{decision: maybe}]")
+    for target in (file, tmp_path / "absent.yaml"):
+        done = run("policy", "lint", str(target))
+        assert (done.returncode, done.stdout) == (2, "")
+        assert str(target) in done.stderr
+
+
+def test_the_example_of_the_guide_is_what_the_command_prints(tmp_path: Path) -> None:
+    page = Path(__file__).parents[3].joinpath("docs/policy-analysis.md").read_text()
+    policy, printed = re.findall(r"```(?:yaml)?\n(.*?)```", page, re.DOTALL)[:2]
+    file = tmp_path / "safety.yaml"
+    file.write_text(policy)
+    done = run("policy", "lint", str(file))
+    assert done.stdout.replace(str(file), "safety.yaml") == printed

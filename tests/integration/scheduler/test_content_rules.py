@@ -60,7 +60,7 @@ async def test_the_payload_of_a_job_from_the_bus_is_judged_before_it_runs(tmp_pa
 async def _judged(jobs: JobStore, job_id: str) -> Record:
     async def is_judged() -> bool:
         record = await jobs.get(job_id)
-        return record is not None and bool(record.get("safety_decision"))
+        return record is not None and record.get("safety_decision", "") not in ("", "UNAVAILABLE")
 
     await wait_until(is_judged, timeout_s=20)
     record = await jobs.get(job_id)

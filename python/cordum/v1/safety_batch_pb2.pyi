@@ -55,10 +55,16 @@ class PolicyBundle(_message.Message):
     def __init__(self, id: _Optional[str] = ..., content: _Optional[bytes] = ...) -> None: ...
 
 class CheckPolicyRequest(_message.Message):
-    __slots__ = ("bundles",)
+    __slots__ = ("bundles", "run_tests", "compare", "request")
     BUNDLES_FIELD_NUMBER: _ClassVar[int]
+    RUN_TESTS_FIELD_NUMBER: _ClassVar[int]
+    COMPARE_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_FIELD_NUMBER: _ClassVar[int]
     bundles: _containers.RepeatedCompositeFieldContainer[PolicyBundle]
-    def __init__(self, bundles: _Optional[_Iterable[_Union[PolicyBundle, _Mapping]]] = ...) -> None: ...
+    run_tests: bool
+    compare: bool
+    request: bytes
+    def __init__(self, bundles: _Optional[_Iterable[_Union[PolicyBundle, _Mapping]]] = ..., run_tests: bool = ..., compare: bool = ..., request: _Optional[bytes] = ...) -> None: ...
 
 class PolicyProblem(_message.Message):
     __slots__ = ("path", "message")
@@ -69,14 +75,32 @@ class PolicyProblem(_message.Message):
     def __init__(self, path: _Optional[str] = ..., message: _Optional[str] = ...) -> None: ...
 
 class CheckPolicyResponse(_message.Message):
-    __slots__ = ("problems", "warnings", "policy_snapshot")
+    __slots__ = ("problems", "warnings", "policy_snapshot", "tests", "diff", "response")
     PROBLEMS_FIELD_NUMBER: _ClassVar[int]
     WARNINGS_FIELD_NUMBER: _ClassVar[int]
     POLICY_SNAPSHOT_FIELD_NUMBER: _ClassVar[int]
+    TESTS_FIELD_NUMBER: _ClassVar[int]
+    DIFF_FIELD_NUMBER: _ClassVar[int]
+    RESPONSE_FIELD_NUMBER: _ClassVar[int]
     problems: _containers.RepeatedCompositeFieldContainer[PolicyProblem]
     warnings: _containers.RepeatedScalarFieldContainer[str]
     policy_snapshot: str
-    def __init__(self, problems: _Optional[_Iterable[_Union[PolicyProblem, _Mapping]]] = ..., warnings: _Optional[_Iterable[str]] = ..., policy_snapshot: _Optional[str] = ...) -> None: ...
+    tests: bytes
+    diff: bytes
+    response: bytes
+    def __init__(self, problems: _Optional[_Iterable[_Union[PolicyProblem, _Mapping]]] = ..., warnings: _Optional[_Iterable[str]] = ..., policy_snapshot: _Optional[str] = ..., tests: _Optional[bytes] = ..., diff: _Optional[bytes] = ..., response: _Optional[bytes] = ...) -> None: ...
+
+class BaseDocumentRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class BaseDocumentResponse(_message.Message):
+    __slots__ = ("content", "name")
+    CONTENT_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    content: bytes
+    name: str
+    def __init__(self, content: _Optional[bytes] = ..., name: _Optional[str] = ...) -> None: ...
 
 class ReplayRequest(_message.Message):
     __slots__ = ("tenant", "since_us", "until_us", "topic", "original_decision", "use_current_policy", "candidate_bundle_id", "candidate_content", "max_jobs", "max_changes")

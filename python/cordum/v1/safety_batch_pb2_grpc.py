@@ -55,6 +55,11 @@ class SafetyKernelBatchStub(object):
                 request_serializer=cordum_dot_v1_dot_safety__batch__pb2.CheckPolicyRequest.SerializeToString,
                 response_deserializer=cordum_dot_v1_dot_safety__batch__pb2.CheckPolicyResponse.FromString,
                 _registered_method=True)
+        self.BaseDocument = channel.unary_unary(
+                '/cordum.v1.SafetyKernelBatch/BaseDocument',
+                request_serializer=cordum_dot_v1_dot_safety__batch__pb2.BaseDocumentRequest.SerializeToString,
+                response_deserializer=cordum_dot_v1_dot_safety__batch__pb2.BaseDocumentResponse.FromString,
+                _registered_method=True)
         self.ReplayDecisions = channel.unary_unary(
                 '/cordum.v1.SafetyKernelBatch/ReplayDecisions',
                 request_serializer=cordum_dot_v1_dot_safety__batch__pb2.ReplayRequest.SerializeToString,
@@ -92,6 +97,13 @@ class SafetyKernelBatchServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def BaseDocument(self, request, context):
+        """The base document that decides now (policy spec §18, rules).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ReplayDecisions(self, request, context):
         """Runs a candidate policy over the decision log (policy spec §19.3).
         """
@@ -121,6 +133,11 @@ def add_SafetyKernelBatchServicer_to_server(servicer, server):
                     servicer.CheckPolicy,
                     request_deserializer=cordum_dot_v1_dot_safety__batch__pb2.CheckPolicyRequest.FromString,
                     response_serializer=cordum_dot_v1_dot_safety__batch__pb2.CheckPolicyResponse.SerializeToString,
+            ),
+            'BaseDocument': grpc.unary_unary_rpc_method_handler(
+                    servicer.BaseDocument,
+                    request_deserializer=cordum_dot_v1_dot_safety__batch__pb2.BaseDocumentRequest.FromString,
+                    response_serializer=cordum_dot_v1_dot_safety__batch__pb2.BaseDocumentResponse.SerializeToString,
             ),
             'ReplayDecisions': grpc.unary_unary_rpc_method_handler(
                     servicer.ReplayDecisions,
@@ -237,6 +254,33 @@ class SafetyKernelBatch(object):
             '/cordum.v1.SafetyKernelBatch/CheckPolicy',
             cordum_dot_v1_dot_safety__batch__pb2.CheckPolicyRequest.SerializeToString,
             cordum_dot_v1_dot_safety__batch__pb2.CheckPolicyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BaseDocument(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cordum.v1.SafetyKernelBatch/BaseDocument',
+            cordum_dot_v1_dot_safety__batch__pb2.BaseDocumentRequest.SerializeToString,
+            cordum_dot_v1_dot_safety__batch__pb2.BaseDocumentResponse.FromString,
             options,
             channel_credentials,
             insecure,

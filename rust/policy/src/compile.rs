@@ -54,6 +54,11 @@ pub(crate) struct Defaults {
 }
 
 impl Defaults {
+    /// Scopes that have a default of their own.
+    pub fn scopes(&self) -> impl Iterator<Item = &Scope> {
+        self.by_scope.keys().chain(&self.scopes_with_rules)
+    }
+
     pub fn decide(&self, job_scope: &str, workflow_scope: &str) -> Decision {
         // Most policies have no scoped part, and then no key need be built.
         if self.by_scope.is_empty() && self.scopes_with_rules.is_empty() {

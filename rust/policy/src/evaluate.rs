@@ -12,7 +12,7 @@ use crate::rule::{CompiledInputRule, CompiledRule};
 use crate::velocity::{Counters, Standing};
 
 pub(crate) const GATE_RULE: &str = "builtin.approval-gate";
-const GATE_TOPICS: [&str; 2] = ["job.cordum.approval-gate", "sys.approval.gate"];
+pub(crate) const GATE_TOPICS: [&str; 2] = ["job.cordum.approval-gate", "sys.approval.gate"];
 
 /// Findings told in a reason.
 const MAX_LISTED_FINDINGS: usize = 32;

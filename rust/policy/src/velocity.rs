@@ -122,7 +122,7 @@ fn value<'f>(name: &str, facts: &'f Facts<'_, '_>) -> Option<&'f str> {
 }
 
 /// What a velocity rule counts by.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Counted {
     velocity: Velocity,
     escaped_id: String,
@@ -141,6 +141,11 @@ impl Counted {
             velocity,
             escaped_id: escape(&id),
         })
+    }
+
+    /// Facts that must not be empty, or else the rule does not count the request.
+    pub(crate) fn key_parts(&self) -> impl Iterator<Item = &str> {
+        self.velocity.key.split(':').map(str::trim)
     }
 
     /// Ask `counters` about this request.

@@ -68,13 +68,14 @@ pub(crate) type Clause = Vec<Vec<Literal>>;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Shape {
     pub topics: Option<Arc<TopicSet>>,
-    conditions: Vec<Condition>,
+    pub conditions: Vec<Condition>,
     /// It also depends on what the analysis does not model: delegation, agents, detectors, counts.
     pub is_opaque: bool,
 }
 
+/// One field of a match.
 #[derive(Clone, Debug)]
-enum Condition {
+pub(crate) enum Condition {
     Scalar(Scalar, Arc<BTreeSet<String>>),
     Tags(Arc<BTreeSet<String>>),
     Requires(Arc<BTreeSet<String>>),
@@ -83,6 +84,8 @@ enum Condition {
     Threshold(Vec<(String, f64)>),
     Secrets(bool),
     Mcp(McpLists),
+    /// Facts a velocity rule counts by, which must not be empty: scalars and labels.
+    CountedBy(Vec<Scalar>, Vec<String>),
 }
 
 /// Folded entries without blank ones, which equal nothing.
@@ -139,6 +142,23 @@ impl Shape {
             || !matching.agent_risk_tiers.is_empty()
             || !matching.agent_data_classifications.is_empty();
         shape
+    }
+
+    /// The rule counts by these facts (policy spec §13.1).
+    pub fn count_by<'a>(&mut self, parts: impl Iterator<Item = &'a str>) {
+        let (mut scalars, mut labels) = (Vec::new(), Vec::new());
+        for part in parts {
+            match part {
+                "actor_id" => scalars.push(Scalar::ActorId),
+                "actor_type" => scalars.push(Scalar::ActorType),
+                "pack_id" => scalars.push(Scalar::PackId),
+                "capability" => scalars.push(Scalar::Capability),
+                other => labels.extend(other.strip_prefix("labels.").map(str::to_owned)),
+            }
+        }
+        if !scalars.is_empty() || !labels.is_empty() {
+            self.conditions.push(Condition::CountedBy(scalars, labels));
+        }
     }
 
     fn add_scalar(&mut self, scalar: Scalar, list: Arc<BTreeSet<String>>) {
@@ -327,10 +347,11 @@ impl Condition {
             Condition::Threshold(_) => "label_threshold".to_owned(),
             Condition::Secrets(_) => "secrets_present".to_owned(),
             Condition::Mcp(_) => "mcp".to_owned(),
+            Condition::CountedBy(..) => "velocity".to_owned(),
         }
     }
 
-    fn demanded(&self) -> Vec<Clause> {
+    pub fn demanded(&self) -> Vec<Clause> {
         let plain = |literal| vec![vec![vec![literal]]];
         match self {
             Condition::Scalar(scalar, list) => plain(Literal::In(*scalar, Arc::clone(list))),
@@ -338,6 +359,13 @@ impl Condition {
             Condition::Requires(list) => plain(Literal::AllRequired(Arc::clone(list))),
             Condition::Secrets(expected) => plain(Literal::Secrets(*expected)),
             Condition::Labels(pairs) => labelled(pairs).collect(),
+            Condition::CountedBy(scalars, labels) => {
+                let scalars = scalars.iter().map(|scalar| Literal::NotIn(*scalar, one("")));
+                let labels = labels
+                    .iter()
+                    .map(|key| Literal::Label(key.clone(), LabelTest::IsNot(String::new())));
+                scalars.chain(labels).map(|literal| vec![vec![literal]]).collect()
+            }
             Condition::Allowlist(lists) => {
                 let outside = |(key, list): &(String, Arc<BTreeSet<String>>)| {
                     vec![Literal::Label(key.clone(), LabelTest::Outside(Arc::clone(list)))]
@@ -365,7 +393,7 @@ impl Condition {
         }
     }
 
-    fn refused(&self) -> Clause {
+    pub fn refused(&self) -> Clause {
         match self {
             Condition::Scalar(scalar, list) => vec![vec![Literal::NotIn(*scalar, Arc::clone(list))]],
             Condition::Tags(list) => vec![vec![Literal::NoTag(Arc::clone(list))]],
@@ -378,6 +406,13 @@ impl Condition {
                 let each = pairs.iter().map(differs);
                 each.chain(std::iter::once(vec![Literal::Labelled(false)]))
                     .collect()
+            }
+            Condition::CountedBy(scalars, labels) => {
+                let scalars = scalars.iter().map(|scalar| Literal::In(*scalar, one("")));
+                let labels = labels
+                    .iter()
+                    .map(|key| Literal::Label(key.clone(), LabelTest::Is(String::new())));
+                scalars.chain(labels).map(|literal| vec![literal]).collect()
             }
             Condition::Allowlist(lists) => {
                 let inside = |(key, list): &(String, Arc<BTreeSet<String>>)| {

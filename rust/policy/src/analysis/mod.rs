@@ -6,7 +6,11 @@
 //! concrete request ([`witness`]) and the engine evaluates it: no finding rests on the model alone, and what neither a proof nor an
 //! evaluation settles is reported as undecided.
 
+mod align;
+mod changes;
 mod condition;
+mod diff;
+mod effect;
 mod findings;
 mod labels;
 mod language;
@@ -18,7 +22,9 @@ mod solve;
 mod state;
 mod tenants;
 mod witness;
+mod words;
 
+pub use diff::diff;
 pub use findings::Report;
 pub use lint::{analyze, analyze_policy};
 pub use witness::Witness;

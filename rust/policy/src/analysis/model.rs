@@ -98,7 +98,10 @@ impl<'p> Model<'p> {
         let mut ranks = AHashMap::new();
         for (rank, rule) in (0u32..).zip(&policy.rules) {
             let is_ordinary = policy.groups.ordinary.contains(&rank);
-            let shape = Shape::new(&rule.matching, &rule.scope, &[], is_ordinary);
+            let mut shape = Shape::new(&rule.matching, &rule.scope, &[], is_ordinary);
+            if let Some(counted) = &rule.counted {
+                shape.count_by(counted.key_parts());
+            }
             for scalar in SCALARS {
                 vocabulary.add(shape.listed(scalar).into_iter().flatten().cloned());
             }

@@ -81,7 +81,7 @@ impl Model<'_> {
 
     /// Whether an earlier rule that matches keeps the later one from deciding. An invariant that is softer does not, because of the
     /// security floor, nor does one that such an invariant may come before.
-    fn stands_before(&self, earlier: u32, later: u32) -> bool {
+    pub fn stands_before(&self, earlier: u32, later: u32) -> bool {
         let groups = &self.policy.groups;
         if !groups.invariants.contains(&earlier) || !groups.ordinary.contains(&later) {
             return true;

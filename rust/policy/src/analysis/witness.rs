@@ -18,12 +18,16 @@ pub struct Witness {
 }
 
 /// Values that some rule names, so that a fresh one can be chosen.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Vocabulary(AHashSet<String>);
 
 impl Vocabulary {
     pub fn add(&mut self, values: impl IntoIterator<Item = String>) {
         self.0.extend(values);
+    }
+
+    pub fn add_all(&mut self, other: &Vocabulary) {
+        self.0.extend(other.0.iter().cloned());
     }
 
     /// A value nobody names, built on `stem`.
@@ -47,7 +51,12 @@ impl Witness {
 
     /// A request of the class; `None` when a value could not be settled.
     pub(crate) fn of_class(state: &State, topic: String, vocabulary: &Vocabulary) -> Option<Witness> {
-        let text = |scalar| state.value(scalar).unwrap_or("").to_owned();
+        // A fact without a value is left empty unless that is excluded.
+        let text = |scalar| match state.value(scalar) {
+            Some(value) => value.to_owned(),
+            None if state.admits(scalar, "") => String::new(),
+            None => vocabulary.fresh("other"),
+        };
         let tenant = match state.value(Scalar::Tenant) {
             Some(value) => value.to_owned(),
             None => vocabulary.fresh("tenant"),

@@ -45,6 +45,14 @@ pub(crate) struct Groups {
     pub all: Range<u32>,
 }
 
+impl Groups {
+    /// Whether a rule is asked after the one of `ranks` that stands in its group.
+    pub fn is_later(&self, rank: u32, mut ranks: impl Iterator<Item = u32>) -> bool {
+        let group = |rank: u32| (self.invariants.contains(&rank), self.ordinary.contains(&rank));
+        ranks.any(|other| group(other) == group(rank) && rank > other)
+    }
+}
+
 /// What holds when no rule matched (policy spec §6.3).
 #[derive(Debug, Default)]
 pub(crate) struct Defaults {

@@ -148,6 +148,11 @@ impl Counted {
         self.velocity.key.split(':').map(str::trim)
     }
 
+    /// Whether the request is one that the rule counts.
+    pub(crate) fn counts(&self, facts: &Facts<'_, '_>) -> bool {
+        self.key_parts().all(|name| value(name, facts).is_some())
+    }
+
     /// Ask `counters` about this request.
     pub(crate) fn standing(&self, rule_id: &str, facts: &Facts<'_, '_>, counters: &mut Counters) -> Standing {
         let mut values = Vec::new();

@@ -68,8 +68,8 @@ impl Changes {
         self.open(json!({"part": part, "old": null, "new": null, "reason": reason}));
     }
 
-    pub fn leave_open_between(&mut self, old: Json, new: Json, reason: &str) {
-        self.open(json!({"part": "rules", "old": old, "new": new, "reason": reason}));
+    pub fn leave_open_between(&mut self, part: &'static str, old: Json, new: Json, reason: &str) {
+        self.open(json!({"part": part, "old": old, "new": new, "reason": reason}));
     }
 
     fn open(&mut self, question: Json) {

@@ -5,6 +5,7 @@
 //! pair by themselves: the earlier of the two matches in both policies and is asked first in both. So one of the two is a changed rule, a
 //! default, or, where invariants may give way to stricter rules, an invariant.
 
+use ahash::AHashSet;
 use serde_json::json;
 
 use crate::analysis::align::{align, Common};
@@ -21,6 +22,7 @@ use crate::error::PolicyError;
 use crate::evaluate::{GATE_RULE, GATE_TOPICS};
 use crate::glob::Glob;
 use crate::merge::{merge, Merged};
+use crate::rule::CompiledRule;
 
 /// Compare the policies that two lists of sources make; the answer is JSON: `equivalent` (null when it is not decided), `old`, `new`
 /// (snapshots), `changes`, `undecided`, `omitted`. No source at all is the policy that denies everything.
@@ -33,6 +35,7 @@ pub fn diff(old: &[Source<'_>], new: &[Source<'_>]) -> Result<Vec<u8>, PolicyErr
     let mut solver = Solver::default();
     let deadline = Deadline::start();
     pair.compare_rules(&mut solver, deadline, &mut changes);
+    pair.compare_later_steps(&mut solver, deadline, &mut changes);
     Ok(changes
         .to_json(before.0.snapshot(), after.0.snapshot())
         .to_string()
@@ -58,18 +61,17 @@ pub(crate) struct Side<'p> {
 pub(crate) struct Pair<'p> {
     pub old: Side<'p>,
     pub new: Side<'p>,
-    /// Some invariant gives way to stricter rules, so that the order of rules does not tell who decides.
-    has_soft_invariant: bool,
+    /// Invariants that give way to stricter rules changed, so that the order of rules does not tell who decides.
+    is_reordered: bool,
     gate: Clause,
 }
 
 /// A rule that took a request from the one that was meant to decide it.
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct Taker {
-    is_old: bool,
+pub(crate) struct Taker {
     rank: Option<u32>,
     /// It always does.
-    is_certain: bool,
+    pub is_certain: bool,
 }
 
 /// Answer of a search for a request whose verdict changes.
@@ -96,32 +98,53 @@ impl<'p> Side<'p> {
         }
     }
 
-    fn is_common(&self, rank: u32) -> bool {
-        self.is_common.get(rank as usize).copied().unwrap_or(false)
-    }
-
     pub fn ranks(&self) -> std::ops::Range<u32> {
         0..u32::try_from(self.model.shapes.len()).unwrap_or(u32::MAX)
     }
 
-    fn rules(&self) -> impl Iterator<Item = Decider> + '_ {
-        self.ranks().map(Decider::Rule)
-    }
-
-    fn default_deciders(&self) -> impl Iterator<Item = Decider> + '_ {
-        self.defaults.iter().map(|(decision, _)| Decider::Default(*decision))
-    }
-
+    /// Everything that can decide. An invariant that gives way is told apart by the rule it would give way to.
     pub fn deciders(&self) -> impl Iterator<Item = Decider> + '_ {
-        self.rules().chain(self.default_deciders())
+        let rules = self.ranks().flat_map(move |rank| {
+            let held = self.is_soft_invariant(rank);
+            let first = if held { Decider::Held(rank, None) } else { Decider::Rule(rank) };
+            let ordinary = self.model.policy.groups.ordinary.clone().filter(move |_| held);
+            let limit = self.model.rule(rank).map(|rule| rule.decision);
+            let softer = move |by: &u32| self.model.rule(*by).map(|rule| rule.decision) <= limit;
+            std::iter::once(first).chain(ordinary.filter(softer).map(move |by| Decider::Held(rank, Some(by))))
+        });
+        let defaults = self.defaults.iter().map(|(decision, _)| Decider::Default(*decision));
+        rules.chain(defaults)
     }
 
-    fn is_invariant(&self, decider: Decider) -> bool {
-        matches!(decider, Decider::Rule(rank) if self.model.policy.groups.invariants.contains(&rank))
+    /// Rules that are asked before `decider`.
+    fn before(&self, decider: Decider) -> impl Iterator<Item = u32> {
+        let ordinary = self.model.policy.groups.ordinary.clone();
+        let (first, second) = match decider {
+            Decider::Rule(rank) => (rank, 0..0),
+            Decider::Held(rank, by) => (rank, ordinary.start..by.unwrap_or(ordinary.end)),
+            Decider::Default(_) => (self.ranks().end, 0..0),
+        };
+        (0..first).chain(second)
+    }
+
+    fn is_soft_invariant(&self, rank: u32) -> bool {
+        let is_soft = self.model.rule(rank).is_some_and(|rule| rule.decision != Decision::Deny);
+        is_soft && self.model.policy.groups.invariants.contains(&rank)
     }
 
     fn is_changed(&self, decider: Decider) -> bool {
-        matches!(decider, Decider::Rule(rank) if !self.is_common(rank))
+        let mut ranks = decider.matching();
+        ranks.any(|rank| !self.is_common.get(rank as usize).copied().unwrap_or(false))
+    }
+
+    fn has_soft_invariant(&self) -> bool {
+        let mut invariants = self.model.policy.groups.invariants.clone();
+        invariants.any(|rank| self.is_soft_invariant(rank))
+    }
+
+    fn changes_invariants(&self) -> bool {
+        let mut invariants = self.model.policy.groups.invariants.clone();
+        invariants.any(|rank| self.is_changed(Decider::Rule(rank)))
     }
 
     pub fn demanded(&self, decider: Decider) -> Vec<Clause> {
@@ -129,41 +152,51 @@ impl<'p> Side<'p> {
     }
 
     /// Who decided instead of `wanted`; `Ok(None)` when `wanted` did.
-    fn taker(
+    pub fn taker(
         &self,
         wanted: Decider,
+        witness: &Witness,
         verdict: &Verdict,
         exceeded: &[&str],
-        is_old: bool,
     ) -> Result<Option<(Taker, Clause)>, ()> {
-        let (wanted_rank, rank) = match (wanted, verdict.rank) {
-            (Decider::Rule(wanted), rank) if rank == Some(wanted) => return Ok(None),
-            (Decider::Default(_), None) => return Ok(None),
-            (Decider::Rule(wanted), Some(rank)) => (Some(wanted), rank),
-            (Decider::Default(_), Some(rank)) => (None, rank),
-            (Decider::Rule(_), None) => return Err(()),
+        let groups = &self.model.policy.groups;
+        let [invariant, ordinary, rest] = self.model.first_of_groups(witness, exceeded);
+        let decision = |rank: u32| self.model.rule(rank).map(|rule| rule.decision);
+        let obstacle = match wanted {
+            Decider::Held(rank, by) => differs(invariant, Some(rank)).or(differs(ordinary, by)),
+            Decider::Rule(rank) if groups.invariants.contains(&rank) => differs(invariant, Some(rank)),
+            Decider::Rule(rank) if groups.ordinary.contains(&rank) => {
+                let is_held = |invariant: &u32| decision(*invariant) >= decision(rank);
+                differs(ordinary, Some(rank)).or(invariant.filter(is_held).map(Some))
+            }
+            Decider::Rule(rank) => differs(invariant, None)
+                .or(differs(ordinary, None))
+                .or(differs(rest, Some(rank))),
+            Decider::Default(_) => [invariant, ordinary, rest].into_iter().find(Option::is_some),
         };
-        let Some(clause) = self.model.refused.get(rank as usize) else {
+        let Some(taker) = obstacle else {
+            return if verdict.rank == wanted.rank() { Ok(None) } else { Err(()) };
+        };
+        // No rule where one was wanted, or a later one: the request does not match as it should.
+        let Some(rank) = taker.filter(|rank| !groups.is_later(*rank, wanted.matching())) else {
             return Err(());
         };
-        let is_earlier = wanted_rank.is_none_or(|wanted| rank < wanted);
-        if !is_earlier && !self.is_invariant(wanted) {
-            return Err(());
-        }
-        let stands = wanted_rank.is_none_or(|wanted| self.model.stands_before(rank, wanted));
+        let clause = self.model.refused.get(rank as usize).ok_or(())?.clone();
         // Its counter is the one that the other side's rule needs exceeded.
         let counts = self.model.rule(rank).is_some_and(|rule| exceeded.contains(&rule.id.as_str()));
         let is_modelled = self.model.shape(rank).is_some_and(|shape| !shape.is_opaque);
-        let is_certain = is_earlier && stands && (self.model.is_certain(rank) || (counts && is_modelled));
-        Ok(Some((
-            Taker {
-                is_old,
-                rank: Some(rank),
-                is_certain,
-            },
-            clause.clone(),
-        )))
+        let stands = match wanted {
+            Decider::Rule(wanted) => self.model.stands_before(rank, wanted),
+            _ => true,
+        };
+        let is_certain = stands && (self.model.is_certain(rank) || (counts && is_modelled));
+        Ok(Some((Taker { rank: Some(rank), is_certain }, clause)))
     }
+}
+
+/// What was found where something else was wanted.
+fn differs(found: Option<u32>, wanted: Option<u32>) -> Option<Option<u32>> {
+    (found != wanted).then_some(found)
 }
 
 impl<'p> Pair<'p> {
@@ -177,13 +210,9 @@ impl<'p> Pair<'p> {
         let mut after = Side::new(new.0, new.1, common_new, &scopes);
         before.model.vocabulary.add_all(&after.model.vocabulary);
         after.model.vocabulary.add_all(&before.model.vocabulary);
-        let is_soft = |policy: &Policy| {
-            let invariants = policy.groups.invariants.clone();
-            let mut rules = invariants.filter_map(|rank| policy.rules.get(rank as usize));
-            rules.any(|rule| rule.decision != Decision::Deny)
-        };
+        let has_soft = before.has_soft_invariant() || after.has_soft_invariant();
         Pair {
-            has_soft_invariant: is_soft(old.0) || is_soft(new.0),
+            is_reordered: has_soft && (before.changes_invariants() || after.changes_invariants()),
             gate: vec![vec![Literal::NotTopic(std::sync::Arc::new(TopicSet {
                 globs: GATE_TOPICS.iter().filter_map(|topic| Glob::new(topic)).collect(),
                 takes_edge: false,
@@ -195,49 +224,54 @@ impl<'p> Pair<'p> {
 
     fn compare_rules(&self, solver: &mut Solver, deadline: Deadline, changes: &mut Changes) {
         let mut asked = 0usize;
+        let mut known = AHashSet::new();
         for old in self.old.deciders() {
             for new in self.counterparts(old) {
-                if self.old.model.effect_of(old) == self.new.model.effect_of(new) || !self.may_share(old, new) {
+                let names = (old.rank(), new.rank());
+                let is_known = names.0.is_some() && names.1.is_some() && known.contains(&names);
+                if is_known || self.old.model.effect_of(old) == self.new.model.effect_of(new) || !self.may_share(old, new) {
                     continue;
                 }
                 asked += 1;
                 if asked > MAX_PAIRS || deadline.is_over() {
                     return changes.leave_open("rules", "there are too many differences to look at all");
                 }
-                self.compare(solver, deadline, old, new, changes);
+                if self.compare(solver, deadline, old, new, changes) {
+                    known.insert(names);
+                }
             }
         }
     }
 
     /// New deciders that may decide a request of `old` with another effect.
     fn counterparts(&self, old: Decider) -> Vec<Decider> {
-        let is_free = self.old.is_changed(old) || (self.has_soft_invariant && self.old.is_invariant(old));
+        let is_free = self.is_reordered || self.old.is_changed(old);
         let may_differ = |new: &Decider| {
             is_free
                 || self.new.is_changed(*new)
-                || (self.has_soft_invariant && self.new.is_invariant(*new))
                 || (matches!(old, Decider::Default(_)) && matches!(new, Decider::Default(_)))
         };
         self.new.deciders().filter(may_differ).collect()
     }
 
     fn may_share(&self, old: Decider, new: Decider) -> bool {
-        let (Decider::Rule(one), Decider::Rule(other)) = (old, new) else {
-            return true;
-        };
-        match (self.old.model.shape(one), self.new.model.shape(other)) {
-            (Some(one), Some(other)) => one.may_share(other),
-            _ => false,
+        let shape = |side: &Side<'p>, decider: Decider| decider.rank().and_then(|rank| side.model.shape(rank).cloned());
+        match (shape(&self.old, old), shape(&self.new, new)) {
+            (Some(one), Some(other)) => one.may_share(&other),
+            _ => true,
         }
     }
 
-    fn compare(&self, solver: &mut Solver, deadline: Deadline, old: Decider, new: Decider, changes: &mut Changes) {
+    /// Whether the two decide some request with different effects, and which.
+    fn compare(&self, solver: &mut Solver, deadline: Deadline, old: Decider, new: Decider, changes: &mut Changes) -> bool {
         let demanded: Vec<Clause> = self.old.demanded(old).into_iter().chain(self.new.demanded(new)).collect();
         let exceeded = self.exceeded(old, new);
         match self.seek(solver, &demanded, &exceeded, old, new) {
-            Search::Impossible => {}
+            Search::Impossible => false,
             Search::Undecided(reason) => {
-                changes.leave_open_between(self.old.model.decider_json(old), self.new.model.decider_json(new), reason);
+                let (old, new) = (self.old.model.decider_json(old), self.new.model.decider_json(new));
+                changes.leave_open_between("rules", old, new, reason);
+                false
             }
             Search::Found(shown) => {
                 let (witness, before, after) = *shown;
@@ -251,27 +285,34 @@ impl<'p> Pair<'p> {
                     after: &after,
                     exceeded: &exceeded,
                 });
+                true
             }
         }
     }
 
     /// The counters that have to be exceeded for these two to decide: their own, and the same counter of the other policy.
     pub fn exceeded(&self, old: Decider, new: Decider) -> Exceeded<'p> {
-        let counted = |side: &Side<'p>, decider| match decider {
-            Decider::Rule(rank) => side.model.rule(rank).filter(|rule| rule.counted.is_some()),
-            Decider::Default(_) => None,
+        let counted = |side: &Side<'p>, decider: Decider| {
+            let rule = decider.rank().and_then(|rank| side.model.rule(rank));
+            rule.filter(|rule| rule.counted.is_some())
         };
         let mut exceeded = Exceeded::default();
         for rule in [counted(&self.old, old), counted(&self.new, new)].into_iter().flatten() {
-            for (side, list) in [(&self.old, &mut exceeded.old), (&self.new, &mut exceeded.new)] {
-                let rules = || side.model.policy.rules.iter().chain(&side.model.policy.overlay);
-                let is_same = |other: &&crate::rule::CompiledRule| other.id == rule.id && other.counted == rule.counted;
-                if rules().any(|other| is_same(&other)) && !list.contains(&rule.id.as_str()) {
-                    list.push(rule.id.as_str());
-                }
-            }
+            let more = self.exceeded_rule(rule);
+            exceeded.old.extend(more.old);
+            exceeded.new.extend(more.new);
         }
         exceeded
+    }
+
+    /// The same for one rule.
+    pub fn exceeded_rule(&self, rule: &'p CompiledRule) -> Exceeded<'p> {
+        let known = |side: &Side<'p>| -> Vec<&'p str> {
+            let mut rules = side.model.policy.rules.iter().chain(&side.model.policy.overlay);
+            let is_known = rules.any(|other| other.id == rule.id && other.counted == rule.counted);
+            is_known.then_some(rule.id.as_str()).into_iter().collect()
+        };
+        Exceeded { old: known(&self.old), new: known(&self.new) }
     }
 
     /// Look for a request that `old` and `new` decide, with different effects.
@@ -283,11 +324,11 @@ impl<'p> Pair<'p> {
         old: Decider,
         new: Decider,
     ) -> Search<'static> {
-        let mut excluded: Vec<(Taker, Clause)> = Vec::new();
+        let mut excluded: Vec<(bool, Taker, Clause)> = Vec::new();
         for _ in 0..MAX_REFINEMENTS {
             let clauses: Vec<&Clause> = demanded
                 .iter()
-                .chain(excluded.iter().map(|(_, clause)| clause))
+                .chain(excluded.iter().map(|(_, _, clause)| clause))
                 .collect();
             let (state, topic) = match solver.solve(&clauses) {
                 Solved::Found(state, topic) => (state, topic),
@@ -300,17 +341,20 @@ impl<'p> Pair<'p> {
             let Some((before, after)) = self.verdicts(&witness, exceeded) else {
                 return Search::Undecided("the request does not evaluate");
             };
-            let takers = [self.old.taker(old, &before, &exceeded.old, true), self.new.taker(new, &after, &exceeded.new, false)];
+            let takers = [
+                (true, self.old.taker(old, &witness, &before, &exceeded.old)),
+                (false, self.new.taker(new, &witness, &after, &exceeded.new)),
+            ];
             let mut is_decided = true;
-            for taker in takers {
+            for (is_old, taker) in takers {
                 match taker {
                     Ok(None) => {}
                     Ok(Some((taker, clause))) => {
                         is_decided = false;
-                        if excluded.iter().any(|(known, _)| *known == taker) {
+                        if excluded.iter().any(|(other, known, _)| *other == is_old && *known == taker) {
                             return Search::Undecided("the facts depend on each other in a way that is not modelled");
                         }
-                        excluded.push((taker, clause));
+                        excluded.push((is_old, taker, clause));
                     }
                     Err(()) => return Search::Undecided("it depends on facts that are not modelled"),
                 }
@@ -323,11 +367,11 @@ impl<'p> Pair<'p> {
             }
             // The later steps made both the same.
             let leveller = self.leveller(&before, &after);
-            let taker = Taker { is_old: true, rank: None, is_certain: leveller.1 };
-            if excluded.iter().any(|(known, _)| known.rank.is_none()) {
+            let taker = Taker { rank: None, is_certain: leveller.1 };
+            if excluded.iter().any(|(_, known, _)| known.rank.is_none()) {
                 return Search::Undecided("later steps decide the same for both");
             }
-            excluded.push((taker, leveller.0));
+            excluded.push((true, taker, leveller.0));
         }
         Search::Undecided("too many rules overlap here")
     }
@@ -370,11 +414,7 @@ impl<'p> Pair<'p> {
         let mut except: Vec<String> = Vec::new();
         let mut more = 0usize;
         for (side, decider) in [(&self.old, old), (&self.new, new)] {
-            let end = match decider {
-                Decider::Rule(rank) => rank,
-                Decider::Default(_) => side.ranks().end,
-            };
-            for rank in 0..end {
+            for rank in side.before(decider) {
                 let (Some(rule), Some(shape)) = (side.model.rule(rank), side.model.shape(rank)) else {
                     continue;
                 };
@@ -402,9 +442,9 @@ impl<'p> Pair<'p> {
 const MAX_EXCEPT: usize = 20;
 
 /// No request is left; that is a proof when rules that always decide suffice for it.
-fn proved(solver: &mut Solver, demanded: &[Clause], excluded: &[(Taker, Clause)]) -> Search<'static> {
-    let certain = excluded.iter().filter(|(taker, _)| taker.is_certain);
-    let clauses: Vec<&Clause> = demanded.iter().chain(certain.map(|(_, clause)| clause)).collect();
+fn proved(solver: &mut Solver, demanded: &[Clause], excluded: &[(bool, Taker, Clause)]) -> Search<'static> {
+    let certain = excluded.iter().filter(|(_, taker, _)| taker.is_certain);
+    let clauses: Vec<&Clause> = demanded.iter().chain(certain.map(|(_, _, clause)| clause)).collect();
     match solver.solve(&clauses) {
         Solved::Impossible => Search::Impossible,
         _ => Search::Undecided("rules that depend on delegation, agents, counts or the order of invariants overlap here"),

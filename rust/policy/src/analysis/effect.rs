@@ -19,7 +19,28 @@ const MAX_SCOPES: usize = 4_096;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Decider {
     Rule(u32),
+    /// An invariant that stricter rules go before; the first rule that matches, if there is one, is not stricter (policy spec §6.2).
+    Held(u32, Option<u32>),
     Default(Decision),
+}
+
+impl Decider {
+    /// Rank of the rule.
+    pub fn rank(self) -> Option<u32> {
+        match self {
+            Decider::Rule(rank) | Decider::Held(rank, _) => Some(rank),
+            Decider::Default(_) => None,
+        }
+    }
+
+    /// Ranks of the rules that have to match.
+    pub fn matching(self) -> impl Iterator<Item = u32> {
+        let held_by = match self {
+            Decider::Held(_, by) => by,
+            _ => None,
+        };
+        self.rank().into_iter().chain(held_by)
+    }
 }
 
 /// What a decision means for a job; reasons and names are not part of it.
@@ -45,7 +66,7 @@ impl<'p> Model<'p> {
                 decision,
                 constraints: &[],
             },
-            Decider::Rule(rank) => self.rule(rank).map_or(
+            Decider::Rule(rank) | Decider::Held(rank, _) => self.rule(rank).map_or(
                 Effect {
                     decision: Decision::Deny,
                     constraints: &[],
@@ -72,27 +93,24 @@ impl<'p> Model<'p> {
 
     /// What has to hold where `decider` decides, as far as it says so itself.
     pub fn demanded_by(&self, decider: Decider, defaults: &[(Decision, Option<Clause>)]) -> Vec<Clause> {
-        match decider {
-            Decider::Rule(rank) => self.shape(rank).map(|shape| shape.demanded()).unwrap_or_default(),
-            Decider::Default(decision) => {
-                let known = defaults.iter().find(|(other, _)| *other == decision);
-                known.and_then(|(_, clause)| clause.clone()).into_iter().collect()
-            }
+        if let Decider::Default(decision) = decider {
+            let known = defaults.iter().find(|(other, _)| *other == decision);
+            return known.and_then(|(_, clause)| clause.clone()).into_iter().collect();
         }
+        let shapes = decider.matching().filter_map(|rank| self.shape(rank));
+        shapes.flat_map(|shape| shape.demanded()).collect()
     }
 
     /// The same in words.
     pub fn parts_of(&self, decider: Decider) -> Vec<Part> {
-        match decider {
-            Decider::Rule(rank) => self.shape(rank).map(|shape| shape.parts()).unwrap_or_default(),
-            Decider::Default(_) => Vec::new(),
-        }
+        let shapes = decider.matching().filter_map(|rank| self.shape(rank));
+        shapes.flat_map(|shape| shape.parts()).collect()
     }
 
     /// The decider as reports name it.
     pub fn decider_json(&self, decider: Decider) -> Json {
         match decider {
-            Decider::Rule(rank) => self.rule(rank).map_or(Json::Null, rule_json),
+            Decider::Rule(rank) | Decider::Held(rank, _) => self.rule(rank).map_or(Json::Null, rule_json),
             Decider::Default(decision) => json!({"id": "", "path": "default", "decision": decision.name()}),
         }
     }

@@ -169,6 +169,27 @@ impl<'p> Model<'p> {
         None
     }
 
+    /// The first rule of each group that counts for the request: of the invariants, of the ordinary rules, of the rest.
+    pub fn first_of_groups(&self, witness: &Witness, exceeding: &[&str]) -> [Option<u32>; 3] {
+        let Ok(request) = Request::decode(&witness.bytes) else {
+            return [None; 3];
+        };
+        let facts = Facts::new(&request, &self.policy.default_tenant);
+        let selection = self.policy.index.select(&facts);
+        let groups = &self.policy.groups;
+        let rest = groups.ordinary.end..groups.all.end;
+        [groups.invariants.clone(), groups.ordinary.clone(), rest].map(|range| {
+            selection.first(range, |rank| {
+                let Some(rule) = self.rule(rank).filter(|rule| rule.accepts(&facts)) else {
+                    return false;
+                };
+                let is_exceeded = || exceeding.contains(&rule.id.as_str());
+                let counted = rule.counted.as_ref();
+                counted.is_none_or(|counted| is_exceeded() && counted.counts(&facts))
+            })
+        })
+    }
+
     /// Whether the engine's own test of this one rule holds for the request.
     pub fn matches(&self, rank: u32, witness: &Witness) -> bool {
         let (Some(rule), Some(single)) = (self.rule(rank), self.singles.get(rank as usize)) else {

@@ -111,6 +111,10 @@ impl Witness {
         if !request.labels.is_empty() {
             body.insert("labels".to_owned(), json!(request.labels));
         }
+        if !request.input_content.is_empty() {
+            let text = String::from_utf8_lossy(&request.input_content);
+            body.insert("input_content".to_owned(), json!(text));
+        }
         if request.input_size_bytes > 0 {
             body.insert("input_size_bytes".to_owned(), json!(request.input_size_bytes));
         }

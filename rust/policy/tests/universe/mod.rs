@@ -24,6 +24,9 @@ pub fn request(json: &Json) -> PolicyCheckRequest {
         topic: text(&json["topic"]),
         job_id: text(&json["job_id"]),
         tenant: text(&json["tenant"]),
+        input_content: text(&json["input_content"]).into_bytes(),
+        input_content_type: text(&json["input_content_type"]),
+        input_size_bytes: json["input_size_bytes"].as_i64().unwrap_or(0),
         labels: labels
             .into_iter()
             .flatten()

@@ -280,6 +280,14 @@ def analyze_policy(base: bytes | None = None, bundles: list[tuple[str, bytes]] =
 
     Takes at most ten seconds; what is open then is undecided. Raises PolicyError."""
 
+def diff_policies(
+    old: tuple[bytes | None, list[tuple[str, bytes]]], new: tuple[bytes | None, list[tuple[str, bytes]]]
+) -> bytes:
+    """Return what changes from the policy of the ``old`` base and bundles to the ``new`` one, as JSON: equivalent
+    (null when not decided), old, new (snapshots), changes, undecided, omitted.
+
+    Takes at most ten seconds; what is open then is undecided. Raises PolicyError."""
+
 def record_decisions(calls: list[tuple[bytes, bytes, int, bool]]) -> list[tuple[str, int, bytes]]:
     """Encode answered policy calls (serialized request, serialized answer, time in µs, whether both are batches)
     as compact columns: (tenant, rows, segment), at least one per tenant. Content is not kept; calls that do not

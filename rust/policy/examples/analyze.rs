@@ -1,11 +1,11 @@
-//! Time of one analysis. Run: `cargo run --release -p cordum-policy --example analyze [rules]`.
+//! Time of one analysis, and of comparing with a policy in which every 100th rule differs. Run: `cargo run --release -p cordum-policy --example analyze [rules]`.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a measurement")]
 
 use std::fmt::Write as _;
 use std::time::Instant;
 
-use cordum_policy::analysis::analyze;
+use cordum_policy::analysis::{analyze, diff};
 use cordum_policy::{Source, SourceKind};
 use serde_json::Value as Json;
 
@@ -45,18 +45,31 @@ fn document(rules: usize) -> String {
     text
 }
 
+fn source(text: &str) -> Source<'_> {
+    Source {
+        kind: SourceKind::Base,
+        content: text.as_bytes(),
+    }
+}
+
+/// The policy with another decision in every 100th rule.
+fn edited(text: &str) -> String {
+    let line = |(at, line): (usize, &str)| match at % 100 {
+        50 if line.contains("decision: deny") => line.replace("decision: deny", "decision: allow") + "\n",
+        50 => line.replace("decision: allow", "decision: deny") + "\n",
+        _ => format!("{line}\n"),
+    };
+    text.lines().enumerate().map(line).collect()
+}
+
 fn main() {
     let rules = std::env::args()
         .nth(1)
         .and_then(|text| text.parse().ok())
         .unwrap_or(1000);
     let text = document(rules);
-    let source = Source {
-        kind: SourceKind::Base,
-        content: text.as_bytes(),
-    };
     let before = Instant::now();
-    let report: Json = serde_json::from_slice(&analyze(&[source]).unwrap()).unwrap();
+    let report: Json = serde_json::from_slice(&analyze(&[source(&text)]).unwrap()).unwrap();
     let took = before.elapsed();
     let count = |key: &str| report.get(key).and_then(Json::as_array).map_or(0, Vec::len);
     println!(
@@ -73,4 +86,14 @@ fn main() {
     {
         println!("{entry}");
     }
+    let changed = edited(&text);
+    let before = Instant::now();
+    let report: Json = serde_json::from_slice(&diff(&[source(&text)], &[source(&changed)]).unwrap()).unwrap();
+    let took = before.elapsed();
+    let count = |key: &str| report.get(key).and_then(Json::as_array).map_or(0, Vec::len);
+    println!(
+        "compared: {took:?}, {} changes, {} undecided",
+        count("changes"),
+        count("undecided")
+    );
 }

@@ -58,8 +58,16 @@ fn check_witnesses(old: &Policy, new: &Policy, report: &Json) {
         }
         let bytes = request(&witness["request"]).encode_to_vec();
         let (before, after) = (verdict(old, &bytes), verdict(new, &bytes));
-        assert_eq!(before.0, witness["old"]["decision"].as_str().unwrap(), "{change:#}");
-        assert_eq!(after.0, witness["new"]["decision"].as_str().unwrap(), "{change:#}");
+        assert_eq!(
+            before.0,
+            witness["old"]["decision"].as_str().unwrap(),
+            "{change:#}"
+        );
+        assert_eq!(
+            after.0,
+            witness["new"]["decision"].as_str().unwrap(),
+            "{change:#}"
+        );
         assert_eq!(before.1, side(change, "old"), "{change:#}");
         assert_eq!(after.1, side(change, "new"), "{change:#}");
         assert_ne!(before.0, after.0, "{change:#}");
@@ -70,13 +78,17 @@ fn check(old: &[Source<'_>], new: &[Source<'_>]) -> Result<(), TestCaseError> {
     let report = compared(old, new);
     let text = || -> String {
         let sources = old.iter().chain(new);
-        sources.map(|source| format!("{:?}\n{}", source.kind, String::from_utf8_lossy(source.content))).collect()
+        sources
+            .map(|source| format!("{:?}\n{}", source.kind, String::from_utf8_lossy(source.content)))
+            .collect()
     };
     let (old, new) = (Policy::compile(old).unwrap(), Policy::compile(new).unwrap());
     check_witnesses(&old, &new, &report);
     let pairs = |key: &str| -> BTreeSet<(String, String)> {
         let entries = report[key].as_array().unwrap().iter();
-        entries.map(|entry| (side(entry, "old"), side(entry, "new"))).collect()
+        entries
+            .map(|entry| (side(entry, "old"), side(entry, "new")))
+            .collect()
     };
     let reported = pairs("changes");
     prop_assert!(pairs("undecided").is_empty(), "{}{report:#}", text());
@@ -85,7 +97,8 @@ fn check(old: &[Source<'_>], new: &[Source<'_>]) -> Result<(), TestCaseError> {
         let pair = (before.1, after.1);
         prop_assert!(
             before.0 == after.0 || reported.contains(&pair),
-            "missed {pair:?}\n{}{report:#}", text()
+            "missed {pair:?}\n{}{report:#}",
+            text()
         );
     }
     Ok(())
@@ -159,8 +172,16 @@ fn report(old: &[Source<'_>], new: &[Source<'_>]) -> Json {
         let witness = &change["witness"];
         if witness["exceeded"].is_null() && !before.has_velocity() && !after.has_velocity() {
             let bytes = request(&witness["request"]).encode_to_vec();
-            assert_eq!(verdict(&before, &bytes).0, witness["old"]["decision"], "{change:#}");
-            assert_eq!(verdict(&after, &bytes).0, witness["new"]["decision"], "{change:#}");
+            assert_eq!(
+                verdict(&before, &bytes).0,
+                witness["old"]["decision"],
+                "{change:#}"
+            );
+            assert_eq!(
+                verdict(&after, &bytes).0,
+                witness["new"]["decision"],
+                "{change:#}"
+            );
         }
     }
     report
@@ -168,7 +189,9 @@ fn report(old: &[Source<'_>], new: &[Source<'_>]) -> Json {
 
 fn parts(report: &Json) -> Vec<String> {
     let changes = report["changes"].as_array().unwrap().iter();
-    changes.map(|change| change["part"].as_str().unwrap().to_owned()).collect()
+    changes
+        .map(|change| change["part"].as_str().unwrap().to_owned())
+        .collect()
 }
 
 const ALLOW_ALL: &str = "rules:\n  - {id: all, decision: allow}\n";
@@ -197,7 +220,10 @@ fn a_class_is_told_in_as_few_words_as_possible_and_with_its_exceptions() {
     assert_eq!(report["changes"].as_array().unwrap().len(), 1, "{report:#}");
     let change = &report["changes"][0];
     assert_eq!(change["direction"], "looser");
-    assert_eq!(change["class"]["conditions"], serde_json::json!(["topic is job.pay.*"]));
+    assert_eq!(
+        change["class"]["conditions"],
+        serde_json::json!(["topic is job.pay.*"])
+    );
     assert_eq!(change["class"]["except"], serde_json::json!(["vip"]));
 }
 
@@ -208,7 +234,10 @@ fn constraints_count_where_the_job_runs() {
     };
     let report_of = |decision: &str| report(&[base(&rule(decision, 1))], &[base(&rule(decision, 2))]);
     assert_eq!(report_of("allow")["changes"][0]["direction"], "constraints");
-    assert_eq!(report_of("require_approval")["changes"][0]["direction"], "constraints");
+    assert_eq!(
+        report_of("require_approval")["changes"][0]["direction"],
+        "constraints"
+    );
     assert_eq!(report_of("deny")["equivalent"], true);
 }
 
@@ -243,7 +272,9 @@ fn a_counting_rule_that_stays_hides_nothing() {
 
 #[test]
 fn what_is_not_modelled_is_left_open() {
-    let rule = |depth: u32| format!("rules:\n  - {{id: d, decision: deny, match: {{delegation: {{max_depth: {depth}}}}}}}\n  - {{id: all, decision: allow}}\n");
+    let rule = |depth: u32| {
+        format!("rules:\n  - {{id: d, decision: deny, match: {{delegation: {{max_depth: {depth}}}}}}}\n  - {{id: all, decision: allow}}\n")
+    };
     let open = report(&[base(&rule(1))], &[base(&rule(2))]);
     assert_eq!(open["equivalent"], Json::Null, "{open:#}");
     assert_eq!(report(&[base(&rule(1))], &[base(&rule(1))])["equivalent"], true);
@@ -255,13 +286,17 @@ fn defaults_of_a_workflow_are_told_apart() {
     let old = [base("default_decision: deny\n")];
     let new = [base("default_decision: deny\n"), bundle("pack/w", scoped)];
     let report = report(&old, &new);
-    assert_eq!(report["changes"][0]["witness"]["request"]["labels"]["workflow_id"], "w", "{report:#}");
+    assert_eq!(
+        report["changes"][0]["witness"]["request"]["labels"]["workflow_id"], "w",
+        "{report:#}"
+    );
     assert_eq!(report["changes"].as_array().unwrap().len(), 1);
 }
 
 #[test]
 fn an_invariant_that_gives_way_is_seen() {
-    let rules = "rules:\n  - {id: open, decision: allow, match: {topics: [job.a]}}\n  - {id: shut, decision: deny}\n";
+    let rules =
+        "rules:\n  - {id: open, decision: allow, match: {topics: [job.a]}}\n  - {id: shut, decision: deny}\n";
     let invariant = "rules:\n  - {id: ask, decision: require_approval}\n";
     let new = rules.replace("  - {id: open, decision: allow, match: {topics: [job.a]}}\n", "");
     let report = report(
@@ -269,17 +304,26 @@ fn an_invariant_that_gives_way_is_seen() {
         &[base(&new), bundle("secops/invariants", invariant)],
     );
     assert_eq!(report["equivalent"], false, "{report:#}");
-    assert_eq!(report["changes"][0]["witness"]["old"]["decision"], "REQUIRE_APPROVAL");
+    assert_eq!(
+        report["changes"][0]["witness"]["old"]["decision"],
+        "REQUIRE_APPROVAL"
+    );
     assert_eq!(report["changes"][0]["witness"]["new"]["decision"], "DENY");
 }
 
 #[test]
 fn lists_of_a_tenant_are_compared_by_what_they_refuse() {
     let tenant = |list: &str| format!("{ALLOW_ALL}tenants:\n  north: {{mcp: {list}}}\n");
-    let looser = report(&[base(&tenant("{deny_tools: [x, y]}"))], &[base(&tenant("{deny_tools: [x]}"))]);
+    let looser = report(
+        &[base(&tenant("{deny_tools: [x, y]}"))],
+        &[base(&tenant("{deny_tools: [x]}"))],
+    );
     assert_eq!(parts(&looser), ["tenant_mcp"], "{looser:#}");
     assert_eq!(looser["changes"][0]["direction"], "looser");
-    let same = report(&[base(&tenant("{deny_tools: [x, y]}"))], &[base(&tenant("{deny_tools: [Y, x, x]}"))]);
+    let same = report(
+        &[base(&tenant("{deny_tools: [x, y]}"))],
+        &[base(&tenant("{deny_tools: [Y, x, x]}"))],
+    );
     assert_eq!(same["equivalent"], true, "{same:#}");
 }
 
@@ -293,7 +337,10 @@ fn velocity_bundles_are_compared() {
     let added = report(&[base(ALLOW_ALL)], &with(&few));
     assert_eq!(parts(&added), ["velocity"], "{added:#}");
     assert_eq!(added["changes"][0]["direction"], "stricter");
-    assert_eq!(parts(&report(&with(&few), &with(&many))), ["velocity", "velocity"]);
+    assert_eq!(
+        parts(&report(&with(&few), &with(&many))),
+        ["velocity", "velocity"]
+    );
     assert_eq!(report(&with(&few), &with(&few))["equivalent"], true);
     let closed = "rules:\n  - {id: all, decision: deny}\n";
     let moot = report(&[base(closed)], &[base(closed), bundle("velocity/burst", &few)]);
@@ -309,13 +356,18 @@ fn input_rules_are_compared_with_content_that_shows_it() {
         "input_size_gt: 100",
         "topics: [job.a]",
     ] {
-        let ruled = format!("{ALLOW_ALL}input_rules:\n  - {{id: i, decision: deny, match: {{{matching}}}}}\n");
+        let ruled =
+            format!("{ALLOW_ALL}input_rules:\n  - {{id: i, decision: deny, match: {{{matching}}}}}\n");
         let added = report(&[base(ALLOW_ALL)], &[base(&ruled)]);
         assert_eq!(parts(&added), ["input_rules"], "{matching}: {added:#}");
         assert_eq!(added["changes"][0]["direction"], "stricter");
         assert_eq!(report(&[base(&ruled)], &[base(&ruled)])["equivalent"], true);
         let human = format!("{ruled}require_human: {{min_severity_for_deny: critical}}\n");
-        assert_eq!(report(&[base(&ruled)], &[base(&human)])["changes"][0]["direction"], "looser", "{matching}");
+        assert_eq!(
+            report(&[base(&ruled)], &[base(&human)])["changes"][0]["direction"],
+            "looser",
+            "{matching}"
+        );
     }
     let off = format!("{ALLOW_ALL}input_rules:\n  - {{id: i, enabled: false, match: {{keywords: [x]}}}}\n");
     assert_eq!(report(&[base(ALLOW_ALL)], &[base(&off)])["equivalent"], true);
@@ -326,10 +378,16 @@ fn another_default_tenant_matters_only_where_rules_tell_tenants_apart() {
     let policy = |tenant: &str, listed: &str| {
         format!("default_tenant: {tenant}\nrules:\n  - {{id: a, decision: allow, match: {{tenants: [{listed}]}}}}\n")
     };
-    let told = report(&[base(&policy("north", "north"))], &[base(&policy("south", "north"))]);
+    let told = report(
+        &[base(&policy("north", "north"))],
+        &[base(&policy("south", "north"))],
+    );
     assert_eq!(parts(&told), ["default_tenant"], "{told:#}");
     assert_eq!(told["changes"][0]["witness"]["request"]["tenant"], Json::Null);
-    let untold = report(&[base(&policy("north", "east"))], &[base(&policy("south", "east"))]);
+    let untold = report(
+        &[base(&policy("north", "east"))],
+        &[base(&policy("south", "east"))],
+    );
     assert_eq!(untold["equivalent"], true, "{untold:#}");
 }
 

@@ -40,6 +40,19 @@ fn analyze_policy(
     reply(py, answer)
 }
 
+/// What changes between two policies, each a base and bundles, as JSON; without any source a policy denies everything.
+#[pyfunction]
+fn diff_policies(
+    py: Python<'_>,
+    old: (Option<PyBackedBytes>, Bundles),
+    new: (Option<PyBackedBytes>, Bundles),
+) -> PyResult<Bound<'_, PyBytes>> {
+    let answer =
+        py.detach(|| analysis::diff(&sources(old.0.as_ref(), &old.1), &sources(new.0.as_ref(), &new.1)));
+    reply(py, answer)
+}
+
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    module.add_function(wrap_pyfunction!(analyze_policy, module)?)
+    module.add_function(wrap_pyfunction!(analyze_policy, module)?)?;
+    module.add_function(wrap_pyfunction!(diff_policies, module)?)
 }

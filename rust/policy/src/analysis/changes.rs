@@ -42,15 +42,15 @@ impl Changes {
             std::cmp::Ordering::Equal => (1, "constraints"),
             std::cmp::Ordering::Greater => (2, "stricter"),
         };
-        let mut witness = json!({
+        let exceeded = change.exceeded;
+        let is_counted = !exceeded.old.is_empty() || !exceeded.new.is_empty();
+        let exceeded = is_counted.then(|| json!({"old": exceeded.old, "new": exceeded.new}));
+        let witness = json!({
             "request": change.witness.to_json(),
             "old": before.to_json(),
             "new": after.to_json(),
+            "exceeded": exceeded,
         });
-        let exceeded = change.exceeded;
-        if !exceeded.old.is_empty() || !exceeded.new.is_empty() {
-            witness["exceeded"] = json!({"old": exceeded.old, "new": exceeded.new});
-        }
         self.found.push((
             order,
             json!({

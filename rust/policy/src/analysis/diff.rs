@@ -2,8 +2,9 @@
 //! the new policy by the other, or the proof that there is none.
 //!
 //! A request changes its verdict only if its deciders differ in effect. Rules that both policies have in the same order cannot be such a
-//! pair by themselves: the earlier of the two matches in both policies and is asked first in both. So one of the two is a changed rule, a
-//! default, or, where invariants may give way to stricter rules, an invariant.
+//! pair by themselves: the earlier of the two matches in both policies and is asked first in both. So one of the two is a changed rule, or
+//! both are defaults. Where invariants give way to stricter rules, an invariant decides together with the rule that is not stricter
+//! ([`Decider::Held`]), and when such a policy changes its invariants, every pair is looked at.
 
 use ahash::AHashSet;
 use serde_json::json;
@@ -11,13 +12,14 @@ use serde_json::json;
 use crate::analysis::align::{align, Common};
 use crate::analysis::changes::{Change, Changes};
 use crate::analysis::condition::{Clause, Literal, TopicSet};
-use crate::analysis::effect::{defaults, Decider};
+use crate::analysis::effect::Decider;
 use crate::analysis::limits::{MAX_PAIRS, MAX_REFINEMENTS};
-use crate::analysis::model::{Deadline, Model, Verdict};
+use crate::analysis::model::{Deadline, Verdict};
+use crate::analysis::side::{Side, Taker};
 use crate::analysis::solve::{Solved, Solver};
 use crate::analysis::witness::Witness;
 use crate::compile::{Policy, Source};
-use crate::document::{Decision, Scope};
+use crate::document::Scope;
 use crate::error::PolicyError;
 use crate::evaluate::{GATE_RULE, GATE_TOPICS};
 use crate::glob::Glob;
@@ -49,14 +51,6 @@ fn compiled(sources: &[Source<'_>]) -> Result<(Policy, Merged), PolicyError> {
     Ok((Policy::compile(sources)?, merge(sources)?))
 }
 
-/// One policy with what is known about it.
-pub(crate) struct Side<'p> {
-    pub model: Model<'p>,
-    pub merged: &'p Merged,
-    is_common: Vec<bool>,
-    defaults: Vec<(Decision, Option<Clause>)>,
-}
-
 /// Two policies.
 pub(crate) struct Pair<'p> {
     pub old: Side<'p>,
@@ -64,14 +58,6 @@ pub(crate) struct Pair<'p> {
     /// Invariants that give way to stricter rules changed, so that the order of rules does not tell who decides.
     is_reordered: bool,
     gate: Clause,
-}
-
-/// A rule that took a request from the one that was meant to decide it.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Taker {
-    rank: Option<u32>,
-    /// It always does.
-    pub is_certain: bool,
 }
 
 /// Answer of a search for a request whose verdict changes.
@@ -86,117 +72,6 @@ pub(crate) enum Search<'a> {
 pub(crate) struct Exceeded<'a> {
     pub old: Vec<&'a str>,
     pub new: Vec<&'a str>,
-}
-
-impl<'p> Side<'p> {
-    fn new(policy: &'p Policy, merged: &'p Merged, is_common: Vec<bool>, scopes: &[&Scope]) -> Side<'p> {
-        Side {
-            model: Model::new(policy),
-            merged,
-            is_common,
-            defaults: defaults(&policy.defaults, scopes),
-        }
-    }
-
-    pub fn ranks(&self) -> std::ops::Range<u32> {
-        0..u32::try_from(self.model.shapes.len()).unwrap_or(u32::MAX)
-    }
-
-    /// Everything that can decide. An invariant that gives way is told apart by the rule it would give way to.
-    pub fn deciders(&self) -> impl Iterator<Item = Decider> + '_ {
-        let rules = self.ranks().flat_map(move |rank| {
-            let held = self.is_soft_invariant(rank);
-            let first = if held { Decider::Held(rank, None) } else { Decider::Rule(rank) };
-            let ordinary = self.model.policy.groups.ordinary.clone().filter(move |_| held);
-            let limit = self.model.rule(rank).map(|rule| rule.decision);
-            let softer = move |by: &u32| self.model.rule(*by).map(|rule| rule.decision) <= limit;
-            std::iter::once(first).chain(ordinary.filter(softer).map(move |by| Decider::Held(rank, Some(by))))
-        });
-        let defaults = self.defaults.iter().map(|(decision, _)| Decider::Default(*decision));
-        rules.chain(defaults)
-    }
-
-    /// Rules that are asked before `decider`.
-    fn before(&self, decider: Decider) -> impl Iterator<Item = u32> {
-        let ordinary = self.model.policy.groups.ordinary.clone();
-        let (first, second) = match decider {
-            Decider::Rule(rank) => (rank, 0..0),
-            Decider::Held(rank, by) => (rank, ordinary.start..by.unwrap_or(ordinary.end)),
-            Decider::Default(_) => (self.ranks().end, 0..0),
-        };
-        (0..first).chain(second)
-    }
-
-    fn is_soft_invariant(&self, rank: u32) -> bool {
-        let is_soft = self.model.rule(rank).is_some_and(|rule| rule.decision != Decision::Deny);
-        is_soft && self.model.policy.groups.invariants.contains(&rank)
-    }
-
-    fn is_changed(&self, decider: Decider) -> bool {
-        let mut ranks = decider.matching();
-        ranks.any(|rank| !self.is_common.get(rank as usize).copied().unwrap_or(false))
-    }
-
-    fn has_soft_invariant(&self) -> bool {
-        let mut invariants = self.model.policy.groups.invariants.clone();
-        invariants.any(|rank| self.is_soft_invariant(rank))
-    }
-
-    fn changes_invariants(&self) -> bool {
-        let mut invariants = self.model.policy.groups.invariants.clone();
-        invariants.any(|rank| self.is_changed(Decider::Rule(rank)))
-    }
-
-    pub fn demanded(&self, decider: Decider) -> Vec<Clause> {
-        self.model.demanded_by(decider, &self.defaults)
-    }
-
-    /// Who decided instead of `wanted`; `Ok(None)` when `wanted` did.
-    pub fn taker(
-        &self,
-        wanted: Decider,
-        witness: &Witness,
-        verdict: &Verdict,
-        exceeded: &[&str],
-    ) -> Result<Option<(Taker, Clause)>, ()> {
-        let groups = &self.model.policy.groups;
-        let [invariant, ordinary, rest] = self.model.first_of_groups(witness, exceeded);
-        let decision = |rank: u32| self.model.rule(rank).map(|rule| rule.decision);
-        let obstacle = match wanted {
-            Decider::Held(rank, by) => differs(invariant, Some(rank)).or(differs(ordinary, by)),
-            Decider::Rule(rank) if groups.invariants.contains(&rank) => differs(invariant, Some(rank)),
-            Decider::Rule(rank) if groups.ordinary.contains(&rank) => {
-                let is_held = |invariant: &u32| decision(*invariant) >= decision(rank);
-                differs(ordinary, Some(rank)).or(invariant.filter(is_held).map(Some))
-            }
-            Decider::Rule(rank) => differs(invariant, None)
-                .or(differs(ordinary, None))
-                .or(differs(rest, Some(rank))),
-            Decider::Default(_) => [invariant, ordinary, rest].into_iter().find(Option::is_some),
-        };
-        let Some(taker) = obstacle else {
-            return if verdict.rank == wanted.rank() { Ok(None) } else { Err(()) };
-        };
-        // No rule where one was wanted, or a later one: the request does not match as it should.
-        let Some(rank) = taker.filter(|rank| !groups.is_later(*rank, wanted.matching())) else {
-            return Err(());
-        };
-        let clause = self.model.refused.get(rank as usize).ok_or(())?.clone();
-        // Its counter is the one that the other side's rule needs exceeded.
-        let counts = self.model.rule(rank).is_some_and(|rule| exceeded.contains(&rule.id.as_str()));
-        let is_modelled = self.model.shape(rank).is_some_and(|shape| !shape.is_opaque);
-        let stands = match wanted {
-            Decider::Rule(wanted) => self.model.stands_before(rank, wanted),
-            _ => true,
-        };
-        let is_certain = stands && (self.model.is_certain(rank) || (counts && is_modelled));
-        Ok(Some((Taker { rank: Some(rank), is_certain }, clause)))
-    }
-}
-
-/// What was found where something else was wanted.
-fn differs(found: Option<u32>, wanted: Option<u32>) -> Option<Option<u32>> {
-    (found != wanted).then_some(found)
 }
 
 impl<'p> Pair<'p> {
@@ -229,7 +104,10 @@ impl<'p> Pair<'p> {
             for new in self.counterparts(old) {
                 let names = (old.rank(), new.rank());
                 let is_known = names.0.is_some() && names.1.is_some() && known.contains(&names);
-                if is_known || self.old.model.effect_of(old) == self.new.model.effect_of(new) || !self.may_share(old, new) {
+                if is_known
+                    || self.old.model.effect_of(old) == self.new.model.effect_of(new)
+                    || !self.may_share(old, new)
+                {
                     continue;
                 }
                 asked += 1;
@@ -255,7 +133,9 @@ impl<'p> Pair<'p> {
     }
 
     fn may_share(&self, old: Decider, new: Decider) -> bool {
-        let shape = |side: &Side<'p>, decider: Decider| decider.rank().and_then(|rank| side.model.shape(rank).cloned());
+        let shape = |side: &Side<'p>, decider: Decider| {
+            decider.rank().and_then(|rank| side.model.shape(rank).cloned())
+        };
         match (shape(&self.old, old), shape(&self.new, new)) {
             (Some(one), Some(other)) => one.may_share(&other),
             _ => true,
@@ -263,8 +143,20 @@ impl<'p> Pair<'p> {
     }
 
     /// Whether the two decide some request with different effects, and which.
-    fn compare(&self, solver: &mut Solver, deadline: Deadline, old: Decider, new: Decider, changes: &mut Changes) -> bool {
-        let demanded: Vec<Clause> = self.old.demanded(old).into_iter().chain(self.new.demanded(new)).collect();
+    fn compare(
+        &self,
+        solver: &mut Solver,
+        deadline: Deadline,
+        old: Decider,
+        new: Decider,
+        changes: &mut Changes,
+    ) -> bool {
+        let demanded: Vec<Clause> = self
+            .old
+            .demanded(old)
+            .into_iter()
+            .chain(self.new.demanded(new))
+            .collect();
         let exceeded = self.exceeded(old, new);
         match self.seek(solver, &demanded, &exceeded, old, new) {
             Search::Impossible => false,
@@ -297,7 +189,10 @@ impl<'p> Pair<'p> {
             rule.filter(|rule| rule.counted.is_some())
         };
         let mut exceeded = Exceeded::default();
-        for rule in [counted(&self.old, old), counted(&self.new, new)].into_iter().flatten() {
+        for rule in [counted(&self.old, old), counted(&self.new, new)]
+            .into_iter()
+            .flatten()
+        {
             let more = self.exceeded_rule(rule);
             exceeded.old.extend(more.old);
             exceeded.new.extend(more.new);
@@ -312,7 +207,10 @@ impl<'p> Pair<'p> {
             let is_known = rules.any(|other| other.id == rule.id && other.counted == rule.counted);
             is_known.then_some(rule.id.as_str()).into_iter().collect()
         };
-        Exceeded { old: known(&self.old), new: known(&self.new) }
+        Exceeded {
+            old: known(&self.old),
+            new: known(&self.new),
+        }
     }
 
     /// Look for a request that `old` and `new` decide, with different effects.
@@ -351,8 +249,13 @@ impl<'p> Pair<'p> {
                     Ok(None) => {}
                     Ok(Some((taker, clause))) => {
                         is_decided = false;
-                        if excluded.iter().any(|(other, known, _)| *other == is_old && *known == taker) {
-                            return Search::Undecided("the facts depend on each other in a way that is not modelled");
+                        if excluded
+                            .iter()
+                            .any(|(other, known, _)| *other == is_old && *known == taker)
+                        {
+                            return Search::Undecided(
+                                "the facts depend on each other in a way that is not modelled",
+                            );
                         }
                         excluded.push((is_old, taker, clause));
                     }
@@ -367,7 +270,10 @@ impl<'p> Pair<'p> {
             }
             // The later steps made both the same.
             let leveller = self.leveller(&before, &after);
-            let taker = Taker { rank: None, is_certain: leveller.1 };
+            let taker = Taker {
+                rank: None,
+                is_certain: leveller.1,
+            };
             if excluded.iter().any(|(_, known, _)| known.rank.is_none()) {
                 return Search::Undecided("later steps decide the same for both");
             }
@@ -444,9 +350,14 @@ const MAX_EXCEPT: usize = 20;
 /// No request is left; that is a proof when rules that always decide suffice for it.
 fn proved(solver: &mut Solver, demanded: &[Clause], excluded: &[(bool, Taker, Clause)]) -> Search<'static> {
     let certain = excluded.iter().filter(|(_, taker, _)| taker.is_certain);
-    let clauses: Vec<&Clause> = demanded.iter().chain(certain.map(|(_, _, clause)| clause)).collect();
+    let clauses: Vec<&Clause> = demanded
+        .iter()
+        .chain(certain.map(|(_, _, clause)| clause))
+        .collect();
     match solver.solve(&clauses) {
         Solved::Impossible => Search::Impossible,
-        _ => Search::Undecided("rules that depend on delegation, agents, counts or the order of invariants overlap here"),
+        _ => Search::Undecided(
+            "rules that depend on delegation, agents, counts or the order of invariants overlap here",
+        ),
     }
 }

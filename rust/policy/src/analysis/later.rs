@@ -12,11 +12,12 @@ use serde_json::{json, Value as Json};
 
 use crate::analysis::changes::{Change, Changes};
 use crate::analysis::condition::{refusals, Clause, Literal, Scalar, Shape};
-use crate::analysis::diff::{Exceeded, Pair, Side};
+use crate::analysis::diff::{Exceeded, Pair};
 use crate::analysis::effect::{Decider, Effect};
 use crate::analysis::limits::MAX_REFINEMENTS;
 use crate::analysis::model::{Deadline, Verdict};
 use crate::analysis::sample::samples;
+use crate::analysis::side::Side;
 use crate::analysis::solve::{Solved, Solver};
 use crate::analysis::witness::Witness;
 use crate::document::{Decision, InputRule};
@@ -52,7 +53,14 @@ impl<'p> Pair<'p> {
     }
 
     fn compare_tenants(&self, solver: &mut Solver, deadline: Deadline, changes: &mut Changes) {
-        let lists = |side: &Side<'p>, name: &str| side.model.policy.tenant_mcp.get(name).cloned().unwrap_or_default();
+        let lists = |side: &Side<'p>, name: &str| {
+            side.model
+                .policy
+                .tenant_mcp
+                .get(name)
+                .cloned()
+                .unwrap_or_default()
+        };
         let names: BTreeSet<&String> = [&self.old, &self.new]
             .into_iter()
             .flat_map(|side| side.model.policy.tenant_mcp.keys())
@@ -86,10 +94,19 @@ impl<'p> Pair<'p> {
     fn compare_velocity(&self, solver: &mut Solver, deadline: Deadline, changes: &mut Changes) {
         let identity = |rule: &CompiledRule| {
             let counted = rule.counted.as_ref();
-            format!("{:?} {:?} {:?} {counted:?} {:?}", rule.id, rule.scope, rule.decision, rule.matching)
+            format!(
+                "{:?} {:?} {:?} {counted:?} {:?}",
+                rule.id, rule.scope, rule.decision, rule.matching
+            )
         };
-        let identities =
-            |side: &Side<'p>| side.model.policy.overlay.iter().map(identity).collect::<BTreeSet<String>>();
+        let identities = |side: &Side<'p>| {
+            side.model
+                .policy
+                .overlay
+                .iter()
+                .map(identity)
+                .collect::<BTreeSet<String>>()
+        };
         let (before, after) = (identities(&self.old), identities(&self.new));
         for (is_old, side, known) in [(true, &self.old, &after), (false, &self.new, &before)] {
             for rule in &side.model.policy.overlay {
@@ -107,7 +124,9 @@ impl<'p> Pair<'p> {
                     exceeded: self.exceeded_rule(rule),
                 };
                 let softer = |effect: Effect<'_>| effect.decision < rule.decision;
-                let tried = self.try_all(solver, deadline, &self.old, &question, softer, |witness| vec![witness.clone()]);
+                let tried = self.try_all(solver, deadline, &self.old, &question, softer, |witness| {
+                    vec![witness.clone()]
+                });
                 report(tried, question, changes);
             }
         }
@@ -202,8 +221,12 @@ impl<'p> Pair<'p> {
             let lists = |name: &String| side.model.policy.tenant_mcp.get(name);
             is_open |= lists(own) != lists(other);
             for rank in side.ranks() {
-                let listed = side.model.shape(rank).and_then(|shape| shape.listed(Scalar::Tenant));
-                let tells = listed.is_some_and(|list| list.contains(&*fold(own)) != list.contains(&*fold(other)));
+                let listed = side
+                    .model
+                    .shape(rank)
+                    .and_then(|shape| shape.listed(Scalar::Tenant));
+                let tells =
+                    listed.is_some_and(|list| list.contains(&*fold(own)) != list.contains(&*fold(other)));
                 if !tells {
                     continue;
                 }
@@ -231,7 +254,10 @@ impl<'p> Pair<'p> {
             }
         }
         if is_open {
-            changes.leave_open("default_tenant", "no request was found that shows what the other default tenant changes");
+            changes.leave_open(
+                "default_tenant",
+                "no request was found that shows what the other default tenant changes",
+            );
         }
     }
 
@@ -246,7 +272,10 @@ impl<'p> Pair<'p> {
         variants: impl Fn(&Witness) -> Vec<Witness>,
     ) -> Tried {
         let mut is_open = false;
-        for decider in side.deciders().filter(|decider| due(side.model.effect_of(*decider))) {
+        for decider in side
+            .deciders()
+            .filter(|decider| due(side.model.effect_of(*decider)))
+        {
             if deadline.is_over() {
                 return Tried::Open;
             }
@@ -273,7 +302,11 @@ impl<'p> Pair<'p> {
         variants: &dyn Fn(&Witness) -> Vec<Witness>,
     ) -> Tried {
         let is_old = std::ptr::eq(side, &raw const self.old);
-        let exceeded = if is_old { &question.exceeded.old } else { &question.exceeded.new };
+        let exceeded = if is_old {
+            &question.exceeded.old
+        } else {
+            &question.exceeded.new
+        };
         let mut clauses: Vec<Clause> = side.demanded(decider);
         clauses.extend(question.demanded.iter().cloned());
         let mut is_certain = true;

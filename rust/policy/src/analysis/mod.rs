@@ -4,7 +4,7 @@
 //! A rule is a conjunction of conditions over facts ([`condition`]); a question is a set of clauses. [`solve`] finds a class of requests or
 //! proves that there is none; facts count as independent, so what is impossible there is impossible in truth. Every class found becomes a
 //! concrete request ([`witness`]) and the engine evaluates it: no finding rests on the model alone, and what neither a proof nor an
-//! evaluation settles is reported as undecided.
+//! evaluation settles is reported as undecided. The same machinery compares two policies ([`diff`]).
 
 mod align;
 mod changes;
@@ -20,6 +20,7 @@ mod lint;
 mod model;
 mod reach;
 mod sample;
+mod side;
 mod solve;
 mod state;
 mod tenants;

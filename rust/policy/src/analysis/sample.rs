@@ -27,7 +27,9 @@ pub(crate) fn samples(rule: &InputRule) -> Vec<(String, i64)> {
         scanners,
         ..
     } = &rule.detectors;
-    let scanned = SCANNED.iter().filter(|(name, _)| scanners.iter().any(|other| other == name));
+    let scanned = SCANNED
+        .iter()
+        .filter(|(name, _)| scanners.iter().any(|other| other == name));
     let texts = keywords
         .iter()
         .cloned()
@@ -82,12 +84,17 @@ fn first_of(class: &Class) -> Option<char> {
         Class::Unicode(class) => class.iter().map(|range| (range.start(), range.end())).collect(),
         Class::Bytes(class) => {
             let ascii = class.iter().filter(|range| range.end().is_ascii());
-            ascii.map(|range| (range.start().into(), range.end().into())).collect()
+            ascii
+                .map(|range| (range.start().into(), range.end().into()))
+                .collect()
         }
     };
     let plain = ('a'..='z').chain('A'..='Z').chain('0'..='9').chain([' ']);
     let holds = |wanted: &char| ranges.iter().any(|(start, end)| (start..=end).contains(&wanted));
-    plain.into_iter().find(holds).or_else(|| ranges.first().map(|(start, _)| *start))
+    plain
+        .into_iter()
+        .find(holds)
+        .or_else(|| ranges.first().map(|(start, _)| *start))
 }
 
 #[cfg(test)]
@@ -107,14 +114,20 @@ mod tests {
             "[^a-z]{3}",
         ] {
             let sample = of_pattern(pattern).unwrap();
-            assert!(regex::Regex::new(pattern).unwrap().is_match(&sample), "{pattern}: {sample}");
+            assert!(
+                regex::Regex::new(pattern).unwrap().is_match(&sample),
+                "{pattern}: {sample}"
+            );
         }
     }
 
     #[test]
     fn every_scanner_reports_its_text() {
         for (name, text) in SCANNED {
-            assert!(!cordum_output::scanner(name).unwrap().scan(text).is_empty(), "{name}");
+            assert!(
+                !cordum_output::scanner(name).unwrap().scan(text).is_empty(),
+                "{name}"
+            );
         }
     }
 }

@@ -25,7 +25,12 @@ impl Shape {
             refused: vec![vec![Literal::NotTopic(set.clone())]],
             words: match set.globs.as_slice() {
                 [] => "topic is not the edge topic".to_owned(),
-                globs => one_of("topic", globs.iter().map(|glob| glob.text()), "is", "matches one of"),
+                globs => one_of(
+                    "topic",
+                    globs.iter().map(|glob| glob.text()),
+                    "is",
+                    "matches one of",
+                ),
             },
         });
         let others = self.conditions.iter().map(|condition| Part {

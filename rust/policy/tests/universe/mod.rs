@@ -1,6 +1,11 @@
 //! A small universe of requests, and rules that tell them apart.
 
-#![allow(dead_code, clippy::unwrap_used, clippy::indexing_slicing, reason = "shared by tests")]
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "shared by tests"
+)]
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -164,4 +169,3 @@ pub fn rules() -> impl Strategy<Value = String> {
         text
     })
 }
-

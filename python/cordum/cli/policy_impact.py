@@ -1,4 +1,4 @@
-"""`cordumctl policy diff FILE --against current --since 24h`: which past requests a policy would decide otherwise."""
+"""`cordumctl policy diff`: what a policy changes, proved against another file or replayed over past requests."""
 
 import sys
 from dataclasses import replace
@@ -10,6 +10,7 @@ import typer
 
 from cordum.cli.connection import Connection, fail
 from cordum.cli.output import print_json, print_table
+from cordum.cli.policy_difference import difference, print_difference
 from cordum.config.types import parse_duration
 from cordum.runtime.clock import utc_now
 
@@ -23,7 +24,8 @@ _TIMEOUT_S: Final = 60.0
 
 def diff(
     context: typer.Context,
-    policy: Annotated[Path, typer.Argument(help="Candidate policy file.")],
+    policy: Annotated[Path, typer.Argument(help="Candidate policy file; with a second file, the old one.")],
+    new: Annotated[Path | None, typer.Argument(help="New policy file, compared with the first one.")] = None,
     against: Annotated[str, typer.Option(help="`current`: what the running kernel decides with.")] = "",
     since: Annotated[str, typer.Option(help="How far back, e.g. 90m, 24h, 7d (at most 7 days).")] = "24h",
     bundle: Annotated[str, typer.Option(help="Bundle the file replaces; default: the base policy.")] = "",
@@ -32,18 +34,35 @@ def diff(
     top: Annotated[int, typer.Option(help="Kinds of change shown.", min=1)] = 20,
     exit_code: Annotated[bool, typer.Option("--exit-code", help="Exit 1 when a verdict changes.")] = False,
 ) -> None:
-    """Show which past requests a candidate policy decides otherwise, grouped by rule, with examples.
+    """Prove which requests two policies decide otherwise, or replay one over past requests.
 
+    Example: cordumctl policy diff safety.yaml new-safety.yaml
     Example: cordumctl policy diff new-safety.yaml --against current --since 24h
     """
+    if new is not None:
+        if against:
+            raise fail("policy diff takes two files or --against current, not both")
+        _compare(context, policy, new, top=top, exit_code=exit_code)
+        return
     if against != "current":
-        raise fail("policy diff needs --against current")
+        raise fail("policy diff needs two files, or one and --against current")
     answer = impact(context.obj, policy, since=since, bundle=bundle, topic=topic, was=was)
     if context.obj.as_json:
         print_json(answer)
     else:
         print_impact(answer, top=top)
     if exit_code and answer["summary"]["escalated"] + answer["summary"]["relaxed"]:
+        raise typer.Exit(1)
+
+
+def _compare(context: typer.Context, old: Path, new: Path, *, top: int, exit_code: bool) -> None:
+    report = difference(old, new)
+    if context.obj.as_json:
+        print_json(report)
+    else:
+        print_difference(report, top=top)
+    # What could not be decided may be a change.
+    if exit_code and not report["equivalent"]:
         raise typer.Exit(1)
 
 

@@ -224,7 +224,8 @@ fn a_class_is_told_in_as_few_words_as_possible_and_with_its_exceptions() {
         change["class"]["conditions"],
         serde_json::json!(["topic is job.pay.*"])
     );
-    assert_eq!(change["class"]["except"], serde_json::json!(["vip"]));
+    let vip = serde_json::json!({"rule": "vip", "policy": "both", "conditions": ["tenant is vip"]});
+    assert_eq!(change["class"]["except"], serde_json::json!([vip]));
 }
 
 #[test]

@@ -18,6 +18,7 @@ use crate::analysis::model::{Deadline, Verdict};
 use crate::analysis::side::{Side, Taker};
 use crate::analysis::solve::{Solved, Solver};
 use crate::analysis::witness::Witness;
+use crate::analysis::words::without_implied;
 use crate::compile::{Policy, Source};
 use crate::document::Scope;
 use crate::error::PolicyError;
@@ -315,32 +316,58 @@ impl<'p> Pair<'p> {
                 parts.push(part);
             }
         }
-        let parts = crate::analysis::words::without_implied(solver, parts);
+        let parts = without_implied(solver, parts);
         let words: Vec<String> = parts.into_iter().map(|part| part.words).collect();
-        let mut except: Vec<String> = Vec::new();
-        let mut more = 0usize;
-        for (side, decider) in [(&self.old, old), (&self.new, new)] {
+        let mut except: Vec<Exception> = Vec::new();
+        for (policy, side, decider) in [("old", &self.old, old), ("new", &self.new, new)] {
             for rank in side.before(decider) {
                 let (Some(rule), Some(shape)) = (side.model.rule(rank), side.model.shape(rank)) else {
                     continue;
                 };
-                let name = if rule.id.is_empty() { &rule.path } else { &rule.id };
-                if except.contains(name) || deadline.is_over() {
-                    continue;
-                }
                 let own = shape.demanded();
                 let clauses: Vec<&Clause> = demanded.iter().chain(&own).collect();
-                if matches!(solver.solve(&clauses), Solved::Impossible) {
+                if deadline.is_over() || matches!(solver.solve(&clauses), Solved::Impossible) {
                     continue;
                 }
-                if except.len() < MAX_EXCEPT {
-                    except.push(name.clone());
-                } else {
-                    more += 1;
+                let exception = Exception {
+                    rule: if rule.id.is_empty() { &rule.path } else { &rule.id },
+                    policy,
+                    conditions: (shape.parts().into_iter())
+                        .map(|part| part.words)
+                        .filter(|text| !words.contains(text))
+                        .collect(),
+                };
+                match except.iter_mut().find(|known| known.is_same(&exception)) {
+                    Some(known) => known.policy = "both",
+                    None => except.push(exception),
                 }
             }
         }
-        json!({"conditions": words, "except": except, "except_more": more})
+        let listed: Vec<_> = except.iter().take(MAX_EXCEPT).map(Exception::to_json).collect();
+        json!({
+            "conditions": words,
+            "except": listed,
+            "except_more": except.len().saturating_sub(MAX_EXCEPT),
+        })
+    }
+}
+
+/// A rule that takes requests out of a class.
+struct Exception<'a> {
+    rule: &'a str,
+    /// The policy it stands in: old, new, both.
+    policy: &'static str,
+    /// What it asks beyond the class.
+    conditions: Vec<String>,
+}
+
+impl Exception<'_> {
+    fn is_same(&self, other: &Exception<'_>) -> bool {
+        self.rule == other.rule && self.conditions == other.conditions
+    }
+
+    fn to_json(&self) -> serde_json::Value {
+        json!({"rule": self.rule, "policy": self.policy, "conditions": self.conditions})
     }
 }
 

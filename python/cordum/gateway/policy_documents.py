@@ -26,6 +26,7 @@ from cordum.store.policy_bundles import (
     enabled_sources,
     parse_bundles,
 )
+from cordum.v1 import safety_batch_pb2
 
 __all__ = ["Bundles", "PolicyDocuments"]
 
@@ -34,6 +35,8 @@ Change = Callable[[Bundles], None]
 
 SNAPSHOTS_ID: Final = "policy_snapshots"
 SNAPSHOTS_MAX: Final = 10
+PREVIEW_TIMEOUT_S: Final = 25.0
+"""A comparison of two policies takes up to ten seconds, and one runs at a time."""
 _WARN: Final = frozenset({"", "warn"})
 _ENFORCE: Final = frozenset({"enforce", "strict", "required", "true", "1"})
 
@@ -111,16 +114,7 @@ class PolicyDocuments:
         published: list[str] = []
 
         def change(bundles: Bundles) -> None:
-            chosen = ids or [name for name in bundles if name.startswith("secops/")]
-            if not bundles:
-                raise InvalidInput("no bundles configured")
-            if not chosen:
-                raise InvalidInput("no policy bundles to publish")
-            for name in chosen:
-                if name not in bundles:
-                    raise InvalidInput(f"unknown bundle `{name[:128]}`", field="bundle_ids")
-                bundles[name]["enabled"] = True
-            published[:] = chosen
+            published[:] = _enable(bundles, ids)
 
         await self._write(change)
         after = await self.capture(author=author, note=note)
@@ -130,6 +124,25 @@ class PolicyDocuments:
             "published": published,
             "id": after["id"],
             "created_at": after["created_at"],
+        }
+
+    async def preview_publish(self, ids: list[str]) -> dict[str, Any]:
+        """Say which requests would change verdict if these bundles were published; nothing is stored.
+
+        Raises InvalidInput, Unavailable.
+        """
+        bundles, _ = await self.read()
+        published = _enable(bundles, ids)
+        checked = await self._kernel.check_policy(
+            enabled_sources(parse_bundles(bundles)), PREVIEW_TIMEOUT_S, compare=True
+        )
+        warnings = self._warnings(checked)
+        return {
+            "dry_run": True,
+            "published": published,
+            "policy_snapshot": checked.policy_snapshot,
+            "warnings": warnings,
+            "diff": orjson.loads(checked.diff),
         }
 
     async def rollback(self, snapshot_id: str, *, author: str, note: str) -> dict[str, Any]:
@@ -211,7 +224,10 @@ class PolicyDocuments:
         raise Conflict("the policy was changed by somebody else", code="POLICY_VERSION_CONFLICT")
 
     async def _check(self, bundles: Bundles) -> list[str]:
-        checked = await self._kernel.check_policy(enabled_sources(parse_bundles(bundles)))
+        return self._warnings(await self._kernel.check_policy(enabled_sources(parse_bundles(bundles))))
+
+    def _warnings(self, checked: safety_batch_pb2.CheckPolicyResponse) -> list[str]:
+        """Return what is to be said about a policy that may be stored. Raises InvalidInput for one that may not."""
         if checked.problems:
             problems = [{"path": one.path, "message": one.message} for one in checked.problems]
             text = "; ".join(
@@ -238,6 +254,20 @@ class PolicyDocuments:
             await self._bus.publish_core(subjects.CONFIG_CHANGED, config_changed(SCOPE, SCOPE_ID))
         except CordumError as error:
             _log.warning("policy change not announced", reason=error.message)
+
+
+def _enable(bundles: Bundles, ids: list[str]) -> list[str]:
+    """Enable the bundles named (none: all of `secops/`); return which. Raises InvalidInput."""
+    chosen = ids or [name for name in bundles if name.startswith("secops/")]
+    if not bundles:
+        raise InvalidInput("no bundles configured")
+    if not chosen:
+        raise InvalidInput("no policy bundles to publish")
+    for name in chosen:
+        if name not in bundles:
+            raise InvalidInput(f"unknown bundle `{name[:128]}`", field="bundle_ids")
+        bundles[name]["enabled"] = True
+    return chosen
 
 
 def _bundles(document: Document | None) -> Bundles:

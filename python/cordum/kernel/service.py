@@ -65,6 +65,8 @@ class KernelServer:
         self._decisions = decisions
         self._replays = replays
         self._velocity = velocity
+        # A comparison may take seconds of a core.
+        self._comparing = asyncio.Semaphore(1)
         self._health = health.aio.HealthServicer()
         self._server = grpc.aio.server(options=_options(settings))
         self._server.add_generic_rpc_handlers(self._handlers())
@@ -198,6 +200,9 @@ class KernelServer:
             engine = await asyncio.to_thread(self._policies.with_bundles, bundles)
             answer.policy_snapshot = engine.snapshot
             answer.warnings.extend(engine.warnings[:100])
+            if asked.compare:
+                async with self._comparing:
+                    answer.diff = await asyncio.to_thread(self._policies.difference, bundles)
         except PolicyError as error:
             for path, message in error.errors[:100]:
                 answer.problems.add(path=path, message=message)

@@ -7,7 +7,7 @@ import asyncio
 from collections import deque
 from typing import Final, Literal
 
-from cordum._core import PolicyEngine, PolicyError, validate_policy
+from cordum._core import PolicyEngine, PolicyError, diff_policies, validate_policy
 from cordum.config.kernel import KernelSettings
 from cordum.domain.errors import CordumError, InvalidInput, Unavailable
 from cordum.kernel.bundle_source import BundleSource
@@ -102,6 +102,14 @@ class PolicyStore:
         """Compile the base that decides now with other bundles. Blocking. Raises PolicyError."""
         base = self._active[0] if self._active is not None else None
         return PolicyEngine.compile(base, bundles) if base is not None or bundles else PolicyEngine.empty()
+
+    def difference(self, bundles: list[tuple[str, bytes]]) -> bytes:
+        """Return as JSON what would change if the base that decides now had other bundles. Blocking.
+
+        Raises PolicyError.
+        """
+        base, active = self._active or (None, ())
+        return diff_policies((base, list(active)), (base, bundles))
 
     async def _read_bundles(self) -> tuple[tuple[str, bytes], ...]:
         if self._bundles is None:

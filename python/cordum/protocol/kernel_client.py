@@ -122,10 +122,12 @@ class PolicyClient:
         return PolicyCheckResponse.FromString(answer.response), answer.trace
 
     async def check_policy(
-        self, bundles: Sequence[tuple[str, bytes]], timeout_s: float = 5.0
+        self, bundles: Sequence[tuple[str, bytes]], timeout_s: float = 5.0, *, compare: bool = False
     ) -> safety_batch_pb2.CheckPolicyResponse:
-        """Ask whether the kernel's base and these bundles make a valid policy. Raises Unavailable."""
-        asked = safety_batch_pb2.CheckPolicyRequest()
+        """Ask whether the kernel's base and these bundles make a valid policy, and what it changes when asked to
+        ``compare``. Raises Unavailable.
+        """
+        asked = safety_batch_pb2.CheckPolicyRequest(compare=compare)
         for name, content in bundles:
             asked.bundles.add(id=name, content=content)
         answer = await _answer(self._check_policy, asked.SerializeToString(), timeout_s)

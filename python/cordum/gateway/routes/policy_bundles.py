@@ -61,6 +61,14 @@ def add_bundle_routes(api: Api) -> None:
         summary="Delete a policy bundle",
         success=204,
     )
+    api.add(
+        "POST",
+        "/policy/bundles/{bundle_id:path}/publish",
+        write,
+        publish_one,
+        summary="Enable a policy bundle",
+        body_required=False,
+    )
     api.add("POST", "/policy/publish", write, publish, summary="Enable policy bundles", body_required=False)
     api.add("POST", "/policy/rollback", write, rollback, summary="Go back to a bundle snapshot")
 
@@ -176,14 +184,37 @@ async def capture(gateway: Gateway, caller: Caller, request: Request) -> Respons
 
 
 async def publish(gateway: Gateway, caller: Caller, request: Request) -> Response:
-    """Enable bundles."""
+    """Enable bundles, or with `dry_run=true` say what that would change."""
     body = await json_object(request, _BODY_BYTES)
     ids = body.get("bundle_ids") or []
     if not isinstance(ids, list) or not all(isinstance(name, str) for name in ids) or len(ids) > 1_000:
         raise InvalidInput("bundle_ids: expected a list of bundle ids", field="bundle_ids")
+    return await _publish(gateway, caller, request, body, ids)
+
+
+async def publish_one(gateway: Gateway, caller: Caller, request: Request) -> Response:
+    """Enable one bundle, or with `dry_run=true` say what that would change."""
+    body = await json_object(request, _BODY_BYTES)
+    name = _id_of(request)
+    await gateway.policies.get(name)
+    return await _publish(gateway, caller, request, body, [name])
+
+
+async def _publish(
+    gateway: Gateway, caller: Caller, request: Request, body: dict[str, Any], ids: list[str]
+) -> Response:
+    if _is_dry_run(request):
+        return json_reply(await gateway.policies.preview_publish(ids))
     author = _text(body, "author") or caller.effective_principal
     note = _text(body, "note") or _text(body, "message")
     return json_reply(await gateway.policies.publish(ids, author=author, note=note))
+
+
+def _is_dry_run(request: Request) -> bool:
+    value = request.query_params.get("dry_run", "").strip().lower()
+    if value not in {"", "0", "1", "false", "true"}:
+        raise InvalidInput("dry_run: expected true or false", field="dry_run")
+    return value in {"1", "true"}
 
 
 async def rollback(gateway: Gateway, caller: Caller, request: Request) -> Response:

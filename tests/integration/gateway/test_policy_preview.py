@@ -11,9 +11,7 @@ from tests.support.processes import wait_until
 __all__ = ["alice", "stack"]
 
 # Takes the place of a rule of the base.
-DRAFT = "rules:
-  - {id: allow-rest, match: {topics: ['job.*']}, decision: require_approval}
-"
+DRAFT = "rules:\n  - {id: allow-rest, match: {topics: ['job.*']}, decision: require_approval}\n"
 
 
 async def draft(person: httpx.AsyncClient, content: str = DRAFT) -> None:

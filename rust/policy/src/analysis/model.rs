@@ -14,7 +14,7 @@ use crate::compile::Policy;
 use crate::document::Decision;
 use crate::facts::Facts;
 use crate::index::Index;
-use crate::mcp::McpField;
+use crate::mcp::{fold, McpField};
 use crate::request::Request;
 use crate::rule::{entry, CompiledRule};
 use crate::velocity::{Answer, Counters, Need};
@@ -93,7 +93,12 @@ const SCALARS: [Scalar; 8] = [
 
 impl<'p> Model<'p> {
     pub fn new(policy: &'p Policy) -> Model<'p> {
+        let default_tenant = match policy.default_tenant.trim() {
+            "" => "default",
+            name => name,
+        };
         let mut vocabulary = Vocabulary::default();
+        vocabulary.default_tenant = Some(fold(default_tenant).into_owned());
         let mut shapes = Vec::with_capacity(policy.rules.len());
         let mut ranks = AHashMap::new();
         for (rank, rule) in (0u32..).zip(&policy.rules) {

@@ -19,26 +19,33 @@ pub struct Witness {
 
 /// Values that some rule names, so that a fresh one can be chosen.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Vocabulary(AHashSet<String>);
+pub(crate) struct Vocabulary {
+    names: AHashSet<String>,
+    /// Folded name of the tenant of requests that name none; `None` when that is not one tenant.
+    pub default_tenant: Option<String>,
+}
 
 impl Vocabulary {
     pub fn add(&mut self, values: impl IntoIterator<Item = String>) {
-        self.0.extend(values);
+        self.names.extend(values);
     }
 
     pub fn add_all(&mut self, other: &Vocabulary) {
-        self.0.extend(other.0.iter().cloned());
+        self.names.extend(other.names.iter().cloned());
+        if self.default_tenant != other.default_tenant {
+            self.default_tenant = None;
+        }
     }
 
     /// A value nobody names, built on `stem`.
     fn fresh(&self, stem: &str) -> String {
-        if !self.0.contains(stem) {
+        if !self.names.contains(stem) {
             return stem.to_owned();
         }
         let numbered = (1u32..).map(|at| format!("{stem}-{at}"));
         numbered
             .into_iter()
-            .find(|value| !self.0.contains(value))
+            .find(|value| !self.names.contains(value))
             .unwrap_or_default()
     }
 }
@@ -59,6 +66,10 @@ impl Witness {
         };
         let tenant = match state.value(Scalar::Tenant) {
             Some(value) => value.to_owned(),
+            // What people can send as their own.
+            None if (vocabulary.default_tenant.iter()).any(|name| state.admits(Scalar::Tenant, name)) => {
+                String::new()
+            }
             None => vocabulary.fresh("tenant"),
         };
         let mut request = PolicyCheckRequest {

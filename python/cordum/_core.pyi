@@ -231,12 +231,22 @@ class PolicyEvaluation:
     def response(self) -> bytes:
         """Return the serialized `BatchResponse`. Raises ValueError while counts are missing."""
 
+    def explain(self) -> bytes:
+        """Return what was looked at for the first request and why, as JSON, with the counts given. Raises
+        ValueError when that request does not decode or names an agent that was not looked up."""
+
+_AgentRecord = tuple[str, tuple[str, str, str, list[str]] | None]
+"""Id of an agent and, unless there is no such agent, its tenant, status, risk tier and data classifications."""
+
 class PolicyEngine:
     """One immutable compiled policy (policy spec §2 to §9); safe to share between threads."""
 
     @staticmethod
-    def compile(source: bytes | None = None, bundles: list[tuple[str, bytes]] = []) -> PolicyEngine:
-        """Compile a base document and enabled bundles (id, document). Raises PolicyError with every problem."""
+    def compile(
+        source: bytes | None = None, bundles: list[tuple[str, bytes]] = [], delegation: bool = False
+    ) -> PolicyEngine:
+        """Compile a base document and enabled bundles (id, document). Without ``delegation`` every call is direct.
+        Raises PolicyError with every problem."""
 
     @staticmethod
     def empty() -> PolicyEngine:
@@ -248,29 +258,36 @@ class PolicyEngine:
     def warnings(self) -> list[str]: ...
     @property
     def rule_count(self) -> int: ...
-    def evaluate(self, request: bytes) -> bytes:
-        """Serialized `PolicyCheckRequest` → `PolicyCheckResponse`. Raises ValueError when it does not
-        decode."""
+    @property
+    def delegation_fields(self) -> dict[str, list[str]]:
+        """Per rule id, the delegation keys of the rule, for rules that have some."""
 
-    def evaluate_batch(self, batch: bytes) -> bytes:
-        """Serialized `BatchRequest` → `BatchResponse`. Raises ValueError: not a batch, or more than 512
-        items."""
+    def evaluate(self, request: bytes, agents: list[_AgentRecord] | None = None) -> bytes:
+        """Serialized `PolicyCheckRequest` → `PolicyCheckResponse`. Raises ValueError when it does not decode, or
+        names an agent that is not among ``agents``; without ``agents`` every agent is unknown."""
+
+    def evaluate_batch(self, batch: bytes, agents: list[_AgentRecord] | None = None) -> bytes:
+        """Serialized `BatchRequest` → `BatchResponse`; a request of an agent that was not looked up has code 14.
+        Raises ValueError: not a batch, or more than 512 items."""
 
     @property
     def has_velocity(self) -> bool:
         """Whether some rule counts requests (policy spec §13)."""
 
-    def begin(self, batch: bytes) -> PolicyEvaluation:
+    def begin(self, batch: bytes, agents: list[_AgentRecord] | None = None) -> PolicyEvaluation:
         """Start a serialized `BatchRequest` whose counts the caller supplies. Raises ValueError as
         `evaluate_batch`, which itself treats every count as failed."""
 
-    def explain(self, request: bytes) -> bytes:
-        """Return what was looked at and why, as JSON. Raises ValueError when the request does not decode."""
+    def explain(self, request: bytes, agents: list[_AgentRecord] | None = None) -> bytes:
+        """Return what was looked at and why, as JSON; every count failed. Raises ValueError as `evaluate`."""
 
 def tally_decisions(response: bytes, held_max: int) -> tuple[list[int], tuple[int, int], int, list[int]]:
     """Count a serialized `BatchResponse`: items per `DecisionType` number (0 to 5), defaults (allow, deny),
     items without a decision, positions of the first ``held_max`` items that were not plainly allowed. Raises
     ValueError."""
+
+def named_agents(batch: bytes) -> list[str]:
+    """Return the agents that a serialized `BatchRequest` names in its labels, each once. Raises ValueError."""
 
 def validate_policy(source: bytes) -> list[tuple[str, str]]:
     """Return every problem of one document as (path, message); empty when it is valid."""

@@ -64,6 +64,10 @@ class KernelSettings(CommonSettings):
     velocity_fail_mode: Literal["closed", "open"] = Field(
         "closed", validation_alias="VELOCITY_FAIL_MODE", json_schema_extra=SECURITY
     )
+    delegation_policy_enabled: Bool = Field(
+        False, validation_alias="CORDUM_DELEGATION_POLICY_ENABLED", json_schema_extra=SECURITY
+    )
+    """Whether delegated calls are told from direct ones."""
     malformed_bundle: Literal["reject", "skip"] = Field(
         "reject", validation_alias="SAFETY_POLICY_MALFORMED_BUNDLE", json_schema_extra=SECURITY
     )

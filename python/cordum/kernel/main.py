@@ -8,8 +8,10 @@ from cordum.config.kernel import KernelSettings
 from cordum.config.nats import NatsSettings
 from cordum.config.redis import RedisSettings
 from cordum.domain.errors import ConfigError, Unavailable
+from cordum.kernel.agents import AgentDirectory
 from cordum.kernel.bundle_source import BundleSource
 from cordum.kernel.decisions import DecisionWriter, SharedRedis
+from cordum.kernel.evaluator import Evaluator
 from cordum.kernel.notices import PolicyNotices
 from cordum.kernel.replay import Replays
 from cordum.kernel.service import KernelServer
@@ -49,7 +51,11 @@ async def serve(service: Service, settings: KernelSettings) -> None:
     decisions = DecisionWriter(redis, settings)
     velocity = VelocityGate(redis, fail_open=settings.velocity_fail_mode == "open")
     server = KernelServer(
-        settings, policies, decisions=decisions, replays=Replays(policies, redis), velocity=velocity
+        settings,
+        policies,
+        decisions=decisions,
+        replays=Replays(policies, redis),
+        evaluator=Evaluator(velocity, AgentDirectory(redis)),
     )
 
     async def policy_is_loaded() -> None:

@@ -14,6 +14,11 @@ DECISIONS: Final = Counter("cordum_safety_decisions_total", "Decisions, by decis
 DEFAULT_DECISIONS: Final = Counter(
     "cordum_safety_default_decision_total", "Decisions no rule made, by decision.", ["decision"]
 )
+DELEGATION_MATCHES: Final = Counter(
+    "safety_rule_delegation_match_total",
+    "Delegation keys of rules that denied, by key.",
+    ["field", "outcome"],
+)
 RELOADS: Final = Counter("cordum_safety_policy_reload_total", "Policy loads, by result.", ["result"])
 POLICY_INFO: Final = Gauge("cordum_safety_policy_info", "1 for the active snapshot.", ["snapshot"])
 SIGNATURE_FAILURES: Final = Counter(

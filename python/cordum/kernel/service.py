@@ -7,7 +7,7 @@ and encodes natively. A policy answer is always gRPC OK, also for DENY.
 import asyncio
 from collections.abc import Awaitable, Callable
 from time import perf_counter
-from typing import Any, Final, NoReturn, TypeAlias
+from typing import Any, Final, NoReturn, TypeAlias, TypeVar
 
 import grpc
 import grpc.aio
@@ -15,16 +15,16 @@ from google.protobuf.message import DecodeError
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from cordum._core import PolicyEngine, PolicyError
+from cordum._core import PolicyError
 from cordum.config.kernel import KernelSettings
 from cordum.domain.errors import CordumError, InvalidInput, LimitExceeded, Unavailable
 from cordum.kernel.decision_report import report_batch, report_one
 from cordum.kernel.decisions import Observer
+from cordum.kernel.evaluator import Evaluator
 from cordum.kernel.metrics import EVALUATION_SECONDS
 from cordum.kernel.replay import Replays
 from cordum.kernel.snapshots import PolicyStore
 from cordum.kernel.tls import server_credentials
-from cordum.kernel.velocity import VelocityGate
 from cordum.protocol.cap import safety_pb2
 from cordum.runtime.logs import get_logger
 from cordum.v1 import safety_batch_pb2
@@ -38,10 +38,10 @@ SERVICES: Final = (SAFETY_KERNEL, SAFETY_BATCH)
 
 MESSAGE_MAX_BYTES: Final = 8 * 1024 * 1024
 BATCH_MAX_BYTES: Final = 7 * 1024 * 1024
-# Above this many bytes a call leaves the event loop: a thread costs about 50 µs, the engine releases the GIL.
-THREAD_FROM_BYTES: Final = 256 * 1024
+
 DRAIN_S: Final = 14.0
 
+T = TypeVar("T")
 Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
 Method = Callable[[bytes, Context], Awaitable[bytes]]
 
@@ -58,13 +58,13 @@ class KernelServer:
         *,
         decisions: Observer | None = None,
         replays: Replays | None = None,
-        velocity: VelocityGate | None = None,
+        evaluator: Evaluator | None = None,
     ) -> None:
         self._settings = settings
         self._policies = policies
         self._decisions = decisions
         self._replays = replays
-        self._velocity = velocity
+        self._evaluator = evaluator or Evaluator(None, None)
         # A comparison may take seconds of a core.
         self._comparing = asyncio.Semaphore(1)
         self._health = health.aio.HealthServicer()
@@ -134,14 +134,11 @@ class KernelServer:
                 await _refuse(context, "request is empty")
             start = perf_counter()
             engine = self._policies.engine
-            if engine.has_velocity and self._velocity is not None:
-                answer = await self._count_one(self._velocity, engine, request, context, record=counts)
-            else:
-                answer = await _run(engine.evaluate, request, context)
+            answer = await _answered(self._evaluator.one(engine, request, record=counts), context)
             spent_s = perf_counter() - start
             seconds.observe(spent_s)
             if counts:
-                report_one(request, answer, spent_s)
+                report_one(request, answer, spent_s, self._policies.delegation_fields)
             if decisions is not None:
                 decisions.note(request, answer, is_batch=False)
             return answer
@@ -155,39 +152,22 @@ class KernelServer:
             )
         start = perf_counter()
         engine = self._policies.engine
-        if engine.has_velocity and self._velocity is not None:
-            answer = await _counted(self._velocity, engine, request, context, record=True)
-        else:
-            answer = await _run(engine.evaluate_batch, request, context)
+        answer = await _answered(self._evaluator.batch(engine, request, record=True), context)
         _BATCH_SECONDS.observe(perf_counter() - start)
-        report_batch(request, answer)
+        report_batch(request, answer, self._policies.delegation_fields)
         if self._decisions is not None:
             self._decisions.note(request, answer, is_batch=True)
         return answer
 
-    @staticmethod
-    async def _count_one(
-        velocity: VelocityGate, engine: PolicyEngine, request: bytes, context: Context, *, record: bool
-    ) -> bytes:
-        """Answer one request as a batch of one."""
-        batch = safety_batch_pb2.BatchRequest(requests=[request]).SerializeToString()
-        answer = await _counted(velocity, engine, batch, context, record=record)
-        item = safety_batch_pb2.BatchResponse.FromString(answer).items[0]
-        if item.code:
-            await _refuse(context, item.error)
-        return item.response
-
     async def _explain(self, request: bytes, context: Context) -> bytes:
-        engine = self._policies.engine  # one snapshot for both parts
-
-        def both(encoded: bytes) -> bytes:
-            asked = safety_batch_pb2.ExplainRequest.FromString(encoded).request
-            answer = safety_batch_pb2.ExplainResponse(
-                response=engine.evaluate(asked), trace=engine.explain(asked)
-            )
-            return answer.SerializeToString()
-
-        return await _run(both, request, context)
+        try:
+            asked = safety_batch_pb2.ExplainRequest.FromString(request).request
+        except DecodeError as error:
+            return await _refuse(context, str(error))
+        # One snapshot for both parts.
+        response, trace = await _answered(self._evaluator.explain(self._policies.engine, asked), context)
+        answer: bytes = safety_batch_pb2.ExplainResponse(response=response, trace=trace).SerializeToString()
+        return answer
 
     async def _check_policy(self, request: bytes, context: Context) -> bytes:
         try:
@@ -232,22 +212,15 @@ _REPLAY_STATUS: Final[dict[type, grpc.StatusCode]] = {
 _BATCH_SECONDS: Final = EVALUATION_SECONDS.labels("EvaluateBatch")
 
 
-async def _run(call: Callable[[bytes], bytes], request: bytes, context: Context) -> bytes:
+async def _answered(evaluation: Awaitable[T], context: Context) -> T:
+    """Await an evaluation; a request that does not decode is INVALID_ARGUMENT, a missing store UNAVAILABLE."""
     try:
-        if len(request) > THREAD_FROM_BYTES:
-            return await asyncio.to_thread(call, request)
-        return call(request)
+        return await evaluation
     except ValueError as error:
         return await _refuse(context, str(error))
-
-
-async def _counted(
-    velocity: VelocityGate, engine: PolicyEngine, batch: bytes, context: Context, *, record: bool
-) -> bytes:
-    try:
-        return await velocity.evaluate(engine, batch, record=record)
-    except ValueError as error:
-        return await _refuse(context, str(error))
+    except Unavailable as error:
+        await context.abort(grpc.StatusCode.UNAVAILABLE, error.message)
+        raise AssertionError("abort raises") from error
 
 
 async def _refuse(context: Context, reason: str) -> NoReturn:

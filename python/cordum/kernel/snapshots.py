@@ -49,6 +49,9 @@ class PolicyStore:
         """Whether the last load failed although there were bundles to merge."""
         # In production bundles may hold denies, so that a base alone is not the policy.
         self._lone_base = settings is None or not settings.production
+        self._tells_delegation = settings is not None and settings.delegation_policy_enabled
+        self.delegation_fields: dict[str, list[str]] = {}
+        """Per rule id of the active policy, its delegation keys."""
         self._skip_malformed = settings is not None and settings.skip_malformed_bundles
         self._history: deque[str] = deque(maxlen=HISTORY)
         self._active: Sources | None = None
@@ -94,14 +97,17 @@ class PolicyStore:
         """
         base, bundles = self._active or (None, ())
         if not bundle_id:
-            return PolicyEngine.compile(content, list(bundles))
+            return self._compile(content, list(bundles))
         replaced = {**dict(bundles), bundle_id: content}
-        return PolicyEngine.compile(base, sorted(replaced.items(), key=lambda item: item[0].encode()))
+        return self._compile(base, sorted(replaced.items(), key=lambda item: item[0].encode()))
 
     def with_bundles(self, bundles: list[tuple[str, bytes]]) -> PolicyEngine:
         """Compile the base that decides now with other bundles. Blocking. Raises PolicyError."""
         base = self._active[0] if self._active is not None else None
-        return PolicyEngine.compile(base, bundles) if base is not None or bundles else PolicyEngine.empty()
+        return self._compile(base, bundles) if base is not None or bundles else PolicyEngine.empty()
+
+    def _compile(self, base: bytes | None, bundles: list[tuple[str, bytes]]) -> PolicyEngine:
+        return PolicyEngine.compile(base, bundles, self._tells_delegation)
 
     def difference(self, bundles: list[tuple[str, bytes]]) -> bytes:
         """Return as JSON what would change if the base that decides now had other bundles. Blocking.
@@ -143,7 +149,7 @@ class PolicyStore:
         if self._refused is not None and sources == self._refused[0]:
             raise self._refused[1]
         try:
-            engine = PolicyEngine.compile(base, list(bundles))
+            engine = self._compile(base, list(bundles))
         except PolicyError as error:
             where = f" in `{self._source.name}`" if not bundles else ""
             refusal = InvalidInput(f"policy parse error{where}: {_reasons(error)}", code="policy_invalid")
@@ -154,6 +160,7 @@ class PolicyStore:
 
     def _swap(self, engine: PolicyEngine) -> None:
         before, self.engine = self.engine, engine
+        self.delegation_fields = engine.delegation_fields
         self.is_loaded = True
         if before.snapshot:
             POLICY_INFO.remove(before.snapshot)

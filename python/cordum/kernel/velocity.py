@@ -6,6 +6,7 @@ from typing import Final
 
 from cordum._core import PolicyEngine, PolicyEvaluation
 from cordum.domain.errors import Unavailable
+from cordum.kernel.agents import AgentRecord
 from cordum.kernel.decisions import SharedRedis
 from cordum.kernel.metrics import VELOCITY_CHECKS, VELOCITY_SECONDS
 from cordum.runtime.clock import now_us
@@ -37,16 +38,28 @@ class VelocityGate:
         self._counters: VelocityCounters | None = None
         self._opening = asyncio.Lock()
 
-    async def evaluate(self, engine: PolicyEngine, batch: bytes, *, record: bool) -> bytes:
+    async def evaluate(
+        self, engine: PolicyEngine, batch: bytes, *, record: bool, agents: list[AgentRecord] | None = None
+    ) -> bytes:
         """Return the serialized `BatchResponse` of a serialized `BatchRequest`.
 
         ``record`` counts the requests, else counters are only read. Raises ValueError for a batch that does not
         decode.
         """
-        evaluation: PolicyEvaluation = engine.begin(batch)
+        evaluation = engine.begin(batch, agents)
+        await self.count(evaluation, record=record)
+        return evaluation.response()
+
+    async def count(self, evaluation: PolicyEvaluation, *, record: bool) -> None:
+        """Give an evaluation the counts it waits for."""
         while needs := evaluation.needs:
             evaluation.answer(await self._answer(needs, record=record))
-        return evaluation.response()
+
+    @staticmethod
+    def fail_all(evaluation: PolicyEvaluation) -> None:
+        """End an evaluation that nobody counts for: every count failed."""
+        while needs := evaluation.needs:
+            evaluation.answer([FAILED] * len(needs))
 
     async def _answer(self, needs: list[Need], *, record: bool) -> list[int]:
         started_s = perf_counter()

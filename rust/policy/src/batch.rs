@@ -4,6 +4,9 @@ use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::Arc;
 use std::time::Instant;
 
+use serde_json::Value;
+
+use crate::agents::Agents;
 use crate::compile::Policy;
 use crate::error::{BatchError, RequestError};
 use crate::evaluate::Outcome;
@@ -17,13 +20,19 @@ impl Policy {
     ///
     /// Errors: bytes that are no request, withheld content that a rule needs. Anything that goes wrong later is a DENY.
     pub fn evaluate_bytes(&self, request: &[u8]) -> Result<Vec<u8>, RequestError> {
+        self.evaluate_bytes_of(request, &Agents::none())
+    }
+
+    /// The same for a request of one of these agents.
+    pub fn evaluate_bytes_of(&self, request: &[u8], agents: &Agents) -> Result<Vec<u8>, RequestError> {
         let mut out = Vec::with_capacity(256);
-        self.evaluate_into(request, &mut out)?;
+        self.evaluate_into(request, agents, &mut out)?;
         Ok(out)
     }
 
-    fn evaluate_into(&self, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), RequestError> {
-        let request = Request::decode(bytes)?;
+    fn evaluate_into(&self, bytes: &[u8], agents: &Agents, out: &mut Vec<u8>) -> Result<(), RequestError> {
+        let mut request = Request::decode(bytes)?;
+        agents.attach(&mut request)?;
         let outcome =
             catch_unwind(AssertUnwindSafe(|| self.evaluate(&request))).unwrap_or_else(|_| Outcome::failed());
         if outcome.needs_content {
@@ -43,6 +52,11 @@ impl Policy {
     ///
     /// Errors: a batch that does not decode or has more than 512 requests. A broken request fails its own item only.
     pub fn evaluate_batch(&self, batch: &[u8]) -> Result<Vec<u8>, BatchError> {
+        self.evaluate_batch_of(batch, &Agents::none())
+    }
+
+    /// The same for requests of these agents.
+    pub fn evaluate_batch_of(&self, batch: &[u8], agents: &Agents) -> Result<Vec<u8>, BatchError> {
         let requests = split(batch)?;
         let mut out = Vec::with_capacity(requests.len() * 192 + self.snapshot.len() + 8);
         let (mut response, mut item) = (Vec::with_capacity(256), Vec::with_capacity(256));
@@ -50,7 +64,7 @@ impl Policy {
         for request in requests {
             response.clear();
             item.clear();
-            let result = self.evaluate_into(request, &mut response);
+            let result = self.evaluate_into(request, agents, &mut response);
             let now = Instant::now();
             put_item(&result, &response, elapsed_us(before, now), &mut item);
             put_bytes(1, &item, &mut out);
@@ -61,7 +75,7 @@ impl Policy {
     }
 }
 
-fn split(batch: &[u8]) -> Result<Vec<&[u8]>, BatchError> {
+pub(crate) fn split(batch: &[u8]) -> Result<Vec<&[u8]>, BatchError> {
     let mut requests = Vec::with_capacity(64);
     let mut fields = Fields::new(batch);
     while let Some((tag, value)) = fields.next().map_err(BatchError::Malformed)? {
@@ -80,6 +94,7 @@ fn split(batch: &[u8]) -> Result<Vec<&[u8]>, BatchError> {
 #[derive(Debug)]
 pub struct Evaluation {
     policy: Arc<Policy>,
+    agents: Agents,
     items: Vec<Pending>,
     needs: Vec<(usize, Need)>,
 }
@@ -97,7 +112,7 @@ impl Evaluation {
     /// Start with a serialized `BatchRequest`.
     ///
     /// Errors: as [`Policy::evaluate_batch`].
-    pub fn begin(policy: Arc<Policy>, batch: &[u8]) -> Result<Evaluation, BatchError> {
+    pub fn begin(policy: Arc<Policy>, batch: &[u8], agents: Agents) -> Result<Evaluation, BatchError> {
         let items = split(batch)?.into_iter().map(|request| Pending {
             request: request.to_vec(),
             counters: Counters::default(),
@@ -107,6 +122,7 @@ impl Evaluation {
         let mut evaluation = Evaluation {
             items: items.collect(),
             policy,
+            agents,
             needs: Vec::new(),
         };
         evaluation.advance();
@@ -139,10 +155,22 @@ impl Evaluation {
         Some(out)
     }
 
+    /// What was looked at for the first request and why, with the counts given.
+    ///
+    /// Errors: that request does not decode, or its agent was not looked up.
+    pub fn explain(&self) -> Result<Value, RequestError> {
+        let Some(first) = self.items.first() else {
+            return Err(RequestError::Truncated);
+        };
+        let mut request = Request::decode(&first.request)?;
+        self.agents.attach(&mut request)?;
+        Ok(self.policy.explain_counted(&request, &mut first.counters.clone()))
+    }
+
     fn advance(&mut self) {
         for (at, item) in self.items.iter_mut().enumerate() {
             if item.answer.is_none() {
-                let needs = item.advance(&self.policy);
+                let needs = item.advance(&self.policy, &self.agents);
                 self.needs.extend(needs.into_iter().map(|need| (at, need)));
             }
         }
@@ -151,11 +179,12 @@ impl Evaluation {
 
 impl Pending {
     /// Evaluate with the counts known; the counts that are missing.
-    fn advance(&mut self, policy: &Policy) -> Vec<Need> {
+    fn advance(&mut self, policy: &Policy, agents: &Agents) -> Vec<Need> {
         let before = Instant::now();
         let mut response = Vec::with_capacity(256);
         let counters = &mut self.counters;
-        let result = Request::decode(&self.request).and_then(|request| {
+        let result = Request::decode(&self.request).and_then(|mut request| {
+            agents.attach(&mut request)?;
             let outcome = catch_unwind(AssertUnwindSafe(|| policy.evaluate_counted(&request, counters)));
             if outcome.is_err() {
                 // An evaluation that failed waits for nothing.

@@ -20,6 +20,8 @@ pub struct Policy {
     pub(crate) snapshot: String,
     pub(crate) warnings: Vec<String>,
     pub(crate) default_tenant: String,
+    /// Whether delegated calls are told from direct ones (policy spec §20.1).
+    pub(crate) reads_delegation: bool,
     pub(crate) defaults: Defaults,
     /// In the order of policy spec §6.2.
     pub(crate) rules: Vec<CompiledRule>,
@@ -107,6 +109,42 @@ impl Policy {
         Policy::build(Merged::default())
     }
 
+    /// The same policy, which tells delegated calls from direct ones when asked to; otherwise every call is direct.
+    pub fn with_delegation(self, is_enabled: bool) -> Policy {
+        Policy {
+            reads_delegation: is_enabled,
+            ..self
+        }
+    }
+
+    /// Delegation keys of each rule that has some and an id, for what it denies (policy spec §20.1).
+    pub fn delegation_fields(&self) -> Vec<(&str, Vec<&'static str>)> {
+        let rules = self
+            .rules
+            .iter()
+            .chain(&self.overlay)
+            .filter(|rule| !rule.id.is_empty());
+        let fields = rules.map(|rule| {
+            let keys = rule.matching.delegation.as_ref();
+            (
+                rule.id.as_str(),
+                keys.map(|keys| keys.fields()).unwrap_or_default(),
+            )
+        });
+        fields.filter(|(_, fields)| !fields.is_empty()).collect()
+    }
+
+    /// Whether some rule asks for facts of the agent.
+    pub(crate) fn reads_agents(&self) -> bool {
+        let asks = |matching: &Match| {
+            !matching.agent_risk_tiers.is_empty() || !matching.agent_data_classifications.is_empty()
+        };
+        self.rules
+            .iter()
+            .chain(&self.overlay)
+            .any(|rule| asks(&rule.matching))
+    }
+
     /// Names exactly the sources this was compiled from (policy spec §9); empty when nothing is loaded.
     pub fn snapshot(&self) -> &str {
         &self.snapshot
@@ -159,6 +197,7 @@ impl Policy {
             snapshot,
             warnings,
             default_tenant,
+            reads_delegation: false,
             defaults: Defaults {
                 by_scope: scoped_defaults,
                 scopes_with_rules,

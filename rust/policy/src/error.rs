@@ -93,15 +93,18 @@ pub enum RequestError {
     TooMany { what: &'static str },
     #[error("an input rule needs the content of this request")]
     NeedsContent,
+    #[error("the agent of this request was not looked up")]
+    AgentNotLookedUp,
     #[error("topic too long: expected at most {max} bytes", max = limits::MAX_TOPIC_BYTES)]
     TopicTooLong,
 }
 
 impl RequestError {
-    /// gRPC status number of an item with this error: INVALID_ARGUMENT or FAILED_PRECONDITION.
+    /// gRPC status number of an item with this error: INVALID_ARGUMENT, FAILED_PRECONDITION or UNAVAILABLE.
     pub fn status(&self) -> u8 {
         match self {
             RequestError::NeedsContent => 9,
+            RequestError::AgentNotLookedUp => 14,
             _ => 3,
         }
     }
@@ -110,6 +113,7 @@ impl RequestError {
     pub fn code(&self) -> &'static str {
         match self {
             RequestError::NeedsContent => "content_needed",
+            RequestError::AgentNotLookedUp => "agent_not_looked_up",
             RequestError::TooMany { .. } | RequestError::TopicTooLong => "request_too_large",
             _ => "request_malformed",
         }

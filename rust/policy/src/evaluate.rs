@@ -51,6 +51,11 @@ impl<'p> Outcome<'p> {
         }
     }
 
+    /// The answer to a request that no rule is asked about.
+    pub(crate) fn refused(reason: String) -> Self {
+        Outcome::deny(reason)
+    }
+
     /// The answer when evaluation itself failed.
     pub fn failed() -> Self {
         Outcome::deny("policy evaluation failed")
@@ -114,8 +119,16 @@ impl Policy {
         if let Some(refused) = self.refuse(request) {
             return refused;
         }
-        let facts = Facts::new(request, &self.default_tenant);
-        self.decide(&facts, counters)
+        let facts = self.facts(request);
+        match facts.agent_refusal() {
+            Some(reason) => Outcome::refused(reason),
+            None => self.decide(&facts, counters),
+        }
+    }
+
+    /// What `request` becomes under this policy.
+    pub(crate) fn facts<'r, 'a>(&'r self, request: &'r Request<'a>) -> Facts<'r, 'a> {
+        Facts::new(request, &self.default_tenant, self.reads_delegation)
     }
 
     /// Steps 2 to 4.

@@ -9,20 +9,32 @@ use crate::facts::Facts;
 use crate::glob::Glob;
 use crate::limits::MAX_EXPLAINED_RULES;
 use crate::mcp::{fold, McpField};
+use crate::predicate::Predicate;
 use crate::request::Request;
-use crate::rule::{exceeds_threshold, has_all, has_labels, leaves_allowlist, selects_call, CompiledRule};
+use crate::rule::{
+    agent_classes, agent_tier, exceeds_threshold, has_all, has_labels, leaves_allowlist, selects_call,
+    CompiledRule,
+};
 use crate::topics::EDGE_TOPIC;
-use crate::velocity::Counters;
+use crate::velocity::{Counters, Standing};
 
 impl Policy {
     /// The decision with its `evaluation_path`.
     pub fn explain(&self, request: &Request<'_>) -> Value {
+        self.explain_counted(request, &mut Counters::unavailable())
+    }
+
+    /// The same with counts that are known.
+    pub fn explain_counted(&self, request: &Request<'_>, counters: &mut Counters) -> Value {
         if let Some(refused) = self.refuse(request) {
             return self.explanation(&refused, Vec::new());
         }
-        let facts = Facts::new(request, &self.default_tenant);
-        let outcome = self.decide(&facts, &mut Counters::unavailable());
-        let mut path = self.rule_elements(&facts, &outcome);
+        let facts = self.facts(request);
+        if let Some(reason) = facts.agent_refusal() {
+            return self.explanation(&Outcome::refused(reason), Vec::new());
+        }
+        let outcome = self.decide(&facts, counters);
+        let mut path = self.rule_elements(&facts, &outcome, counters);
         if outcome.rule.is_none() {
             let decision = self.defaults.decide(facts.job_scope, facts.workflow_scope);
             path.push(step_element("default", decision, "no matching rule"));
@@ -44,7 +56,12 @@ impl Policy {
     }
 
     /// Candidates in order up to the rule that decided.
-    fn rule_elements(&self, facts: &Facts<'_, '_>, outcome: &Outcome<'_>) -> Vec<Value> {
+    fn rule_elements(
+        &self,
+        facts: &Facts<'_, '_>,
+        outcome: &Outcome<'_>,
+        counters: &mut Counters,
+    ) -> Vec<Value> {
         let mut elements = Vec::new();
         for (rank, rule) in (0u32..).zip(&self.rules) {
             let is_edge_limited = facts.topic == EDGE_TOPIC && self.groups.ordinary.contains(&rank);
@@ -54,7 +71,7 @@ impl Policy {
             if elements.len() == MAX_EXPLAINED_RULES {
                 break;
             }
-            elements.push(rule_element(rule, facts));
+            elements.push(rule_element(rule, facts, counters));
             if outcome.rule.is_some_and(|winner| std::ptr::eq(winner, rule)) {
                 break;
             }
@@ -85,8 +102,18 @@ fn decision_name(decision: Decision) -> String {
     decision.name().to_ascii_lowercase()
 }
 
-fn rule_element(rule: &CompiledRule, facts: &Facts<'_, '_>) -> Value {
-    let conditions = conditions(rule, facts);
+fn rule_element(rule: &CompiledRule, facts: &Facts<'_, '_>, counters: &mut Counters) -> Value {
+    let mut conditions = conditions(rule, facts);
+    if let Some(counted) = &rule.counted {
+        let standing = counted.standing(&rule.id, facts, counters);
+        conditions.push(Condition {
+            field: "velocity",
+            operator: "velocity",
+            expected: counted.to_json(),
+            actual: json!(standing.name()),
+            passed: matches!(standing, Standing::Exceeded | Standing::Unavailable),
+        });
+    }
     let matched = conditions.iter().all(|condition| condition.passed);
     json!({
         "rule_id": rule.id,
@@ -132,18 +159,24 @@ fn conditions(rule: &CompiledRule, facts: &Facts<'_, '_>) -> Vec<Condition> {
             field: "predicate",
             operator: "predicate",
             expected: json!(predicate),
-            actual: Value::Null,
-            passed: false,
+            actual: delegated(facts),
+            passed: Predicate::parse(predicate).is_some_and(|parsed| parsed.holds(facts.delegation.as_ref())),
         });
     }
     if let Some(delegation) = &matching.delegation {
         found.push(Condition {
             field: "delegation",
             operator: "delegation",
-            expected: json!({"delegation_required": delegation.delegation_required,
-                             "forbid_delegated": delegation.forbid_delegated}),
-            actual: Value::Null,
-            passed: delegation.matches_direct_call(),
+            expected: json!({
+                "max_depth": delegation.max_depth,
+                "issuers": delegation.issuers,
+                "require_issuer": delegation.require_issuer,
+                "required_scope": delegation.required_scope,
+                "forbid_delegated": delegation.forbid_delegated,
+                "delegation_required": delegation.delegation_required,
+            }),
+            actual: delegated(facts),
+            passed: delegation.holds(facts.delegation.as_ref()),
         });
     }
     if !matching.mcp.is_empty() {
@@ -157,6 +190,13 @@ fn conditions(rule: &CompiledRule, facts: &Facts<'_, '_>) -> Vec<Condition> {
         });
     }
     found
+}
+
+/// How the call was delegated; null for a direct one.
+fn delegated(facts: &Facts<'_, '_>) -> Value {
+    facts.delegation.as_ref().map_or(Value::Null, |call| {
+        json!({"depth": call.depth, "issuer": call.issuer, "issuer_chain": call.chain, "scope": call.scope})
+    })
 }
 
 fn list_conditions(rule: &CompiledRule, facts: &Facts<'_, '_>) -> Vec<Condition> {
@@ -186,12 +226,17 @@ fn list_conditions(rule: &CompiledRule, facts: &Facts<'_, '_>) -> Vec<Condition>
         ("pack_ids", "in", &matching.pack_ids, one(request.pack_id)),
         ("actor_ids", "in", &matching.actor_ids, one(facts.actor_id)),
         ("actor_types", "in", &matching.actor_types, one(facts.actor_type)),
-        ("agent_risk_tiers", "in", &matching.agent_risk_tiers, Vec::new()),
+        (
+            "agent_risk_tiers",
+            "in",
+            &matching.agent_risk_tiers,
+            agent_tier(facts).collect(),
+        ),
         (
             "agent_data_classifications",
             "any_of",
             &matching.agent_data_classifications,
-            Vec::new(),
+            agent_classes(facts).collect(),
         ),
     ];
     let mut found = Vec::new();

@@ -1,9 +1,10 @@
 //! What a request becomes before matching (policy spec §4).
 
+use crate::delegation::DelegationFacts;
 use crate::mcp::{McpCall, McpField};
 use crate::request::Request;
 
-/// Facts of one request. Every call is direct and no agent record is known in this version.
+/// Facts of one request.
 #[derive(Clone, Debug)]
 pub struct Facts<'r, 'a> {
     pub request: &'r Request<'a>,
@@ -23,6 +24,8 @@ pub struct Facts<'r, 'a> {
     pub is_prompt_only: bool,
     /// There is content, but not here: the scheduler sends it when asked, the decision log does not keep it.
     pub is_content_withheld: bool,
+    /// None: a direct call, or a policy that does not tell.
+    pub delegation: Option<DelegationFacts<'a>>,
 }
 
 /// Labels the engine itself reads, collected in one pass.
@@ -36,6 +39,7 @@ struct KnownLabels<'a> {
     attachment_id: &'a str,
     prompt: &'a str,
     content_state: &'a str,
+    is_delegated: bool,
 }
 
 impl<'a> KnownLabels<'a> {
@@ -45,6 +49,7 @@ impl<'a> KnownLabels<'a> {
             if let Some(slot) = known.slot(key) {
                 *slot = value;
             }
+            known.is_delegated |= *key == "_delegation.depth";
         }
         known
     }
@@ -108,8 +113,8 @@ fn first_text<'a>(texts: &[&'a str]) -> &'a str {
 }
 
 impl<'r, 'a> Facts<'r, 'a> {
-    /// Facts of `request`; `default_tenant` is the policy's.
-    pub fn new(request: &'r Request<'a>, default_tenant: &'r str) -> Facts<'r, 'a> {
+    /// Facts of `request`; the other two are the policy's.
+    pub fn new(request: &'r Request<'a>, default_tenant: &'r str, reads_delegation: bool) -> Facts<'r, 'a> {
         let labels = KnownLabels::read(&request.labels);
         let is_edge = labels.source == "edge";
         let is_trusted = is_edge || labels.source == "workflow";
@@ -142,9 +147,19 @@ impl<'r, 'a> Facts<'r, 'a> {
             ]),
             input_size: size,
             is_prompt_only,
+            delegation: (reads_delegation && labels.is_delegated)
+                .then(|| DelegationFacts::of(request))
+                .flatten(),
             is_content_withheld: request.is_content_withheld
                 || (labels.content_state == "omitted" && request.input_content.is_empty() && !is_prompt_only),
         }
+    }
+}
+
+impl Facts<'_, '_> {
+    /// Why the agent behind the request may not act (policy spec §20.2).
+    pub fn agent_refusal(&self) -> Option<String> {
+        self.request.agent?.refusal(self.tenant)
     }
 }
 

@@ -42,8 +42,6 @@ pub enum Field {
 /// How one rule is found.
 #[derive(Debug, Default)]
 pub struct Entry {
-    /// No request can match; the rule is never a candidate.
-    pub is_dead: bool,
     pub topics: Vec<Glob>,
     /// Fields the rule restricts, with the values that admit it.
     pub fields: Vec<(Field, Vec<String>)>,
@@ -94,23 +92,17 @@ pub struct Selection<'a> {
 impl Index {
     /// Index of `entries` in rank order.
     pub fn new(entries: &[Entry], edge_range: Range<u32>) -> Index {
-        let live = || {
-            (0u32..)
-                .zip(entries)
-                .filter(|(_, entry)| !entry.is_dead)
-                .collect::<Vec<_>>()
-        };
-        let topics: Vec<(u32, &[Glob])> = live()
+        let live: Vec<(u32, &Entry)> = (0u32..).zip(entries).collect();
+        let topics: Vec<(u32, &[Glob])> = live
             .iter()
             .map(|(rank, entry)| (*rank, entry.topics.as_slice()))
             .collect();
-        let mut used: Vec<Field> = live()
+        let mut used: Vec<Field> = live
             .iter()
             .flat_map(|(_, entry)| entry.fields.iter().map(|(field, _)| *field))
             .collect();
         used.sort_unstable();
         used.dedup();
-        let live = live();
         Index {
             topics: TopicIndex::new(&topics, edge_range),
             fields: used

@@ -3,11 +3,13 @@
 //! Stages: [`yaml`] → [`document`] (with validation) → [`merge`] → [`compile`] → [`evaluate`]. Evaluation is a pure function of policy
 //! and request; anything that goes wrong in it is a DENY.
 
+pub mod agents;
 pub mod analysis;
 pub mod batch;
 pub mod bits;
 pub mod compile;
 pub mod content;
+pub mod delegation;
 pub mod document;
 pub mod error;
 pub mod evaluate;
@@ -34,6 +36,7 @@ pub mod velocity;
 mod warn;
 pub mod yaml;
 
+pub use agents::{named_agents, Agent, Agents};
 pub use batch::Evaluation;
 pub use compile::{Policy, Source, SourceKind};
 pub use document::{Decision, Document};

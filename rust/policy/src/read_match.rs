@@ -2,7 +2,7 @@
 
 use crate::document::{Delegation, Match};
 use crate::mcp::{fold, McpField, McpLists};
-use crate::predicate;
+use crate::predicate::Predicate;
 use crate::reader::{Object, Reader};
 
 const MATCH: &[&str] = &[
@@ -52,7 +52,7 @@ pub(crate) fn read_match(reader: &mut Reader, rule: &Object<'_>) -> Match {
 
 fn read_predicate(reader: &mut Reader, object: &Object<'_>) -> Option<String> {
     let text = reader.string(object, "predicate")?;
-    if !predicate::is_valid(&text) {
+    if Predicate::parse(&text).is_none() {
         reader.report(object.at("predicate"), format!("invalid predicate \"{text}\""));
     }
     Some(text)

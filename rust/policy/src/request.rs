@@ -2,6 +2,7 @@
 
 use smallvec::SmallVec;
 
+use crate::agents::Agent;
 use crate::error::RequestError;
 use crate::limits::{MAX_REQUEST_ENTRIES, MAX_TOPIC_BYTES};
 
@@ -27,6 +28,8 @@ pub struct Request<'a> {
     pub input_content: &'a [u8],
     pub input_content_type: &'a str,
     pub input_size_bytes: i64,
+    /// The agent named by a label, when one is known; decoding knows none.
+    pub agent: Option<&'a Agent>,
     /// There was content that is not kept; never set by decoding.
     pub is_content_withheld: bool,
 }

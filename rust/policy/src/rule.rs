@@ -6,11 +6,12 @@ use prost::encoding::{encode_key, encode_varint, WireType};
 use prost::Message;
 
 use crate::content::CompiledDetectors;
-use crate::document::{Decision, InputRule, Match, Rule, Scope, Severity};
+use crate::document::{Decision, Delegation, InputRule, Match, Rule, Scope, Severity};
 use crate::facts::Facts;
 use crate::glob::Glob;
 use crate::index::{Entry, Field};
 use crate::mcp::{fold, McpField, McpLists};
+use crate::predicate::Predicate;
 use crate::velocity::Counted;
 
 /// A rule ready to be evaluated.
@@ -51,6 +52,10 @@ struct Residue {
     allowlist: BTreeMap<String, Vec<String>>,
     thresholds: BTreeMap<String, f64>,
     mcp: Option<McpLists>,
+    predicate: Option<Predicate>,
+    delegation: Option<Delegation>,
+    agent_risk_tiers: Vec<String>,
+    agent_data_classifications: Vec<String>,
     is_needed: bool,
 }
 
@@ -118,13 +123,20 @@ impl Residue {
                 .collect(),
             thresholds: matching.label_threshold.clone(),
             mcp: (!matching.mcp.is_empty()).then(|| matching.mcp.clone()),
+            predicate: matching.predicate.as_deref().and_then(Predicate::parse),
+            delegation: matching.delegation.clone(),
+            agent_risk_tiers: folded(&matching.agent_risk_tiers),
+            agent_data_classifications: folded(&matching.agent_data_classifications),
             is_needed: false,
         };
         residue.is_needed = residue.requires.len() > 1
             || !residue.labels.is_empty()
             || !residue.allowlist.is_empty()
             || !residue.thresholds.is_empty()
-            || residue.mcp.is_some();
+            || residue.mcp.is_some()
+            || matching.reads_delegation()
+            || !residue.agent_risk_tiers.is_empty()
+            || !residue.agent_data_classifications.is_empty();
         residue
     }
 
@@ -134,7 +146,43 @@ impl Residue {
             && (self.allowlist.is_empty() || leaves_allowlist(facts, &self.allowlist))
             && (self.thresholds.is_empty() || exceeds_threshold(facts, &self.thresholds))
             && self.mcp.as_ref().is_none_or(|lists| selects_call(facts, lists))
+            && self
+                .predicate
+                .as_ref()
+                .is_none_or(|predicate| predicate.holds(facts.delegation.as_ref()))
+            && self
+                .delegation
+                .as_ref()
+                .is_none_or(|keys| keys.holds(facts.delegation.as_ref()))
+            && is_any_listed(agent_tier(facts), &self.agent_risk_tiers)
+            && is_any_listed(agent_classes(facts), &self.agent_data_classifications)
     }
+}
+
+/// One of the values is in the folded list; an empty list lists everything.
+fn is_any_listed<'a>(mut values: impl Iterator<Item = &'a str>, list: &[String]) -> bool {
+    list.is_empty()
+        || values.any(|value| {
+            let value = fold(value);
+            !value.is_empty() && list.iter().any(|entry| *entry == *value)
+        })
+}
+
+/// Risk tier of the agent, if one is known.
+pub(crate) fn agent_tier<'r>(facts: &'r Facts<'_, '_>) -> impl Iterator<Item = &'r str> {
+    facts
+        .request
+        .agent
+        .into_iter()
+        .map(|agent| agent.risk_tier.as_str())
+}
+
+/// What kinds of data the agent handles, if it is known.
+pub(crate) fn agent_classes<'r>(facts: &'r Facts<'_, '_>) -> impl Iterator<Item = &'r str> {
+    let agent = facts.request.agent.into_iter();
+    agent
+        .flat_map(|agent| &agent.data_classifications)
+        .map(String::as_str)
 }
 
 /// Every one of the folded `names` is among the request's requirements.
@@ -188,16 +236,7 @@ pub(crate) fn selects_call(facts: &Facts<'_, '_>, lists: &McpLists) -> bool {
 
 /// How the index finds a rule with this match in this scope.
 pub(crate) fn entry(matching: &Match, scope: &Scope, content_types: &[String]) -> Entry {
-    let is_direct = matching
-        .delegation
-        .as_ref()
-        .is_none_or(|delegation| delegation.matches_direct_call());
     let mut entry = Entry {
-        // No agent is known and every call is direct, so these fields cannot hold.
-        is_dead: matching.predicate.is_some()
-            || !is_direct
-            || !matching.agent_risk_tiers.is_empty()
-            || !matching.agent_data_classifications.is_empty(),
         topics: matching
             .topics
             .iter()

@@ -1,6 +1,7 @@
 //! Rules that count requests (policy spec §13): what to count, and what the counts mean.
 
 use ahash::AHashMap;
+use serde_json::{json, Value};
 use sha2::{Digest, Sha256};
 
 use crate::document::{Rule, Velocity};
@@ -43,7 +44,7 @@ pub struct Need {
 }
 
 /// Answers known so far; what is not known is written down.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Counters {
     answers: AHashMap<Need, Answer>,
     needs: Vec<Need>,
@@ -84,6 +85,18 @@ pub(crate) enum Standing {
     Waiting,
 }
 
+impl Standing {
+    /// A word for it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Standing::NotExceeded => "within_limit",
+            Standing::Exceeded => "exceeded",
+            Standing::Unavailable => "unavailable",
+            Standing::Waiting => "unknown",
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 enum Part {
     Tenant,
@@ -107,7 +120,7 @@ fn part(name: &str) -> Option<Part> {
 }
 
 /// The part of a key, trimmed; `None` when it is unknown or empty for this request.
-fn value<'f>(name: &str, facts: &'f Facts<'_, '_>) -> Option<&'f str> {
+fn part_value<'f>(name: &str, facts: &'f Facts<'_, '_>) -> Option<&'f str> {
     let name = name.trim();
     let value = match part(name) {
         Some(Part::Tenant) => facts.tenant,
@@ -148,16 +161,26 @@ impl Counted {
         self.velocity.key.split(':').map(str::trim)
     }
 
+    /// The limit as a person reads it.
+    pub(crate) fn to_json(&self) -> Value {
+        let Velocity {
+            max_requests,
+            window_seconds,
+            key,
+        } = &self.velocity;
+        json!({"max_requests": max_requests, "window_seconds": window_seconds, "key": key})
+    }
+
     /// Whether the request is one that the rule counts.
     pub(crate) fn counts(&self, facts: &Facts<'_, '_>) -> bool {
-        self.key_parts().all(|name| value(name, facts).is_some())
+        self.key_parts().all(|name| part_value(name, facts).is_some())
     }
 
     /// Ask `counters` about this request.
     pub(crate) fn standing(&self, rule_id: &str, facts: &Facts<'_, '_>, counters: &mut Counters) -> Standing {
         let mut values = Vec::new();
         for name in self.velocity.key.split(':') {
-            match value(name, facts) {
+            match part_value(name, facts) {
                 Some(value) => values.push(value),
                 None => return Standing::NotExceeded,
             }

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use cordum_policy::yaml::{parse, Node, Value};
-use cordum_policy::{validate, Decision, Issue, Policy, PolicyError, Source, SourceKind};
+use cordum_policy::{validate, Agent, Agents, Decision, Issue, Policy, PolicyError, Source, SourceKind};
 use cordum_wire::messages::{
     IdentityBinding, JobMetadata, PolicyCheckRequest, PolicyCheckResponse, PolicyConstraints,
     PolicyRemediation,
@@ -207,6 +207,27 @@ fn check_response(response: &PolicyCheckResponse, expect: &Node) {
     }
 }
 
+/// Agents that were looked up: id → record, or nothing when there is none.
+fn agents(node: &Node) -> Agents {
+    Agents::looked_up(entries(node).into_iter().map(|(id, record)| {
+        let get = |key| {
+            record
+                .get(key)
+                .map(|value| text(value).to_owned())
+                .unwrap_or_default()
+        };
+        let agent = Agent {
+            id: id.to_owned(),
+            tenant: get("tenant"),
+            status: get("status"),
+            risk_tier: get("risk_tier"),
+            data_classifications: record.get("data_classifications").map(texts).unwrap_or_default(),
+        };
+        let is_there = !matches!(record.value, Value::Null);
+        (id.to_owned(), is_there.then_some(agent))
+    }))
+}
+
 fn joined(issues: &[Issue]) -> Vec<String> {
     issues.iter().map(Issue::to_string).collect()
 }
@@ -214,7 +235,7 @@ fn joined(issues: &[Issue]) -> Vec<String> {
 fn run(case: &Node) {
     for (key, value) in entries(case) {
         match key {
-            "name" | "policy" | "bundles" | "expect" => {}
+            "name" | "policy" | "bundles" | "expect" | "tells_delegation" | "agents" => {}
             "errors" => {
                 let issues = validate(text(case.get("policy").unwrap()).as_bytes());
                 assert_eq!(joined(&issues), texts(value));
@@ -230,8 +251,12 @@ fn run(case: &Node) {
             }
             "warnings" => assert_eq!(compile(case).unwrap().warnings(), texts(value)),
             "request" => {
-                let policy = compile(case).unwrap();
-                let bytes = policy.evaluate_bytes(&request(value).encode_to_vec()).unwrap();
+                let policy = compile(case)
+                    .unwrap()
+                    .with_delegation(case.get("tells_delegation").is_some());
+                let agents = case.get("agents").map_or(Agents::none(), agents);
+                let request = request(value).encode_to_vec();
+                let bytes = policy.evaluate_bytes_of(&request, &agents).unwrap();
                 let response = PolicyCheckResponse::decode(bytes.as_slice()).unwrap();
                 assert_eq!(response.encode_to_vec(), bytes, "canonical bytes");
                 assert_eq!(response.policy_snapshot, policy.snapshot());

@@ -1,10 +1,12 @@
 //! Bindings of `cordum-policy`: `PolicyEngine`, `validate_policy`, `PolicyError`.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use cordum_policy::velocity::Answer;
 use cordum_policy::{
-    Evaluation, Issue, Policy, PolicyError as EngineError, Request, Source, SourceKind, Tally,
+    Agent, Agents, Evaluation, Issue, Policy, PolicyError as EngineError, Request, RequestError, Source,
+    SourceKind, Tally,
 };
 use pyo3::create_exception;
 use pyo3::exceptions::PyValueError;
@@ -18,6 +20,25 @@ create_exception!(
     PyValueError,
     "A policy document was refused; `errors` lists (path, message)."
 );
+
+/// Agents looked up: id, and unless there is no such agent tenant, status, risk tier and data classifications.
+type Records = Vec<(String, Option<(String, String, String, Vec<String>)>)>;
+
+fn looked_up(records: Option<Records>) -> Agents {
+    let Some(records) = records else {
+        return Agents::none();
+    };
+    Agents::looked_up(records.into_iter().map(|(id, record)| {
+        let agent = record.map(|(tenant, status, risk_tier, data_classifications)| Agent {
+            id: id.clone(),
+            tenant,
+            status,
+            risk_tier,
+            data_classifications,
+        });
+        (id, agent)
+    }))
+}
 
 /// One immutable compiled policy.
 #[pyclass(frozen, module = "cordum._core")]
@@ -34,11 +55,12 @@ impl PolicyEngine {
 impl PolicyEngine {
     /// Compile a base document and enabled bundles (id, document).
     #[staticmethod]
-    #[pyo3(signature = (source=None, bundles=Vec::new()))]
+    #[pyo3(signature = (source=None, bundles=Vec::new(), delegation=false))]
     fn compile(
         py: Python<'_>,
         source: Option<PyBackedBytes>,
         bundles: Vec<(String, PyBackedBytes)>,
+        delegation: bool,
     ) -> PyResult<Self> {
         let compiled = py.detach(|| {
             let base = source.iter().map(|content| Source {
@@ -52,7 +74,7 @@ impl PolicyEngine {
             Policy::compile(&base.chain(extra).collect::<Vec<_>>())
         });
         compiled
-            .map(|policy| PolicyEngine(Arc::new(policy)))
+            .map(|policy| PolicyEngine(Arc::new(policy.with_delegation(delegation))))
             .map_err(|error| refused(py, &error))
     }
 
@@ -78,21 +100,39 @@ impl PolicyEngine {
     }
 
     /// Serialized `PolicyCheckRequest` → serialized `PolicyCheckResponse`.
-    fn evaluate<'py>(&self, py: Python<'py>, request: PyBackedBytes) -> PyResult<Bound<'py, PyBytes>> {
+    #[pyo3(signature = (request, agents=None))]
+    fn evaluate<'py>(
+        &self,
+        py: Python<'py>,
+        request: PyBackedBytes,
+        agents: Option<Records>,
+    ) -> PyResult<Bound<'py, PyBytes>> {
         let policy = Arc::clone(&self.0);
-        let answer = py.detach(move || policy.evaluate_bytes(&request));
+        let answer = py.detach(move || policy.evaluate_bytes_of(&request, &looked_up(agents)));
         answer
             .map(|bytes| PyBytes::new(py, &bytes))
             .map_err(|error| PyValueError::new_err(error.to_string()))
     }
 
     /// Serialized `BatchRequest` → serialized `BatchResponse`.
-    fn evaluate_batch<'py>(&self, py: Python<'py>, batch: PyBackedBytes) -> PyResult<Bound<'py, PyBytes>> {
+    #[pyo3(signature = (batch, agents=None))]
+    fn evaluate_batch<'py>(
+        &self,
+        py: Python<'py>,
+        batch: PyBackedBytes,
+        agents: Option<Records>,
+    ) -> PyResult<Bound<'py, PyBytes>> {
         let policy = Arc::clone(&self.0);
-        let answer = py.detach(move || policy.evaluate_batch(&batch));
+        let answer = py.detach(move || policy.evaluate_batch_of(&batch, &looked_up(agents)));
         answer
             .map(|bytes| PyBytes::new(py, &bytes))
             .map_err(|error| PyValueError::new_err(error.to_string()))
+    }
+
+    /// Per rule id, the delegation keys of the rule.
+    #[getter]
+    fn delegation_fields(&self) -> HashMap<&str, Vec<&'static str>> {
+        self.0.delegation_fields().into_iter().collect()
     }
 
     /// Whether some rule counts requests (policy spec §13).
@@ -102,18 +142,33 @@ impl PolicyEngine {
     }
 
     /// Start a serialized `BatchRequest` that may need counts.
-    fn begin(&self, py: Python<'_>, batch: PyBackedBytes) -> PyResult<PolicyEvaluation> {
+    #[pyo3(signature = (batch, agents=None))]
+    fn begin(
+        &self,
+        py: Python<'_>,
+        batch: PyBackedBytes,
+        agents: Option<Records>,
+    ) -> PyResult<PolicyEvaluation> {
         let policy = Arc::clone(&self.0);
-        py.detach(move || Evaluation::begin(policy, &batch))
+        py.detach(move || Evaluation::begin(policy, &batch, looked_up(agents)))
             .map(PolicyEvaluation)
             .map_err(|error| PyValueError::new_err(error.to_string()))
     }
 
     /// What was looked at and why, as JSON.
-    fn explain<'py>(&self, py: Python<'py>, request: PyBackedBytes) -> PyResult<Bound<'py, PyBytes>> {
+    #[pyo3(signature = (request, agents=None))]
+    fn explain<'py>(
+        &self,
+        py: Python<'py>,
+        request: PyBackedBytes,
+        agents: Option<Records>,
+    ) -> PyResult<Bound<'py, PyBytes>> {
         let policy = Arc::clone(&self.0);
         let trace = py.detach(move || {
-            Request::decode(&request).map(|decoded| policy.explain(&decoded).to_string().into_bytes())
+            let agents = looked_up(agents);
+            let mut decoded = Request::decode(&request)?;
+            agents.attach(&mut decoded)?;
+            Ok::<_, RequestError>(policy.explain(&decoded).to_string().into_bytes())
         });
         trace
             .map(|bytes| PyBytes::new(py, &bytes))
@@ -161,6 +216,14 @@ impl PolicyEvaluation {
         Ok(())
     }
 
+    /// What was looked at for the first request and why, as JSON.
+    fn explain<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        let trace = py.detach(|| self.0.explain().map(|trace| trace.to_string().into_bytes()));
+        trace
+            .map(|bytes| PyBytes::new(py, &bytes))
+            .map_err(|error| PyValueError::new_err(error.to_string()))
+    }
+
     fn response<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
         let bytes = self
             .0
@@ -168,6 +231,13 @@ impl PolicyEvaluation {
             .ok_or_else(|| PyValueError::new_err("counts are missing"))?;
         Ok(PyBytes::new(py, &bytes))
     }
+}
+
+/// The agents that a serialized `BatchRequest` names in its labels, each once.
+#[pyfunction]
+fn named_agents(py: Python<'_>, batch: PyBackedBytes) -> PyResult<Vec<String>> {
+    py.detach(|| cordum_policy::named_agents(&batch))
+        .map_err(|error| PyValueError::new_err(error.to_string()))
 }
 
 /// Every problem of one document as (path, message); empty when it is valid.
@@ -211,6 +281,7 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("PolicyError", module.py().get_type::<PolicyError>())?;
     module.add_class::<PolicyEngine>()?;
     module.add_class::<PolicyEvaluation>()?;
+    module.add_function(wrap_pyfunction!(named_agents, module)?)?;
     module.add_function(wrap_pyfunction!(tally_decisions, module)?)?;
     module.add_function(wrap_pyfunction!(validate_policy, module)?)
 }

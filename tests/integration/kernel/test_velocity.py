@@ -1,6 +1,7 @@
 """Velocity rules with a real kernel and Redis (policy spec §13, §25.10)."""
 
 import asyncio
+import json
 from collections import Counter
 from pathlib import Path
 
@@ -112,3 +113,38 @@ async def test_without_counts_a_human_is_asked_unless_the_operator_chose_otherwi
     finally:
         kernel.stop()
         server.stop()
+
+
+async def test_an_explanation_shows_the_count_and_does_not_count(
+    tmp_path: Path, redis_url: str, standalone_client: RedisClient
+) -> None:
+    await standalone_client.execute("FLUSHALL")
+    kernel = kernel_on(tmp_path, redis_url)
+    kernel.start()
+    try:
+        async with grpc.aio.insecure_channel(kernel.address) as channel:
+            stub = safety_pb2_grpc.SafetyKernelStub(channel)
+            batches = safety_batch_pb2_grpc.SafetyKernelBatchStub(channel)
+
+            async def explained() -> tuple[str, str]:
+                asked = request("probe").SerializeToString()
+                answer = await batches.ExplainDecision(
+                    safety_batch_pb2.ExplainRequest(request=asked), timeout=5
+                )
+                trace = json.loads(answer.trace)
+                (condition,) = [
+                    found
+                    for found in trace["evaluation_path"][0]["conditions"]
+                    if found["field"] == "velocity"
+                ]
+                decided = safety_pb2.PolicyCheckResponse.FromString(answer.response)
+                assert decided.rule_id == trace["rule_id"]
+                return decided.rule_id, condition["actual"]
+
+            for _ in range(12):
+                assert await explained() == ("allow-echo", "within_limit")
+            for number in range(11):
+                await decide(stub, f"j{number}")
+            assert await explained() == ("too-many", "exceeded")
+    finally:
+        kernel.stop()

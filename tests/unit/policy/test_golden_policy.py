@@ -13,7 +13,8 @@ from cordum.v1.safety_batch_pb2 import BatchRequest, BatchResponse
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "policy"
 CASE_KEYS = {
-    "name", "policy", "bundles", "errors", "error_starts", "compile_errors", "warnings", "request", "expect"
+    "name", "policy", "bundles", "errors", "error_starts", "compile_errors", "warnings", "request", "expect",
+    "tells_delegation", "agents",
 }  # fmt: skip
 DECISIONS = {
     "ALLOW": 1,
@@ -37,7 +38,18 @@ def load_cases() -> list[Any]:
 def compile_case(case: dict[str, Any]) -> PolicyEngine:
     source = case["policy"].encode() if "policy" in case else None
     bundles = [(id_, text.encode()) for id_, text in case.get("bundles", {}).items()]
-    return PolicyEngine.compile(source, bundles)
+    return PolicyEngine.compile(source, bundles, case.get("tells_delegation", False))
+
+
+def agents_of(case: dict[str, Any]) -> list[tuple[str, tuple[str, str, str, list[str]] | None]] | None:
+    """The agents looked up for the request of a case; None when every agent is unknown."""
+    if "agents" not in case:
+        return None
+    names = ("tenant", "status", "risk_tier")
+    return [
+        (id_, record and (*(record.get(name, "") for name in names), record.get("data_classifications", [])))
+        for id_, record in case["agents"].items()
+    ]
 
 
 def compile_errors(case: dict[str, Any]) -> list[str]:
@@ -114,7 +126,7 @@ def test_golden_case(case: dict[str, Any]) -> None:
     if "request" in case:
         engine = compile_case(case)
         request = to_request(case["request"]).SerializeToString()
-        response = PolicyCheckResponse.FromString(engine.evaluate(request))
+        response = PolicyCheckResponse.FromString(engine.evaluate(request, agents_of(case)))
         check_response(response, case["expect"], engine)
 
 

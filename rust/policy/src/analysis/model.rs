@@ -12,7 +12,6 @@ use crate::analysis::solve::{Solved, Solver};
 use crate::analysis::witness::{Vocabulary, Witness};
 use crate::compile::Policy;
 use crate::document::Decision;
-use crate::facts::Facts;
 use crate::index::Index;
 use crate::mcp::{fold, McpField};
 use crate::request::Request;
@@ -179,7 +178,7 @@ impl<'p> Model<'p> {
         let Ok(request) = Request::decode(&witness.bytes) else {
             return [None; 3];
         };
-        let facts = Facts::new(&request, &self.policy.default_tenant);
+        let facts = self.policy.facts(&request);
         let selection = self.policy.index.select(&facts);
         let groups = &self.policy.groups;
         let rest = groups.ordinary.end..groups.all.end;
@@ -209,7 +208,7 @@ impl<'p> Model<'p> {
             0..0
         };
         let index = single.get_or_init(|| Index::new(&[entry(&rule.matching, &rule.scope, &[])], edge_range));
-        let facts = Facts::new(&request, &self.policy.default_tenant);
+        let facts = self.policy.facts(&request);
         index
             .select(&facts)
             .first(0..1, |_| rule.accepts(&facts))

@@ -296,6 +296,7 @@ impl<'s> Row<'s> {
             requires: list(Column::Requires).map(|id| segment.text_at(*id)).collect(),
             pack_id: self.text(Column::Pack),
             identity: list(Column::Identity).map(|id| segment.blob_at(*id)).collect(),
+            agent: None,
             input_content: &[],
             input_content_type: self.text(Column::ContentType),
             input_size_bytes: segment.sizes.get(self.row).copied().unwrap_or(0),

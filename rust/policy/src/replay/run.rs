@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::columns::{flags, Column, Row, Segment};
 use super::scan::{decided, Compiled, Filter, ALL};
+use crate::agents::{is_refusal, AGENT_LABEL};
 use crate::compile::Policy;
 use crate::document::Decision;
 use crate::velocity::Counters;
@@ -179,7 +180,7 @@ impl Replay {
                 decision: before,
                 rule_id: row.text(Column::Rule),
             };
-            Ok((old, answer(policy, row)?))
+            Ok((old, answer(policy, row, &old)?))
         });
         let (old, (new, reason)) = match answer {
             Ok(verdicts) => verdicts,
@@ -305,11 +306,21 @@ impl Replay {
 }
 
 /// What the policy answers now, with its reason.
-fn answer<'p>(policy: &'p Policy, row: &Row<'p>) -> Result<(Verdict<'p>, Cow<'p, str>), NoAnswer> {
+fn answer<'p>(
+    policy: &'p Policy,
+    row: &Row<'p>,
+    old: &Verdict<'_>,
+) -> Result<(Verdict<'p>, Cow<'p, str>), NoAnswer> {
     if row.has(flags::PARTIAL) {
         return Err(NoAnswer::Facts);
     }
     let request = row.request();
+    // What was known of the agent is not kept.
+    let has_agent = row.label(AGENT_LABEL).is_some_and(|id| !id.trim().is_empty());
+    let was_refused = old.rule_id.is_empty() && is_refusal(row.text(Column::Reason));
+    if has_agent && (was_refused || policy.reads_agents()) {
+        return Err(NoAnswer::Facts);
+    }
     let mut counters = Counters::default();
     let outcome = catch_unwind(AssertUnwindSafe(|| {
         policy.evaluate_counted(&request, &mut counters)

@@ -101,7 +101,7 @@ pub static UNIVERSE: LazyLock<Vec<Vec<u8>>> =
 
 fn universe() -> Vec<PolicyCheckRequest> {
     let mut all = Vec::new();
-    for topic in ["job.a", "job.b", "job.c", "job.d/e"] {
+    for topic in ["job.a", "job.b", "job.c", "job.cc", "job.d/e"] {
         for tenant in ["t1", "t2", "t3"] {
             for capability in ["", "c1", "c2", "c3"] {
                 for tags in [&[][..], &["secrets"], &["x"], &["x", "secrets"]] {

@@ -67,7 +67,7 @@ impl Delegation {
         let has_scope = |wanted: &String| call.scope.iter().any(|scope| is_same(scope, wanted));
         self.max_depth.is_none_or(|limit| call.depth <= limit)
             // Nobody is not a trusted issuer.
-            && (self.issuers.is_empty() || (!call.chain.is_empty() && call.chain.iter().all(|id| is_listed(&id))))
+            && (self.issuers.is_empty() || (!call.chain.is_empty() && call.chain.iter().all(is_listed)))
             && (self.require_issuer.as_ref()).is_none_or(|issuer| is_same(issuer, call.issuer))
             && self.required_scope.iter().all(has_scope)
     }

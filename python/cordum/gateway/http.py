@@ -10,7 +10,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive
 
-from cordum.domain.errors import InvalidInput, TooLarge
+from cordum.domain.errors import InvalidInput, LimitExceeded, TooLarge, Unavailable
+from cordum.gateway.submit import Outcome
 
 __all__ = [
     "MAX_LIMIT",
@@ -18,6 +19,7 @@ __all__ = [
     "json_object",
     "json_reply",
     "limit_of",
+    "new_job_reply",
     "page_reply",
     "read_body",
     "request_id_of",
@@ -85,6 +87,21 @@ async def json_object(request: Request, limit_bytes: int) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise InvalidInput("invalid json", code="invalid_json")
     return document
+
+
+def new_job_reply(request: Request, outcome: Outcome, body: object) -> Response:
+    """Answer a call that made a job of another one: ``body``, or what kept the job from being taken.
+
+    Raises LimitExceeded, Unavailable.
+    """
+    if outcome.status == 429:
+        raise LimitExceeded("throttled by policy", retry_after_s=outcome.retry_after_s)
+    if outcome.status == 503:
+        raise Unavailable("service unavailable")
+    if outcome.status != 200:
+        refusal = outcome.body[:-1] + b',"request_id":"' + request_id_of(request.scope).encode() + b'"}'
+        return Response(refusal, outcome.status, media_type=JSON)
+    return json_reply(body)
 
 
 def limit_of(request: Request, default: int, maximum: int = MAX_LIMIT) -> int:

@@ -12,6 +12,7 @@ from cordum.bus.publisher import Publisher
 from cordum.domain.errors import Conflict, InvalidInput, NotFound, Unavailable
 from cordum.domain.states import TERMINAL_STATES, JobState
 from cordum.gateway.packets import cancel_notice, outcome_messages
+from cordum.gateway.remediation import chosen, new_job_id, remediated
 from cordum.gateway.submit import Outcome, Submitter
 from cordum.protocol import subjects
 from cordum.runtime.clock import now_us
@@ -142,6 +143,38 @@ class JobActions:
         if outcome.status in {200, 403}:
             await self._letters.delete(job_id)
         return new_id, outcome
+
+    async def remediate(
+        self, caller: Caller, record: Record, remediation_id: str, idempotency_key: str
+    ) -> Outcome:
+        """Submit a job again as policy offered it; return the submit outcome.
+
+        Raises Conflict (nothing offered, payload expired, key used for another remediation), InvalidInput, NotFound.
+        """
+        offer = chosen(record, remediation_id)
+        request = await self._jobs.request(record["id"])
+        if request is None:
+            raise Conflict("the job has no stored request", code="context_expired")
+        new_id = new_job_id(record["id"], caller.tenant, idempotency_key)
+        labels = {"remediation_of": record["id"], "remediation_id": str(offer.get("id", ""))}
+        await self._check_key(new_id, labels["remediation_id"])
+        batch = SubmitBatch.again(
+            remediated(request, offer),
+            await self._context_of(request),
+            job_id=new_id,
+            trace_id=new_id,
+            submitted_by=caller.identity,
+            labels=labels,
+            env={},
+            now_us=now_us(),
+        )
+        return (await self._submitter.run_batch(batch))[0]
+
+    async def _check_key(self, new_id: str, remediation_id: str) -> None:
+        """Refuse an idempotency key that made a job of another remediation."""
+        made = await self._jobs.request(new_id)
+        if made is not None and orjson.loads(made)["labels"].get("remediation_id") != remediation_id:
+            raise Conflict("idempotency key was used for another request", code="IDEMPOTENCY_CONFLICT")
 
     async def _context_of(self, request: bytes) -> bytes:
         pointer = str(orjson.loads(request).get("contextPtr", ""))

@@ -3,9 +3,8 @@
 from fastapi import Request
 from starlette.responses import Response
 
-from cordum.domain.errors import LimitExceeded, Unavailable
 from cordum.gateway.api import Api
-from cordum.gateway.http import cursor_of, json_reply, limit_of, page_reply
+from cordum.gateway.http import cursor_of, json_reply, limit_of, new_job_reply, page_reply
 from cordum.gateway.state import Gateway
 from cordum.gateway.views import dead_letter
 from cordum.security.principal import Caller
@@ -46,14 +45,7 @@ async def show(gateway: Gateway, caller: Caller, request: Request) -> Response:
 async def retry(gateway: Gateway, caller: Caller, request: Request) -> Response:
     """Run a dead job again; policy judges it afresh."""
     new_id, outcome = await gateway.actions.retry(caller, request.path_params["job_id"])
-    if outcome.status == 429:
-        raise LimitExceeded("throttled by policy", retry_after_s=outcome.retry_after_s)
-    if outcome.status == 503:
-        raise Unavailable("service unavailable")
-    if outcome.status != 200:
-        body = outcome.body[:-1] + b',"request_id":"' + request.scope["cordum.request_id"].encode() + b'"}'
-        return Response(body, outcome.status, media_type="application/json")
-    return json_reply({"job_id": new_id})
+    return new_job_reply(request, outcome, {"job_id": new_id})
 
 
 async def delete(gateway: Gateway, caller: Caller, request: Request) -> Response:

@@ -12,7 +12,16 @@ from cordum._core import split_jobs
 from cordum.domain.errors import CordumError, Forbidden, InvalidInput, NotFound, TooLarge
 from cordum.domain.states import JobState
 from cordum.gateway.api import PREFIX, Api, require
-from cordum.gateway.http import cursor_of, json_reply, limit_of, page_reply, read_body, time_of
+from cordum.gateway.http import (
+    cursor_of,
+    json_object,
+    json_reply,
+    limit_of,
+    new_job_reply,
+    page_reply,
+    read_body,
+    time_of,
+)
 from cordum.gateway.state import Gateway
 from cordum.gateway.submit import Item, Outcome
 from cordum.gateway.views import decision_entry, job_detail, job_record
@@ -26,6 +35,8 @@ from cordum.store.jobs import Record
 __all__ = ["SUBMIT_PATH", "SUBMIT_SCHEMA", "SubmitRoute", "add_job_routes"]
 
 BATCH_MAX: Final = 500
+_SMALL_BODY_BYTES: Final = 64 * 1024
+_NAME_MAX: Final = 512
 SUBMIT_PATH: Final = f"{PREFIX}/jobs"
 _JSON_HEADERS: Final = [(b"content-type", b"application/json; charset=utf-8")]
 _TEXT: Final = {"type": "string"}
@@ -109,6 +120,15 @@ def add_job_routes(api: Api) -> None:
         query={"limit": "entries, 50"},
     )
     api.add("POST", "/jobs/{job_id}/cancel", "jobs.write", cancel, summary="Cancel a job")
+    api.add(
+        "POST",
+        "/jobs/{job_id}/remediate",
+        "jobs.write",
+        remediate,
+        summary="Submit a job again as policy offered it",
+        body={"type": "object", "properties": {"remediation_id": {"type": "string"}}},
+        body_required=False,
+    )
     api.add("GET", "/traces/{trace_id}", "jobs.read", trace, summary="Jobs of a trace in submission order")
 
 
@@ -265,6 +285,24 @@ async def cancel(gateway: Gateway, caller: Caller, request: Request) -> Response
     if state != "CANCELLED" or record.get("state") == "CANCELLED":
         body["reason"] = "job already terminal"
     return json_reply(body)
+
+
+async def remediate(gateway: Gateway, caller: Caller, request: Request) -> Response:
+    """Submit a job again with the changes policy offered; a plain user only its own. Policy judges it afresh."""
+    record = await gateway.actions.find(caller, request.path_params["job_id"])
+    if caller.role == "user" and record.get("principal") != caller.effective_principal:
+        raise Forbidden("access denied", code="access_denied")
+    body = await json_object(request, _SMALL_BODY_BYTES)
+    names = {}
+    for name in ("remediation_id", "idempotency_key"):
+        names[name] = body.get(name) or ""
+        if not isinstance(names[name], str) or len(names[name]) > _NAME_MAX:
+            raise InvalidInput(f"{name}: expected a text of at most {_NAME_MAX} characters", field=name)
+    key = names["idempotency_key"] or _idempotency_key(request.scope, request.scope["cordum.headers"])
+    outcome = await gateway.actions.remediate(caller, record, names["remediation_id"], key)
+    answer = orjson.loads(outcome.body)
+    kept = {name: answer[name] for name in ("job_id", "trace_id", "status") if name in answer}
+    return new_job_reply(request, outcome, kept)
 
 
 async def trace(gateway: Gateway, caller: Caller, request: Request) -> Response:

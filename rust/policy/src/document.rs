@@ -97,6 +97,14 @@ pub struct Rule {
     pub remediations: Vec<PolicyRemediation>,
 }
 
+impl Rule {
+    /// Whether it asks the same of a request.
+    pub(crate) fn is_for_same(&self, other: &Rule) -> bool {
+        let asked = |rule: &Rule| format!("{:?} {:?} {:?}", rule.scope, rule.matching, rule.velocity);
+        asked(self) == asked(other)
+    }
+}
+
 /// How a rule counts (policy spec §13.1).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Velocity {
@@ -220,6 +228,24 @@ pub struct InputRule {
     /// Bytes; the larger of the two size keys, 0 = no size rule.
     pub size_limit: i64,
     pub detectors: Detectors,
+}
+
+impl InputRule {
+    /// Whether it asks the same of a request.
+    pub(crate) fn is_for_same(&self, other: &InputRule) -> bool {
+        let asked = |rule: &InputRule| {
+            let InputRule {
+                scope,
+                matching,
+                content_types,
+                size_limit,
+                detectors,
+                ..
+            } = rule;
+            format!("{scope:?} {matching:?} {content_types:?} {size_limit} {detectors:?}")
+        };
+        asked(self) == asked(other)
+    }
 }
 
 /// What an input rule looks for in the content (policy spec §7.2).

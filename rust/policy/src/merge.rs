@@ -109,6 +109,8 @@ pub(crate) fn merge(sources: &[Source<'_>]) -> Result<Merged, PolicyError> {
         merger.add(source, document);
     }
     let mut merged = merger.merged;
+    merged.rules = in_order(merged.rules, merger.behind);
+    merged.input_rules = in_order(merged.input_rules, merger.input_behind);
     merged.is_loaded = !ordered.is_empty();
     merged.snapshot = snapshot(&ordered, &merger.version);
     warn::inert_tenant_lists(&mut merged);
@@ -148,6 +150,9 @@ struct Merger {
     /// Source number and place of the first rule of an id.
     rule_ids: AHashMap<String, (usize, usize)>,
     input_rule_ids: AHashMap<String, (usize, usize)>,
+    /// Rules that lost their place to a stricter one of the same id and stay right behind it, by place.
+    behind: BTreeMap<usize, Vec<Rule>>,
+    input_behind: BTreeMap<usize, Vec<InputRule>>,
 }
 
 impl Merger {
@@ -205,16 +210,29 @@ impl Merger {
         }
     }
 
+    /// A rule of a secops bundle replaces an earlier one of its id. One of another source takes the place of a softer or equal one where that
+    /// frees nothing (policy spec §8.3, §25.2): it denies, or asks the same of requests, because a wider one would go before stricter rules
+    /// that follow. Unless it was a plain allow the other stays behind, for the requests that only it restricts.
     fn add_rules(&mut self, source: &Source<'_>, rules: Vec<Rule>) {
         for rule in rules {
             let earlier = self
                 .rule_ids
                 .get(&rule.id)
                 .filter(|(from, _)| *from < self.sources && !rule.id.is_empty());
-            let place = earlier.and_then(|(_, at)| self.merged.rules.get_mut(*at));
-            if let Some(place) = place {
-                if source.is_secops() || rule.decision >= place.decision {
+            let place = earlier.and_then(|(_, at)| Some((*at, self.merged.rules.get_mut(*at)?)));
+            if let Some((at, place)) = place {
+                if source.is_secops() {
+                    self.behind.remove(&at);
                     *place = rule;
+                    continue;
+                }
+                if rule.decision >= place.decision
+                    && (rule.decision == Decision::Deny || rule.is_for_same(place))
+                {
+                    let replaced = std::mem::replace(place, rule);
+                    if replaced.decision != Decision::Allow || replaced.constraints.is_some() {
+                        self.behind.entry(at).or_default().insert(0, replaced);
+                    }
                     continue;
                 }
                 self.merged.warnings.push(warn::kept(&rule.path, &rule.id));
@@ -232,12 +250,19 @@ impl Merger {
                 .input_rule_ids
                 .get(&rule.id)
                 .filter(|(from, _)| *from < self.sources && !rule.id.is_empty());
-            let place = earlier.and_then(|(_, at)| self.merged.input_rules.get_mut(*at));
-            if let Some(place) = place {
-                // A disabled rule restricts nothing, so it may not take the place of one that does.
-                let is_as_strict = rule.decision >= place.decision && rule.enabled;
-                if source.is_secops() || is_as_strict {
+            let place = earlier.and_then(|(_, at)| Some((*at, self.merged.input_rules.get_mut(*at)?)));
+            if let Some((at, place)) = place {
+                if source.is_secops() {
+                    self.input_behind.remove(&at);
                     *place = rule;
+                    continue;
+                }
+                // A disabled rule restricts nothing, so it may not take the place of one that does.
+                let is_as_strict = rule.decision == Decision::Deny
+                    || (rule.decision >= place.decision && rule.is_for_same(place));
+                if is_as_strict && rule.enabled {
+                    let replaced = std::mem::replace(place, rule);
+                    self.input_behind.entry(at).or_default().insert(0, replaced);
                     continue;
                 }
                 self.merged.warnings.push(warn::kept(&rule.path, &rule.id));
@@ -248,6 +273,17 @@ impl Merger {
             self.merged.input_rules.push(rule);
         }
     }
+}
+
+/// Rules with those that stand right behind some of them.
+fn in_order<R>(rules: Vec<R>, mut behind: BTreeMap<usize, Vec<R>>) -> Vec<R> {
+    if behind.is_empty() {
+        return rules;
+    }
+    let placed = rules.into_iter().enumerate();
+    placed
+        .flat_map(|(at, rule)| std::iter::once(rule).chain(behind.remove(&at).unwrap_or_default()))
+        .collect()
 }
 
 fn add_tenant(tenant: &mut TenantPolicy, added: TenantPolicy) {

@@ -259,6 +259,10 @@ class PolicyEngine:
     @property
     def rule_count(self) -> int: ...
     @property
+    def reads_job_ids(self) -> bool:
+        """Whether some rule or default is for single jobs or sessions."""
+
+    @property
     def delegation_fields(self) -> dict[str, list[str]]:
         """Per rule id, the delegation keys of the rule, for rules that have some."""
 

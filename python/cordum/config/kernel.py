@@ -64,6 +64,9 @@ class KernelSettings(CommonSettings):
     velocity_fail_mode: Literal["closed", "open"] = Field(
         "closed", validation_alias="VELOCITY_FAIL_MODE", json_schema_extra=SECURITY
     )
+    cache_ttl_s: Duration = Field(0.0, validation_alias="SAFETY_DECISION_CACHE_TTL")
+    """0 = no cache."""
+    cache_max_size: int = Field(10_000, le=10_000_000, validation_alias="SAFETY_DECISION_CACHE_MAX_SIZE")
     delegation_policy_enabled: Bool = Field(
         False, validation_alias="CORDUM_DELEGATION_POLICY_ENABLED", json_schema_extra=SECURITY
     )
@@ -110,6 +113,11 @@ class KernelSettings(CommonSettings):
     decision_log_max_bytes: Annotated[ByteSize, AfterValidator(_size)] = Field(
         256 * 1024 * 1024, validation_alias="CORDUM_DECISION_LOG_MAX_BYTES"
     )
+
+    @property
+    def cache_size(self) -> int:
+        """Entries of the decision cache; not above zero means the default (policy spec §12)."""
+        return self.cache_max_size if self.cache_max_size > 0 else 10_000
 
     @property
     def reflection_enabled(self) -> bool:

@@ -5,10 +5,14 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
+from google.protobuf.message import DecodeError
+
 from cordum._core import PolicyEngine
 from cordum.domain.errors import Unavailable
 from cordum.kernel.agents import AgentDirectory, AgentRecord
+from cordum.kernel.decision_cache import DecisionCache
 from cordum.kernel.velocity import VelocityGate
+from cordum.protocol.cap import PolicyCheckRequest
 from cordum.v1 import safety_batch_pb2
 
 __all__ = ["Evaluator"]
@@ -21,9 +25,15 @@ _UNAVAILABLE: Final = 14
 class Evaluator:
     """Without a velocity gate every count fails; without agents every agent is unknown."""
 
-    def __init__(self, velocity: VelocityGate | None, agents: AgentDirectory | None) -> None:
+    def __init__(
+        self,
+        velocity: VelocityGate | None = None,
+        agents: AgentDirectory | None = None,
+        cache: DecisionCache | None = None,
+    ) -> None:
         self._velocity = velocity
         self._agents = agents
+        self._cache = cache
 
     async def batch(self, engine: PolicyEngine, batch: bytes, *, record: bool) -> bytes:
         """Return the serialized `BatchResponse` of a serialized `BatchRequest`; ``record`` counts the requests.
@@ -40,6 +50,27 @@ class Evaluator:
 
         Raises ValueError for a request that does not decode, Unavailable when its agent could not be looked up.
         """
+        if record and self._cache is not None:
+            return await self._cached(self._cache, engine, request)
+        return await self._fresh(engine, request, record=record)
+
+    async def _cached(self, cache: DecisionCache, engine: PolicyEngine, request: bytes) -> bytes:
+        try:
+            asked = PolicyCheckRequest.FromString(request)
+        except DecodeError as error:
+            raise ValueError(str(error)) from error
+        batch = safety_batch_pb2.BatchRequest(requests=[request]).SerializeToString()
+        key = cache.key(engine, asked, await self._look_up(batch))
+        if key is None:
+            return await self._fresh(engine, request, record=True)
+        kept = cache.get(engine, key, asked.job_id)
+        if kept is not None:
+            return kept
+        response = await self._fresh(engine, request, record=True)
+        cache.put(engine, key, response)
+        return response
+
+    async def _fresh(self, engine: PolicyEngine, request: bytes, *, record: bool) -> bytes:
         counts = engine.has_velocity and self._velocity is not None
         if not counts and (self._agents is None or b"agent_id" not in request):
             return await _run(engine.evaluate, request)

@@ -10,6 +10,7 @@ from cordum.config.redis import RedisSettings
 from cordum.domain.errors import ConfigError, Unavailable
 from cordum.kernel.agents import AgentDirectory
 from cordum.kernel.bundle_source import BundleSource
+from cordum.kernel.decision_cache import DecisionCache
 from cordum.kernel.decisions import DecisionWriter, SharedRedis
 from cordum.kernel.evaluator import Evaluator
 from cordum.kernel.notices import PolicyNotices
@@ -55,7 +56,7 @@ async def serve(service: Service, settings: KernelSettings) -> None:
         policies,
         decisions=decisions,
         replays=Replays(policies, redis),
-        evaluator=Evaluator(velocity, AgentDirectory(redis)),
+        evaluator=Evaluator(velocity, AgentDirectory(redis), decision_cache(settings)),
     )
 
     async def policy_is_loaded() -> None:
@@ -81,6 +82,13 @@ async def serve(service: Service, settings: KernelSettings) -> None:
     await server.stop()
     await decisions.flush()
     await redis.close()
+
+
+def decision_cache(settings: KernelSettings) -> DecisionCache | None:
+    """Return the cache the settings ask for, None when it is off."""
+    if settings.cache_ttl_s <= 0:
+        return None
+    return DecisionCache(settings.cache_ttl_s, settings.cache_size)
 
 
 def base_source(settings: KernelSettings) -> TextSource:

@@ -14,6 +14,9 @@ DECISIONS: Final = Counter("cordum_safety_decisions_total", "Decisions, by decis
 DEFAULT_DECISIONS: Final = Counter(
     "cordum_safety_default_decision_total", "Decisions no rule made, by decision.", ["decision"]
 )
+CACHE_LOOKUPS: Final = Counter(
+    "cordum_safety_cache_total", "Looks into the decision cache, by result.", ["result"]
+)
 DELEGATION_MATCHES: Final = Counter(
     "safety_rule_delegation_match_total",
     "Delegation keys of rules that denied, by key.",

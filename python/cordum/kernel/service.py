@@ -64,7 +64,7 @@ class KernelServer:
         self._policies = policies
         self._decisions = decisions
         self._replays = replays
-        self._evaluator = evaluator or Evaluator(None, None)
+        self._evaluator = evaluator or Evaluator()
         # A comparison may take seconds of a core.
         self._comparing = asyncio.Semaphore(1)
         self._health = health.aio.HealthServicer()

@@ -32,6 +32,7 @@ pub struct Policy {
     pub(crate) overlay_index: Index,
     pub(crate) input_rules: Vec<CompiledInputRule>,
     pub(crate) input_index: Index,
+    has_job_input_rules: bool,
     pub(crate) tenant_mcp: AHashMap<String, McpLists>,
     pub(crate) require_human: Option<RequireHuman>,
 }
@@ -134,6 +135,15 @@ impl Policy {
         fields.filter(|(_, fields)| !fields.is_empty()).collect()
     }
 
+    /// Whether some rule or default is of the job tier.
+    pub fn reads_job_ids(&self) -> bool {
+        let is_job = |scope: &Scope| matches!(scope, Scope::Job(_));
+        let mut rules = self.rules.iter().chain(&self.overlay);
+        self.has_job_input_rules
+            || rules.any(|rule| is_job(&rule.scope))
+            || self.defaults.scopes().any(is_job)
+    }
+
     /// Whether some rule asks for facts of the agent.
     pub(crate) fn reads_agents(&self) -> bool {
         let asks = |matching: &Match| {
@@ -191,6 +201,11 @@ impl Policy {
             .iter()
             .map(|rule| entry(&rule.matching, &rule.scope, &[]))
             .collect();
+        let mut input_scopes = input_invariants
+            .iter()
+            .chain(&input_rules)
+            .map(|rule| &rule.scope);
+        let has_job_input_rules = input_scopes.any(|scope| matches!(scope, Scope::Job(_)));
         let (input_rules, input_entries) = compile_input(input_invariants, input_rules);
         Policy {
             is_loaded,
@@ -209,6 +224,7 @@ impl Policy {
             overlay: velocity_rules.into_iter().map(CompiledRule::new).collect(),
             overlay_index: Index::new(&overlay_entries, 0..0),
             input_rules,
+            has_job_input_rules,
             input_index: Index::new(&input_entries, 0..0),
             tenant_mcp: tenants
                 .into_iter()

@@ -129,6 +129,12 @@ impl PolicyEngine {
             .map_err(|error| PyValueError::new_err(error.to_string()))
     }
 
+    /// Whether some rule or default is for single jobs or sessions.
+    #[getter]
+    fn reads_job_ids(&self) -> bool {
+        self.0.reads_job_ids()
+    }
+
     /// Per rule id, the delegation keys of the rule.
     #[getter]
     fn delegation_fields(&self) -> HashMap<&str, Vec<&'static str>> {

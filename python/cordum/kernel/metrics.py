@@ -22,6 +22,9 @@ DELEGATION_MATCHES: Final = Counter(
     "Delegation keys of rules that denied, by key.",
     ["field", "outcome"],
 )
+REGEX_REJECTED: Final = Counter(
+    "cordum_safety_regex_rejected_total", "Content patterns that are no linear-time pattern or too large."
+)
 RELOADS: Final = Counter("cordum_safety_policy_reload_total", "Policy loads, by result.", ["result"])
 POLICY_INFO: Final = Gauge("cordum_safety_policy_info", "1 for the active snapshot.", ["snapshot"])
 SIGNATURE_FAILURES: Final = Counter(

@@ -11,7 +11,7 @@ from cordum._core import PolicyEngine, PolicyError, diff_policies, validate_poli
 from cordum.config.kernel import KernelSettings
 from cordum.domain.errors import CordumError, InvalidInput, Unavailable
 from cordum.kernel.bundle_source import BundleSource
-from cordum.kernel.metrics import POLICY_INFO, RELOADS
+from cordum.kernel.metrics import POLICY_INFO, REGEX_REJECTED, RELOADS
 from cordum.kernel.signed_source import TextSource
 from cordum.runtime.logs import get_logger
 
@@ -151,6 +151,7 @@ class PolicyStore:
         try:
             engine = self._compile(base, list(bundles))
         except PolicyError as error:
+            REGEX_REJECTED.inc(sum(message.startswith("invalid pattern") for _, message in error.errors))
             where = f" in `{self._source.name}`" if not bundles else ""
             refusal = InvalidInput(f"policy parse error{where}: {_reasons(error)}", code="policy_invalid")
             self._refused = (sources, refusal)

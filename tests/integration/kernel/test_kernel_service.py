@@ -1,6 +1,7 @@
 """The safety kernel as a process: gRPC round trips, reload, failures, drain."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -175,6 +176,14 @@ async def test_a_broken_reload_keeps_the_last_good_policy(kernel: KernelProcess,
     assert await health(kernel) == SERVING
     assert kernel.probe("readyz") == 200
     assert "error" in kernel.log_path.read_text()
+
+
+async def test_a_pattern_that_needs_backtracking_is_refused_and_counted(kernel: KernelProcess) -> None:
+    kernel.write_policy("input_rules: [{id: i, match: {content_patterns: ['(?=x)', 'fine']}}]")
+    await wait_until(lambda: 'result="error"' in kernel.metrics())
+    counted = re.search(r"cordum_safety_regex_rejected_total\{[^}]*\} (\S+)", kernel.metrics())
+    assert counted is not None
+    assert float(counted.group(1)) == 1
 
 
 async def test_a_deleted_policy_file_keeps_the_last_good_policy(kernel: KernelProcess) -> None:

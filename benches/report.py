@@ -6,13 +6,14 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from benches import engine, gateway, memory, peers, pipeline
+from benches import engine, gateway, kernel, memory, peers, pipeline
 from benches.machine import describe
 from benches.results import Report
 from cordum.runtime.clock import monotonic_s
 
 SUITES = {
     "engine": engine.run,
+    "kernel": kernel.run,
     "pipeline": pipeline.run,
     "gateway": gateway.run,
     "memory": memory.run,

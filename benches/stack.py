@@ -62,8 +62,10 @@ class Usage:
 class Stack:
     """Servers and services of one suite below ``root``; all of them end with the context."""
 
-    def __init__(self, root: Path, services: Iterable[str]) -> None:
+    def __init__(self, root: Path, services: Iterable[str], *, policy: str | None = None) -> None:
         self.root = root
+        self.policy_path = root / "safety.yaml"
+        self._policy = policy or pipeline_policy()
         self.services = tuple(services)
         self.children: dict[str, Child] = {}
         self._taken: set[int] = set()
@@ -86,6 +88,11 @@ class Stack:
     def nats_port(self) -> int:
         """Return the port of NATS on loopback."""
         return self._ports["nats"]
+
+    @property
+    def kernel_address(self) -> str:
+        """Return `host:port` of the kernel's gRPC listener."""
+        return f"{_LOOPBACK}:{self._ports['kernel']}"
 
     @property
     def gateway_port(self) -> int:
@@ -142,8 +149,8 @@ class Stack:
         child.wait_ready(lambda: http_ok(f"http://{_LOOPBACK}:{health}/readyz"))
 
     def _environment(self, health: int) -> dict[str, str]:
-        policy, pools = self.root / "safety.yaml", self.root / "pools.yaml"
-        policy.write_text(pipeline_policy(), encoding="utf-8")
+        policy, pools = self.policy_path, self.root / "pools.yaml"
+        policy.write_text(self._policy, encoding="utf-8")
         pools.write_text(pools_file(), encoding="utf-8")
         address = f"{_LOOPBACK}:{health}"
         return {
@@ -152,6 +159,7 @@ class Stack:
             "SAFETY_KERNEL_ADDR": f"{_LOOPBACK}:{self._ports['kernel']}",
             "SAFETY_KERNEL_ADMIN_ADDR": address,
             "SAFETY_POLICY_PATH": str(policy),
+            "SAFETY_POLICY_RELOAD_INTERVAL": "100ms",
             "POOL_CONFIG_PATH": str(pools),
             "SCHEDULER_METRICS_ADDR": address,
             "GATEWAY_METRICS_ADDR": address,

@@ -5,13 +5,13 @@ BIN    := $(VENV)/bin
 export CARGO_TERM_COLOR ?= never
 
 .DEFAULT_GOAL := help
-.PHONY: help setup deps build proto demo up test test-rust test-python lint bench wheel ci clean check-tools
+.PHONY: help setup deps build proto demo up test test-rust test-python lint bench fuzz wheel ci clean check-tools
 
 help:
 	@echo "make demo   bring the system up on embedded servers and run the governed demo"
 	@echo "make up     run the system until Ctrl-C"
 	@echo "make test   all tests     make lint  all checks     make bench  report in report/"
-	@echo "make wheel  build dist/   make ci    what CI runs"
+	@echo "make wheel  build dist/   make fuzz  ten minutes of generated input     make ci    what CI runs"
 
 check-tools:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "cordum needs Python >= 3.11 (found: $$($(PYTHON) -V 2>&1)); set PYTHON=..."; exit 1; }
@@ -62,6 +62,17 @@ lint: setup
 
 bench: setup
 	$(BIN)/python -m benches.report
+
+# Parser, engine, analysis and replay on generated input, with fresh seeds until the time is over.
+FUZZ_SECONDS ?= 600
+fuzz: check-tools
+	@cargo test --release --quiet -p cordum-policy --no-run
+	@end=$$(( $$(date +%s) + $(FUZZ_SECONDS) )); rounds=0; \
+	while [ $$(date +%s) -lt $$end ]; do \
+		PROPTEST_CASES=2000 cargo test --release --quiet -p cordum-policy --test robust --test reference --test overlays --test replay >/dev/null || exit 1; \
+		PROPTEST_CASES=200 cargo test --release --quiet -p cordum-policy --test analysis --test diff >/dev/null || exit 1; \
+		rounds=$$((rounds + 1)); \
+	done; echo "$$rounds rounds in $(FUZZ_SECONDS) s, nothing found"
 
 wheel: $(VENV)/.deps
 	@rm -rf dist && $(BIN)/maturin build --release -q -o dist

@@ -285,10 +285,16 @@ class PolicyEngine:
     def explain(self, request: bytes, agents: list[_AgentRecord] | None = None) -> bytes:
         """Return what was looked at and why, as JSON; every count failed. Raises ValueError as `evaluate`."""
 
-def tally_decisions(response: bytes, held_max: int) -> tuple[list[int], tuple[int, int], int, list[int]]:
-    """Count a serialized `BatchResponse`: items per `DecisionType` number (0 to 5), defaults (allow, deny),
-    items without a decision, positions of the first ``held_max`` items that were not plainly allowed. Raises
-    ValueError."""
+_HeldDecision = tuple[str, str, str, int, str, int]
+_Tally = tuple[list[int], tuple[int, int], int, list[_HeldDecision]]
+
+def tally_decisions(requests: bytes, response: bytes, held_max: int) -> _Tally:
+    """Count a serialized `BatchResponse` to a serialized `BatchRequest`: items per `DecisionType` number (0 to 5),
+    defaults (allow, deny), items without a decision, the first ``held_max`` decisions that were no plain allow as
+    (job id, tenant, topic, decision number, rule id, µs). Raises ValueError."""
+
+def tally_decision(request: bytes, response: bytes, us: int) -> _Tally:
+    """The same for one serialized request and response. Raises ValueError."""
 
 def named_agents(batch: bytes) -> list[str]:
     """Return the agents that a serialized `BatchRequest` names in its labels, each once. Raises ValueError."""

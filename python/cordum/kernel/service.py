@@ -18,7 +18,6 @@ from grpc_reflection.v1alpha import reflection
 from cordum._core import PolicyError
 from cordum.config.kernel import KernelSettings
 from cordum.domain.errors import CordumError, InvalidInput, LimitExceeded, Unavailable
-from cordum.kernel.decision_report import report_batch, report_one
 from cordum.kernel.decisions import Observer
 from cordum.kernel.evaluator import Evaluator
 from cordum.kernel.metrics import EVALUATION_SECONDS
@@ -133,12 +132,12 @@ class KernelServer:
             if not request:
                 await _refuse(context, "request is empty")
             start = perf_counter()
-            engine = self._policies.engine
+            engine, report = self._policies.engine, self._policies.report
             answer = await _answered(self._evaluator.one(engine, request, record=counts), context)
             spent_s = perf_counter() - start
             seconds.observe(spent_s)
             if counts:
-                report_one(request, answer, spent_s, self._policies.delegation_fields)
+                report.one(request, answer, spent_s)
             if decisions is not None:
                 decisions.note(request, answer, is_batch=False)
             return answer
@@ -151,10 +150,10 @@ class KernelServer:
                 context, f"batch too large: expected at most {BATCH_MAX_BYTES} bytes, got {len(request)}"
             )
         start = perf_counter()
-        engine = self._policies.engine
+        engine, report = self._policies.engine, self._policies.report
         answer = await _answered(self._evaluator.batch(engine, request, record=True), context)
         _BATCH_SECONDS.observe(perf_counter() - start)
-        report_batch(request, answer, self._policies.delegation_fields)
+        report.batch(request, answer)
         if self._decisions is not None:
             self._decisions.note(request, answer, is_batch=True)
         return answer

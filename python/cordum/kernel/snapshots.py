@@ -11,6 +11,7 @@ from cordum._core import PolicyEngine, PolicyError, diff_policies, validate_poli
 from cordum.config.kernel import KernelSettings
 from cordum.domain.errors import CordumError, InvalidInput, Unavailable
 from cordum.kernel.bundle_source import BundleSource
+from cordum.kernel.decision_report import DecisionReport
 from cordum.kernel.metrics import POLICY_INFO, REGEX_REJECTED, RELOADS
 from cordum.kernel.signed_source import TextSource
 from cordum.runtime.logs import get_logger
@@ -50,8 +51,8 @@ class PolicyStore:
         # In production bundles may hold denies, so that a base alone is not the policy.
         self._lone_base = settings is None or not settings.production
         self._tells_delegation = settings is not None and settings.delegation_policy_enabled
-        self.delegation_fields: dict[str, list[str]] = {}
-        """Per rule id of the active policy, its delegation keys."""
+        self.report = DecisionReport("", {})
+        """Reports decisions of the active policy."""
         self._skip_malformed = settings is not None and settings.skip_malformed_bundles
         self._history: deque[str] = deque(maxlen=HISTORY)
         self._active: Sources | None = None
@@ -161,7 +162,7 @@ class PolicyStore:
 
     def _swap(self, engine: PolicyEngine) -> None:
         before, self.engine = self.engine, engine
-        self.delegation_fields = engine.delegation_fields
+        self.report = DecisionReport(engine.snapshot, engine.delegation_fields)
         self.is_loaded = True
         if before.snapshot:
             POLICY_INFO.remove(before.snapshot)

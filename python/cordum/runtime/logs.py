@@ -6,6 +6,7 @@ Fields: `time` (RFC 3339, UTC), `level`, `service`, `msg`, then `trace_id` and `
 
 import logging
 import sys
+from collections.abc import Sequence
 from typing import Any, Final, Literal
 
 import orjson
@@ -13,9 +14,9 @@ import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from cordum.runtime.clock import rfc3339
-from cordum.runtime.masking import mask_mapping, mask_text
+from cordum.runtime.masking import mask_mapping, mask_text, may_hold_secret
 
-__all__ = ["configure_logging", "get_logger", "mask_text", "render_json", "render_text"]
+__all__ = ["configure_logging", "get_logger", "log_many", "mask_text", "render_json", "render_text"]
 
 _LEVELS: Final = {
     "debug": logging.DEBUG,
@@ -25,6 +26,7 @@ _LEVELS: Final = {
 }
 _LEVEL_NAMES: Final = {"warning": "warn", "critical": "error", "exception": "error"}
 _FIRST: Final = ("trace_id", "job_id")
+_batch: "_BatchWriter | None" = None
 
 
 def get_logger(**bound: Any) -> Any:
@@ -46,9 +48,44 @@ def configure_logging(service: str, level: str = "info", output: Literal["json",
         logger_factory=structlog.BytesLoggerFactory(sys.stdout.buffer),
         cache_logger_on_first_use=True,
     )
+    global _batch
+    _batch = _BatchWriter(service, is_on=_LEVELS[level] <= logging.INFO, writes_json=output == "json")
     root = logging.getLogger()
     root.handlers[:] = [_LibraryHandler()]
     root.setLevel(max(_LEVELS[level], logging.WARNING))
+
+
+def log_many(msg: str, events: Sequence[dict[str, Any]]) -> None:
+    """Log ``events`` at INFO under one message and time, as `get_logger().info` would, in one write.
+
+    For what is logged hundreds of times a moment; attributes must not be secrets by their name.
+    """
+    if _batch is None or not _batch.writes_json:
+        for event in events:
+            structlog.get_logger().info(msg, **event)
+    elif _batch.is_on:
+        _batch.write(msg, events)
+
+
+class _BatchWriter:
+    """Renders many lines at once. Masking is for what has the shape of a secret, which hardly ever occurs: all texts
+    together are looked at first."""
+
+    def __init__(self, service: str, *, is_on: bool, writes_json: bool) -> None:
+        self.is_on = is_on
+        self.writes_json = writes_json
+        self._frame = _Frame(service)
+        self._service = service
+        self._output = structlog.BytesLogger(sys.stdout.buffer)
+
+    def write(self, msg: str, events: Sequence[dict[str, Any]]) -> None:
+        texts = "\n".join(value for event in events for value in event.values() if isinstance(value, str))
+        if may_hold_secret(texts):
+            lines = [orjson.dumps(self._frame(None, "info", {"event": msg, **event})) for event in events]
+        else:
+            head = {"time": rfc3339(), "level": "info", "service": self._service, "msg": msg}
+            lines = [orjson.dumps(head | event) for event in events]
+        self._output.info(b"\n".join(lines))
 
 
 class _Frame:

@@ -43,7 +43,7 @@ pub use document::{Decision, Document};
 pub use error::{BatchError, Issue, PolicyError, RequestError};
 pub use evaluate::Outcome;
 pub use request::Request;
-pub use tally::{tally, Tally};
+pub use tally::{tally, tally_one, Tally};
 
 /// Parse and validate one document; every error at once (policy spec §3). An empty list means the document is valid.
 pub fn validate(source: &[u8]) -> Vec<Issue> {

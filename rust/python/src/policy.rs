@@ -252,20 +252,46 @@ fn validate_policy(py: Python<'_>, source: PyBackedBytes) -> Vec<(String, String
     pairs(py.detach(|| cordum_policy::validate(&source)))
 }
 
-/// Items per decision, defaults (allow, deny), failed items, positions held.
-type Counts = (Vec<u64>, (u64, u64), u64, Vec<usize>);
+/// Job id, tenant, topic, decision number, rule id, microseconds.
+type HeldRow = (String, String, String, u64, String, u64);
+/// Items per decision, defaults (allow, deny), failed items, decisions that were no plain allow.
+type Counts = (Vec<u64>, (u64, u64), u64, Vec<HeldRow>);
 
-/// What a serialized `BatchResponse` decided: per `DecisionType`, defaults (allow, deny), failed items, positions held.
+/// What a serialized `BatchResponse` decided about a serialized `BatchRequest`.
 #[pyfunction]
-fn tally_decisions(py: Python<'_>, response: PyBackedBytes, held_max: usize) -> PyResult<Counts> {
-    let found = py.detach(|| cordum_policy::tally(&response, held_max));
+fn tally_decisions(
+    py: Python<'_>,
+    requests: PyBackedBytes,
+    response: PyBackedBytes,
+    held_max: usize,
+) -> PyResult<Counts> {
+    counts(py.detach(|| cordum_policy::tally(&requests, &response, held_max)))
+}
+
+/// The same for one serialized request and response.
+#[pyfunction]
+fn tally_decision(request: PyBackedBytes, response: PyBackedBytes, us: u64) -> PyResult<Counts> {
+    counts(cordum_policy::tally_one(&request, &response, us))
+}
+
+fn counts(found: Result<Tally, RequestError>) -> PyResult<Counts> {
     let Tally {
         decisions,
         defaults: [allowed, denied],
         failed,
         held,
     } = found.map_err(|error| PyValueError::new_err(error.to_string()))?;
-    Ok((decisions.to_vec(), (allowed, denied), failed, held))
+    let rows = held.into_iter().map(|row| {
+        (
+            row.job_id,
+            row.tenant,
+            row.topic,
+            row.decision,
+            row.rule_id,
+            row.us,
+        )
+    });
+    Ok((decisions.to_vec(), (allowed, denied), failed, rows.collect()))
 }
 
 pub(crate) fn refused(py: Python<'_>, error: &EngineError) -> PyErr {
@@ -288,6 +314,7 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<PolicyEngine>()?;
     module.add_class::<PolicyEvaluation>()?;
     module.add_function(wrap_pyfunction!(named_agents, module)?)?;
+    module.add_function(wrap_pyfunction!(tally_decision, module)?)?;
     module.add_function(wrap_pyfunction!(tally_decisions, module)?)?;
     module.add_function(wrap_pyfunction!(validate_policy, module)?)
 }

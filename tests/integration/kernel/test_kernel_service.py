@@ -264,7 +264,9 @@ async def test_a_kernel_under_load_stops_cleanly_and_no_answer_is_wrong(kernel: 
         stopped.set()
 
     assert code == 0
-    assert set(refusals) <= {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}
+    # A call that arrives while the listener closes may be left without an answer.
+    left_alone = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.DEADLINE_EXCEEDED}
+    assert set(refusals) <= left_alone
 
 
 async def test_a_taken_address_is_one_clear_line_and_exit_one(kernel: KernelProcess, tmp_path: Path) -> None:

@@ -5,8 +5,10 @@ import subprocess
 import sys
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from cordum.runtime.masking import is_secret_key, mask_mapping, mask_text
+from cordum.runtime.masking import is_secret_key, mask_mapping, mask_text, may_hold_secret
 
 # Assembled at run time, so that the repository holds nothing with the shape of a token.
 MANAGED_KEY = "ck" + "_" + "a1b2c3d4e5f6g7h8"
@@ -109,3 +111,45 @@ def test_each_log_line_is_one_json_object_with_the_leading_fields() -> None:
 def test_text_format_is_for_people() -> None:
     first = _output("text")[0]
     assert "INFO  cordum-test hello trace_id=t1 job_id=j1 n=1 password=[REDACTED]" in first
+
+
+@given(st.text(alphabet="abekrs_-?&=:/@.123 \nBEARYJ", max_size=60))
+def test_what_is_masked_is_never_overlooked_beforehand(text: str) -> None:
+    for candidate in (
+        text,
+        text + MANAGED_KEY,
+        SESSION + text,
+        text + "Bearer abcdef123456",
+        f"x?key={text}",
+    ):
+        assert mask_text(candidate) == candidate or may_hold_secret(candidate)
+
+
+_MANY = """
+from cordum.runtime.logs import configure_logging, get_logger, log_many
+configure_logging("cordum-test", "{level}", "{output}")
+events = [{{"job_id": "j1", "topic": "job.a", "n": 1}}, {{"job_id": "j2", "topic": "{secret}", "n": 2}}]
+log_many("many", events)
+log_many("clean", events[:1])
+for event in events:
+    get_logger().info("many", **event)
+"""
+
+
+def _many(level: str, output: str) -> list[str]:
+    program = _MANY.format(level=level, output=output, secret=MANAGED_KEY)
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    return done.stdout.splitlines()
+
+
+def test_lines_written_together_are_those_written_one_by_one() -> None:
+    lines = [{**json.loads(line), "time": ""} for line in _many("info", "json")]
+    assert lines[:2] == lines[3:]
+    assert [(line["msg"], line["topic"]) for line in lines[:3]] == [
+        ("many", "job.a"),
+        ("many", "[REDACTED]"),
+        ("clean", "job.a"),
+    ]
+    assert len(_many("info", "text")) == 5
+    assert _many("warn", "json") == []

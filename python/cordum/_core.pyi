@@ -302,6 +302,10 @@ def named_agents(batch: bytes) -> list[str]:
 def validate_policy(source: bytes) -> list[tuple[str, str]]:
     """Return every problem of one document as (path, message); empty when it is valid."""
 
+def policy_rules(source: bytes) -> bytes:
+    """Return the rules of one document as a JSON list of {section, rule as written, tier, selector, enabled}; tier and
+    selector as they apply. Raises PolicyError with every problem when the document is not valid."""
+
 def analyze_policy(base: bytes | None = None, bundles: list[tuple[str, bytes]] = ...) -> bytes:
     """Return findings about the policy these sources make, as JSON: snapshot, rules, findings, undecided, omitted.
 

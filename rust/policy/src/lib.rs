@@ -18,6 +18,7 @@ pub mod facts;
 pub mod glob;
 pub mod index;
 pub mod limits;
+pub mod listing;
 pub mod mcp;
 pub mod merge;
 pub mod overlay;
@@ -42,6 +43,7 @@ pub use compile::{Policy, Source, SourceKind};
 pub use document::{Decision, Document};
 pub use error::{BatchError, Issue, PolicyError, RequestError};
 pub use evaluate::Outcome;
+pub use listing::list_rules;
 pub use request::Request;
 pub use tally::{tally, tally_one, Tally};
 

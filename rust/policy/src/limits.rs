@@ -30,3 +30,7 @@ pub const MAX_CACHED_TOPIC_BYTES: usize = 256;
 pub const MAX_CACHED_TOPICS: usize = 4096;
 /// Rules shown by one explanation (policy spec §17.3).
 pub const MAX_EXPLAINED_RULES: usize = 200;
+/// Bytes of the listing of one document's rules, aliases expanded.
+pub const MAX_LISTING_BYTES: usize = 32 * 1024 * 1024;
+/// Bytes of text that weigh as much as one more node where aliases repeat it.
+pub const ALIAS_BYTES_PER_NODE: usize = 64;

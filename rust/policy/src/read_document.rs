@@ -12,7 +12,7 @@ use crate::error::Issue;
 use crate::read_content::{read_input_rules, read_output};
 use crate::read_match::{read_match, read_mcp};
 use crate::reader::{Object, Reader};
-use crate::yaml::{self, Value};
+use crate::yaml::{self, Node, Value};
 
 pub(crate) const SEVERITIES: &[&str] = &["low", "medium", "high", "critical"];
 const TIERS: &[&str] = &["global", "workflow", "job"];
@@ -46,11 +46,16 @@ const DECISIONS: &[(&str, Decision)] = &[
 
 pub(crate) fn read(source: &[u8]) -> Result<Document, Vec<Issue>> {
     let root = yaml::parse(source).map_err(|issue| vec![issue])?;
+    read_root(&root)
+}
+
+/// The document of a parsed source.
+pub(crate) fn read_root(root: &Node) -> Result<Document, Vec<Issue>> {
     if !matches!(root.value, Value::Map(_)) {
         return Err(vec![Issue::new("", "document must be a mapping")]);
     }
     let mut reader = Reader::default();
-    let document = match reader.object(&root, String::new(), TOP) {
+    let document = match reader.object(root, String::new(), TOP) {
         Some(top) => read_top(&mut reader, &top),
         None => Document::default(),
     };

@@ -9,7 +9,7 @@ use ahash::{AHashMap, AHashSet};
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span, Tag};
 
 use crate::error::Issue;
-use crate::limits::{MAX_ALIAS_NODES, MAX_DEPTH, MAX_SOURCE_BYTES};
+use crate::limits::{ALIAS_BYTES_PER_NODE, MAX_ALIAS_NODES, MAX_DEPTH, MAX_SOURCE_BYTES};
 
 /// A value and where it stands.
 #[derive(Debug)]
@@ -46,6 +46,13 @@ impl Node {
             Value::Map(entries) => entries.iter().for_each(|(_, child)| add(child)),
             _ => {}
         }
+        // Whoever reads an alias copies its text: the limit must count it.
+        let bytes = match &value {
+            Value::Str(text) => text.len(),
+            Value::Map(entries) => entries.iter().map(|(key, _)| key.len()).sum(),
+            _ => 0,
+        };
+        nodes = nodes.saturating_add((bytes / ALIAS_BYTES_PER_NODE) as u64);
         let depth = depth + 1;
         if depth > MAX_DEPTH {
             return Err(at(line, &format!("nested deeper than {MAX_DEPTH} levels")));

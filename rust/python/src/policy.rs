@@ -252,6 +252,14 @@ fn validate_policy(py: Python<'_>, source: PyBackedBytes) -> Vec<(String, String
     pairs(py.detach(|| cordum_policy::validate(&source)))
 }
 
+/// The rules of a valid document as JSON: a list of section, rule as written, tier, selector, enabled.
+#[pyfunction]
+fn policy_rules<'py>(py: Python<'py>, source: PyBackedBytes) -> PyResult<Bound<'py, PyBytes>> {
+    py.detach(|| cordum_policy::list_rules(&source))
+        .map(|json| PyBytes::new(py, &json))
+        .map_err(|issues| refused(py, &EngineError::Invalid(issues)))
+}
+
 /// Job id, tenant, topic, decision number, rule id, microseconds.
 type HeldRow = (String, String, String, u64, String, u64);
 /// Items per decision, defaults (allow, deny), failed items, decisions that were no plain allow.
@@ -315,6 +323,7 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<PolicyEvaluation>()?;
     module.add_function(wrap_pyfunction!(named_agents, module)?)?;
     module.add_function(wrap_pyfunction!(tally_decision, module)?)?;
+    module.add_function(wrap_pyfunction!(policy_rules, module)?)?;
     module.add_function(wrap_pyfunction!(tally_decisions, module)?)?;
     module.add_function(wrap_pyfunction!(validate_policy, module)?)
 }

@@ -82,22 +82,29 @@ class PolicyDocuments:
         """
 
         def change(bundles: Bundles) -> None:
-            before = bundles.get(bundle_id, {})
-            now = _now()
-            bundles[bundle_id] = {
-                **before,
-                "content": content,
-                "enabled": enabled,
-                "author": author,
-                "message": message,
-                "created_at": before.get("created_at") or now,
-                "updated_at": now,
-                "sha256": hashlib.sha256(content.encode()).hexdigest(),
-            }
-            self._sign(bundles[bundle_id])
+            self.replace(
+                bundles, bundle_id, content=content, enabled=enabled, author=author, message=message
+            )
 
-        bundles, warnings = await self._write(change)
+        bundles, warnings = await self.edit(change)
         return bundles[bundle_id], warnings
+
+    def replace(self, bundles: Bundles, bundle_id: str, *, content: str, **fields: Any) -> None:
+        """Put a bundle into the map as it is to be stored: dated, hashed, signed. For use within `edit`.
+
+        ``fields`` are its other members (policy spec §8.2); those not given stay.
+        """
+        before = bundles.get(bundle_id, {})
+        now = _now()
+        bundles[bundle_id] = {
+            **{name: value for name, value in before.items() if name not in ("policy", "data")},
+            **fields,
+            "content": content,
+            "created_at": before.get("created_at") or now,
+            "updated_at": now,
+            "sha256": hashlib.sha256(content.encode()).hexdigest(),
+        }
+        self._sign(bundles[bundle_id])
 
     async def delete(self, bundle_id: str) -> None:
         """Remove one bundle. Raises NotFound."""
@@ -106,7 +113,7 @@ class PolicyDocuments:
             if bundles.pop(bundle_id, None) is None:
                 raise NotFound("bundle not found")
 
-        await self._write(change)
+        await self.edit(change)
 
     async def publish(self, ids: list[str], *, author: str, note: str) -> dict[str, Any]:
         """Enable bundles (none named: all of `secops/`) and keep a snapshot before and after."""
@@ -116,7 +123,7 @@ class PolicyDocuments:
         def change(bundles: Bundles) -> None:
             published[:] = _enable(bundles, ids)
 
-        await self._write(change)
+        await self.edit(change)
         after = await self.capture(author=author, note=note)
         return {
             "snapshot_before": before["id"],
@@ -154,7 +161,7 @@ class PolicyDocuments:
             bundles.clear()
             bundles.update({name: dict(bundle) for name, bundle in snapshot["bundles"].items()})
 
-        await self._write(change)
+        await self.edit(change)
         after = await self.capture(author=author, note=note)
         return {"snapshot_before": before["id"], "snapshot_after": after["id"], "rollback_to": snapshot_id}
 
@@ -195,8 +202,13 @@ class PolicyDocuments:
         if self._signer is not None:
             bundle["_signature"] = self._signer.sign(bundle["content"].encode())
 
-    async def _write(self, change: Change) -> tuple[Bundles, list[str]]:
-        """Apply ``change`` to the bundles if the merged policy is valid; again when somebody else was first."""
+    async def edit(self, change: Change, *, revision: int | None = None) -> tuple[Bundles, list[str]]:
+        """Apply ``change`` to the bundles if the merged policy is then valid; again when somebody else was first.
+
+        Returns the bundles and the warnings of the merged policy. With a ``revision`` nothing else may have been
+        written since. Raises what ``change`` raises, InvalidInput `POLICY_VALIDATION_FAILED`, Conflict, Unavailable;
+        nothing is then written.
+        """
         if self._enforced and self._signer is None:
             raise Unavailable(
                 "policy signing key required",
@@ -205,6 +217,8 @@ class PolicyDocuments:
             )
         for _ in range(5):
             current = await self._documents.get(SCOPE, SCOPE_ID) or Document(SCOPE, SCOPE_ID)
+            if revision is not None and revision != current.revision:
+                break
             bundles = _bundles(current)
             change(bundles)
             warnings = await self._check(bundles)

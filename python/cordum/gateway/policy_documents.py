@@ -82,9 +82,7 @@ class PolicyDocuments:
         """
 
         def change(bundles: Bundles) -> None:
-            self.replace(
-                bundles, bundle_id, content=content, enabled=enabled, author=author, message=message
-            )
+            self.replace(bundles, bundle_id, content=content, enabled=enabled, author=author, message=message)
 
         bundles, warnings = await self.edit(change)
         return bundles[bundle_id], warnings

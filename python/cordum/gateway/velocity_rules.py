@@ -154,7 +154,9 @@ def _key(body: Mapping[str, Any]) -> str:
     value = body.get("key")
     parts = [part.strip() for part in value.split(":")] if isinstance(value, str) else []
     if not parts or not all(part in _PARTS or _LABEL.fullmatch(part) for part in parts):
-        raise _invalid("key", f"expected parts of {', '.join(sorted(_PARTS))} or labels.<name>, joined with `:`")
+        raise _invalid(
+            "key", f"expected parts of {', '.join(sorted(_PARTS))} or labels.<name>, joined with `:`"
+        )
     return ":".join(parts)
 
 

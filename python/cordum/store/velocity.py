@@ -7,7 +7,8 @@ and written by `flush`, best effort.
 import asyncio
 import secrets
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -16,13 +17,17 @@ from cordum.store import keys
 from cordum.store.connection import RedisClient
 from cordum.store.scripts import Command, script
 
-__all__ = ["VelocityCheck", "VelocityCounters", "rule_of"]
+__all__ = ["CountedRule", "VelocityCheck", "VelocityCounters", "rule_of"]
 
 TIMEOUT_S: Final = 0.5
 HOUR_S: Final = 3_600
 STATISTICS_TTL_S: Final = 26 * HOUR_S
 BUCKETS_MAX: Final = 1_000
 """Buckets the index of one rule keeps, the most recently used."""
+BUCKETS_MIN: Final = 10
+PROBES_MAX: Final = 10_000
+"""Buckets looked at for one answer of statistics."""
+STATISTICS_TIMEOUT_S: Final = 5.0
 PENDING_MAX: Final = 20_000
 """Notes that wait for `flush`; more are dropped and counted."""
 LAST: Final = "last"
@@ -36,6 +41,15 @@ class VelocityCheck:
     """`<rule id>:<bucket>`, escaped by the engine."""
     member: str
     """The job id; empty for a request that is no job, which counts as a new member."""
+    max_requests: int
+    window_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class CountedRule:
+    """A velocity rule whose statistics are wanted; the id of a velocity bundle's rule needs no escaping."""
+
+    id: str
     max_requests: int
     window_s: int
 
@@ -106,25 +120,50 @@ class VelocityCounters:
     async def statistics(
         self, rule_id: str, *, max_requests: int, window_s: int, now_us: int
     ) -> dict[str, Any]:
-        """Return the `Stat` of one rule (policy spec §19.2), its time as `last_triggered_us`. Raises Unavailable.
+        """Return the `Stat` of one rule; see `statistics_of`."""
+        return (await self.statistics_of([CountedRule(rule_id, max_requests, window_s)], now_us=now_us))[0]
 
-        ``rule_id`` is the id of a velocity bundle's rule, which needs no escaping. Never scans keys: the last
-        24 h come from hourly counters, the window from the indexed buckets.
+    async def statistics_of(self, rules: Sequence[CountedRule], *, now_us: int) -> list[dict[str, Any]]:
+        """Return the `Stat` of each rule (policy spec §19.2), its time as `last_triggered_us`. Raises Unavailable.
+
+        Never scans keys: the last 24 h come from hourly counters, the window from the indexed buckets. Two round
+        trips however many rules, and at most 10 000 buckets: of many rules only the most recent ones of each count.
         """
         now = now_us // 1_000_000
-        newest = ("ZREVRANGEBYSCORE", keys.velocity_index(rule_id), "+inf", now - window_s - 1)
-        fields, names = await self._client.pipeline(
-            [("HGETALL", keys.velocity_hits(rule_id)), (*newest, "LIMIT", 0, BUCKETS_MAX)]
-        )
-        _raise_first((fields, names))
+        limit = max(BUCKETS_MIN, min(BUCKETS_MAX, PROBES_MAX // max(len(rules), 1)))
+        reads: list[Command] = []
+        for rule in rules:
+            newest = ("ZREVRANGEBYSCORE", keys.velocity_index(rule.id), "+inf", now - rule.window_s - 1)
+            reads += [("HGETALL", keys.velocity_hits(rule.id)), (*newest, "LIMIT", 0, limit)]
+        async with _deadline():
+            replies = await self._client.pipeline(reads) if reads else []
+        _raise_first(replies)
+        names = replies[1::2]
         # The empty member never exists, so reading counts one too many.
         probes = [
-            VelocityCheck(f"{rule_id}:{name.decode()}", "\0statistics", max_requests, window_s)
-            for name in names
+            VelocityCheck(f"{rule.id}:{name.decode()}", "\0statistics", rule.max_requests, rule.window_s)
+            for rule, found in zip(rules, names, strict=True)
+            for name in found
         ]
-        replies = await self._client.pipeline([_command(probe, record=False) for probe in probes])
-        _raise_first(replies)
-        return _stat(rule_id, _pairs(fields), [reply - 1 for reply in replies], max_requests, now)
+        async with _deadline():
+            counts = (
+                await self._client.pipeline([_command(one, record=False) for one in probes]) if probes else []
+            )
+        _raise_first(counts)
+        rest = iter(counts)
+        return [
+            _stat(rule.id, _pairs(fields), [next(rest) - 1 for _ in found], rule.max_requests, now)
+            for rule, fields, found in zip(rules, replies[::2], names, strict=True)
+        ]
+
+
+@asynccontextmanager
+async def _deadline() -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(STATISTICS_TIMEOUT_S):
+            yield
+    except TimeoutError as error:
+        raise Unavailable("redis did not answer in time") from error
 
 
 def _command(check: VelocityCheck, *, record: bool) -> Command:

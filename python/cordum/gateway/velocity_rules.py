@@ -9,6 +9,7 @@ import orjson
 from cordum._core import PolicyError, policy_rules, validate_policy
 from cordum.domain.errors import InvalidInput
 from cordum.gateway.durations import go_duration, parse_go_duration
+from cordum.store.policy_bundles import parse_bundles
 
 __all__ = ["PREFIX", "bundle_content", "check_rule", "rule_of_bundle"]
 
@@ -84,8 +85,9 @@ def bundle_content(rule: Mapping[str, Any]) -> str:
 
 def rule_of_bundle(bundle_id: str, bundle: Mapping[str, Any]) -> dict[str, Any]:
     """Return the rule stored as a bundle. Raises InvalidInput saying why it is none."""
+    parsed = parse_bundles({bundle_id: bundle})[0]
     try:
-        rules = orjson.loads(policy_rules(str(bundle.get("content", "")).encode()))
+        rules = orjson.loads(policy_rules(parsed.content))
     except PolicyError as error:
         raise InvalidInput(str(error)[:1_000]) from error
     raw = rules[0]["rule"] if len(rules) == 1 and rules[0]["section"] == "rules" else {}
@@ -94,14 +96,14 @@ def rule_of_bundle(bundle_id: str, bundle: Mapping[str, Any]) -> dict[str, Any]:
         raise InvalidInput("expected one rule with `velocity`")
     rule = {
         "id": bundle_id.removeprefix(PREFIX),
-        "name": bundle.get("name") or raw.get("id") or bundle_id.removeprefix(PREFIX),
+        "name": parsed.name or raw.get("id") or bundle_id.removeprefix(PREFIX),
         "match": raw.get("match") or {},
         "window": go_duration(int(counted["window_seconds"])),
         "key": counted["key"],
         "threshold": int(counted["max_requests"]),
         "decision": _DECISIONS.get(str(raw.get("decision", "deny")), "deny"),
         "reason": raw.get("reason") or "",
-        "enabled": bundle.get("enabled", True) is True,
+        "enabled": parsed.enabled,
     }
     return rule | {name: bundle[name] for name in ("created_at", "updated_at") if bundle.get(name)}
 

@@ -14,6 +14,7 @@ from cordum.gateway.state import Gateway
 from cordum.gateway.velocity_rules import PREFIX, bundle_content, check_rule, rule_of_bundle
 from cordum.runtime.clock import now_us, rfc3339
 from cordum.security.principal import Caller
+from cordum.store.policy_bundles import parse_bundles
 from cordum.store.velocity import CountedRule, VelocityCounters
 
 __all__ = ["add_velocity_routes"]
@@ -119,7 +120,7 @@ async def _store(
             bundles,
             bundle_id,
             content=bundle_content(rule),
-            enabled=rule.get("enabled", bundles.get(bundle_id, {}).get("enabled", True)),
+            enabled=rule["enabled"] if "enabled" in rule else is_new or _is_enabled(bundles[bundle_id]),
             name=rule["name"],
             author=fields["author"] or caller.effective_principal,
             message=fields["message"],
@@ -127,6 +128,10 @@ async def _store(
 
     bundles, _ = await gateway.policies.edit(change)
     return json_reply(rule_of_bundle(bundle_id, bundles[bundle_id]), 201 if is_new else 200)
+
+
+def _is_enabled(bundle: dict[str, Any]) -> bool:
+    return parse_bundles({"": bundle})[0].enabled
 
 
 def _optional(body: dict[str, Any], name: str) -> str:
@@ -161,7 +166,7 @@ async def stats(gateway: Gateway, _caller: Caller, _request: Request) -> Respons
     ]
     found = await VelocityCounters(gateway.redis).statistics_of(counted, now_us=now_us())
     items = [_timed(stat) for stat in found]
-    top = sorted((stat for stat in items if stat["hit_count_24h"]), key=_by_hits)[:_TOP]
+    top = sorted(items, key=_by_hits)[:_TOP]
     return json_reply({"items": items, "top_rules": top, "generated_at": rfc3339()})
 
 

@@ -10,6 +10,10 @@ use cordum_wire::messages::{BatchRequest, JobMetadata, PolicyCheckRequest};
 use criterion::{criterion_group, criterion_main, BenchmarkId, Criterion, Throughput};
 use prost::Message;
 
+/// As in the extension module.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const TEAMS: usize = 200;
 const REQUESTS: usize = 1024;
 

@@ -12,6 +12,10 @@ use cordum_wire::messages::{JobMetadata, PolicyCheckRequest};
 use criterion::{criterion_group, criterion_main, Criterion, Throughput};
 use prost::Message;
 
+/// As in the extension module.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const ROWS: usize = 4096;
 
 fn policy(rules: usize) -> Policy {

@@ -116,6 +116,7 @@ class KernelServer:
                     "CheckOutputBatch": _not_built,
                     "ExplainDecision": self._explain,
                     "CheckPolicy": self._check_policy,
+                    "BaseDocument": self._base_document,
                     "ReplayDecisions": self._replay if self._replays else _not_built,
                 },
             ),
@@ -182,9 +183,21 @@ class KernelServer:
             if asked.compare:
                 async with self._comparing:
                     answer.diff = await asyncio.to_thread(self._policies.difference, bundles)
+            if asked.request:
+                decided = self._evaluator.one(engine, asked.request, record=False)
+                answer.response = await _answered(decided, context)
         except PolicyError as error:
             for path, message in error.errors[:100]:
                 answer.problems.add(path=path, message=message)
+        return bytes(answer.SerializeToString())
+
+    async def _base_document(self, _request: bytes, context: Context) -> bytes:
+        content = self._policies.base
+        if content is not None and len(content) > BATCH_MAX_BYTES:
+            await context.abort(
+                grpc.StatusCode.RESOURCE_EXHAUSTED, "the base document is too large to be sent"
+            )
+        answer = safety_batch_pb2.BaseDocumentResponse(content=content, name=self._policies.base_name)
         return bytes(answer.SerializeToString())
 
     async def _replay(self, request: bytes, context: Context) -> bytes:

@@ -58,6 +58,16 @@ class PolicyStore:
         self._active: Sources | None = None
         self._refused: tuple[Sources, CordumError] | None = None
 
+    @property
+    def base(self) -> bytes | None:
+        """The verified base document that decides now; None when there is none."""
+        return self._active[0] if self._active is not None else None
+
+    @property
+    def base_name(self) -> str:
+        """What to call the source of the base: a path or URL."""
+        return self._source.name
+
     async def history(self) -> list[str]:
         """Return the snapshots that were active, newest first, ours before the others (policy spec §9)."""
         shared = await self._bundles.history() if self._bundles is not None else []

@@ -21,6 +21,7 @@ _EVALUATE_BATCH: Final = "/cordum.v1.SafetyKernelBatch/EvaluateBatch"
 _REPLAY_DECISIONS: Final = "/cordum.v1.SafetyKernelBatch/ReplayDecisions"
 _EXPLAIN_DECISION: Final = "/cordum.v1.SafetyKernelBatch/ExplainDecision"
 _CHECK_POLICY: Final = "/cordum.v1.SafetyKernelBatch/CheckPolicy"
+_BASE_DOCUMENT: Final = "/cordum.v1.SafetyKernelBatch/BaseDocument"
 _SAFETY_KERNEL: Final = "/cordum.agent.v1.SafetyKernel"
 _MESSAGE_MAX_BYTES: Final = 8 << 20
 _OPTIONS: Final[list[tuple[str, Any]]] = [
@@ -82,6 +83,7 @@ class PolicyClient:
         self._snapshots = self._channel.unary_unary(f"{_SAFETY_KERNEL}/ListSnapshots")
         self._explain = self._channel.unary_unary(_EXPLAIN_DECISION)
         self._check_policy = self._channel.unary_unary(_CHECK_POLICY)
+        self._base_document = self._channel.unary_unary(_BASE_DOCUMENT)
         self._replay = self._channel.unary_unary(_REPLAY_DECISIONS)
 
     async def evaluate_batch(self, requests: Sequence[bytes], timeout_s: float) -> bytes:
@@ -132,6 +134,24 @@ class PolicyClient:
             asked.bundles.add(id=name, content=content)
         answer = await _answer(self._check_policy, asked.SerializeToString(), timeout_s)
         return safety_batch_pb2.CheckPolicyResponse.FromString(answer)
+
+    async def decide_with(
+        self, bundles: Sequence[tuple[str, bytes]], request: PolicyCheckRequest, timeout_s: float
+    ) -> safety_batch_pb2.CheckPolicyResponse:
+        """Ask what the kernel's base with these bundles would decide; nothing is counted.
+
+        The answer holds the problems of the policy, or the response. Raises Unavailable.
+        """
+        asked = safety_batch_pb2.CheckPolicyRequest(request=request.SerializeToString(deterministic=True))
+        for name, content in bundles:
+            asked.bundles.add(id=name, content=content)
+        answer = await _answer(self._check_policy, asked.SerializeToString(), timeout_s)
+        return safety_batch_pb2.CheckPolicyResponse.FromString(answer)
+
+    async def base_document(self, timeout_s: float) -> safety_batch_pb2.BaseDocumentResponse:
+        """Return the base document that decides now and the name of its source. Raises Unavailable."""
+        answer = await _answer(self._base_document, b"", timeout_s)
+        return safety_batch_pb2.BaseDocumentResponse.FromString(answer)
 
     async def snapshots(self, timeout_s: float) -> list[str]:
         """Return the snapshots that were active, the active one first. Raises Unavailable."""

@@ -21,6 +21,7 @@ from cordum.gateway.routes.jobs import SUBMIT_PATH, SubmitRoute, add_job_routes
 from cordum.gateway.routes.policy import add_policy_routes
 from cordum.gateway.routes.policy_analysis import add_analysis_routes
 from cordum.gateway.routes.policy_bundles import add_bundle_routes
+from cordum.gateway.routes.policy_global import add_global_routes
 from cordum.gateway.routes.replay import add_replay_routes
 from cordum.gateway.routes.stream import add_stream_routes
 from cordum.gateway.routes.velocity_rules import add_velocity_routes
@@ -77,6 +78,7 @@ def _make_api(gateway: Gateway) -> FastAPI:
     add_policy_routes(api)
     add_analysis_routes(api)
     add_bundle_routes(api)
+    add_global_routes(api)
     add_velocity_routes(api)
     add_replay_routes(api)
     add_stream_routes(app, api, gateway)

@@ -12,6 +12,7 @@ from cordum.config.gateway import GatewaySettings
 from cordum.domain.errors import Conflict, CordumError, InvalidInput, NotFound, Unavailable
 from cordum.gateway.packets import config_changed
 from cordum.protocol import subjects
+from cordum.protocol.cap import PolicyCheckRequest, PolicyCheckResponse
 from cordum.protocol.kernel_client import PolicyClient
 from cordum.runtime.clock import now_us, rfc3339
 from cordum.security.policy_signatures import Signer
@@ -64,6 +65,29 @@ class PolicyDocuments:
         """Return the stored bundles and when they changed last. Raises Unavailable."""
         document = await self._documents.get(SCOPE, SCOPE_ID)
         return (_bundles(document), document.updated_at) if document else ({}, "")
+
+    async def state(self) -> tuple[Bundles, Document]:
+        """Return the stored bundles and their document, revision 0 when there is none. Raises Unavailable."""
+        document = await self._documents.get(SCOPE, SCOPE_ID) or Document(SCOPE, SCOPE_ID)
+        return _bundles(document), document
+
+    async def decide_with(
+        self, bundle_id: str, content: str, request: PolicyCheckRequest, timeout_s: float
+    ) -> PolicyCheckResponse:
+        """Say what would be decided if one bundle were enabled and, unless blank, had this content.
+
+        Nothing is stored or counted. Raises NotFound for a bundle neither stored nor given, InvalidInput
+        `POLICY_VALIDATION_FAILED`, Unavailable.
+        """
+        bundles, _ = await self.read()
+        if content.strip():
+            bundles[bundle_id] = {"content": content}
+        elif bundle_id not in bundles:
+            raise NotFound("bundle not found")
+        bundles[bundle_id]["enabled"] = True
+        checked = await self._kernel.decide_with(enabled_sources(parse_bundles(bundles)), request, timeout_s)
+        self._warnings(checked)
+        return PolicyCheckResponse.FromString(checked.response)
 
     async def get(self, bundle_id: str) -> dict[str, Any]:
         """Return one bundle. Raises NotFound."""

@@ -1,5 +1,6 @@
 """Policy bundles: list, write, validate, publish, roll back (policy spec §18)."""
 
+from time import perf_counter
 from typing import Any, Final
 
 from fastapi import Request
@@ -9,6 +10,7 @@ from cordum._core import validate_policy
 from cordum.domain.errors import InvalidInput
 from cordum.gateway.api import Api
 from cordum.gateway.http import json_object, json_reply
+from cordum.gateway.policy_check import check_request, decision_json
 from cordum.gateway.state import Gateway
 from cordum.security.principal import Caller
 
@@ -32,11 +34,26 @@ _BUNDLE: Final[dict[str, Any]] = {
 }
 
 
+_SIMULATION: Final[dict[str, Any]] = {
+    "type": "object",
+    "required": ["request"],
+    "properties": {
+        "request": {"type": "object", "required": ["topic"]},
+        "content": {"type": "string"},
+    },
+}
+
+
 def add_bundle_routes(api: Api) -> None:
     """Register the routes; snapshots come before the ids, which may hold slashes."""
     read, write = "policy.read", "policy.write"
     api.add("POST", "/policy/validate", read, validate, summary="Validate a policy document")
-    api.add("GET", "/policy/bundles", read, list_all, summary="List policy bundles")
+    one = {"bundle_id": "Id of one bundle; the same as naming it in the path"}
+    api.add("GET", "/policy/bundles", read, list_all, summary="List policy bundles", query=one)
+    api.add("PUT", "/policy/bundles", write, put, summary="Write a policy bundle", query=one, body=_BUNDLE)
+    api.add(
+        "DELETE", "/policy/bundles", write, delete, summary="Delete a policy bundle", query=one, success=204
+    )
     api.add("GET", "/policy/bundles/snapshots", read, snapshots, summary="List bundle snapshots")
     api.add(
         "POST",
@@ -69,12 +86,25 @@ def add_bundle_routes(api: Api) -> None:
         summary="Enable a policy bundle",
         body_required=False,
     )
+    api.add(
+        "POST",
+        "/policy/bundles/{bundle_id:path}/simulate",
+        read,
+        simulate,
+        summary="Say what would be decided with another content of a bundle",
+        body=_SIMULATION,
+    )
     api.add("POST", "/policy/publish", write, publish, summary="Enable policy bundles", body_required=False)
     api.add("POST", "/policy/rollback", write, rollback, summary="Go back to a bundle snapshot")
 
 
 def _id_of(request: Request) -> str:
-    return str(request.path_params["bundle_id"]).replace("~", "/")
+    """Return the id in the path or the query; `~` stands for `/`."""
+    named = request.path_params.get("bundle_id") or request.query_params.get("bundle_id", "")
+    bundle_id = str(named).replace("~", "/")
+    if not bundle_id.strip("/"):
+        raise InvalidInput("bundle id required", field="id")
+    return bundle_id
 
 
 def _text(body: dict[str, Any], name: str) -> str:
@@ -95,8 +125,10 @@ async def validate(_gateway: Gateway, _caller: Caller, request: Request) -> Resp
     return json_reply({"valid": not problems, "errors": problems})
 
 
-async def list_all(gateway: Gateway, _caller: Caller, _request: Request) -> Response:
-    """List every stored bundle."""
+async def list_all(gateway: Gateway, caller: Caller, request: Request) -> Response:
+    """List every stored bundle, or show the one the query names."""
+    if "bundle_id" in request.query_params:
+        return await show(gateway, caller, request)
     bundles, updated_at = await gateway.policies.read()
     body: dict[str, Any] = {
         "bundles": bundles,
@@ -128,8 +160,6 @@ async def show(gateway: Gateway, _caller: Caller, request: Request) -> Response:
 async def put(gateway: Gateway, caller: Caller, request: Request) -> Response:
     """Write one bundle of the operators; the content is kept to the byte."""
     name = _id_of(request)
-    if not name.strip("/"):
-        raise InvalidInput("bundle id required", field="id")
     if not name.startswith("secops/") or name in _GLOBAL_IDS or len(name) > 200:
         raise InvalidInput("bundle id must start with secops/", field="id")
     body = await json_object(request, _BODY_BYTES)
@@ -215,6 +245,21 @@ def _is_dry_run(request: Request) -> bool:
     if value not in {"", "0", "1", "false", "true"}:
         raise InvalidInput("dry_run: expected true or false", field="dry_run")
     return value in {"1", "true"}
+
+
+async def simulate(gateway: Gateway, caller: Caller, request: Request) -> Response:
+    """Decide a request with one bundle replaced, or as it is stored; nothing is stored or counted."""
+    body = await json_object(request, _BODY_BYTES)
+    question = body.get("request")
+    if not isinstance(question, dict):
+        raise InvalidInput("request: expected an object", field="request")
+    asked, warnings = check_request(question, caller)
+    started_s = perf_counter()
+    answer = await gateway.policies.decide_with(
+        _id_of(request), _text(body, "content"), asked, gateway.settings.kernel_timeout_s
+    )
+    elapsed_ms = (perf_counter() - started_s) * 1e3
+    return json_reply(decision_json(answer, eval_time_ms=elapsed_ms, warnings=warnings, redacted=False))
 
 
 async def rollback(gateway: Gateway, caller: Caller, request: Request) -> Response:

@@ -22,6 +22,7 @@ from cordum.gateway.routes.policy import add_policy_routes
 from cordum.gateway.routes.policy_analysis import add_analysis_routes
 from cordum.gateway.routes.policy_bundles import add_bundle_routes
 from cordum.gateway.routes.policy_global import add_global_routes
+from cordum.gateway.routes.policy_rules import add_rule_routes
 from cordum.gateway.routes.replay import add_replay_routes
 from cordum.gateway.routes.stream import add_stream_routes
 from cordum.gateway.routes.velocity_rules import add_velocity_routes
@@ -78,6 +79,7 @@ def _make_api(gateway: Gateway) -> FastAPI:
     add_policy_routes(api)
     add_analysis_routes(api)
     add_bundle_routes(api)
+    add_rule_routes(api)
     add_global_routes(api)
     add_velocity_routes(api)
     add_replay_routes(api)

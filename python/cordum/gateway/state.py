@@ -10,6 +10,7 @@ from cordum.gateway.auth import Authenticator
 from cordum.gateway.job_actions import JobActions
 from cordum.gateway.live import LiveHub
 from cordum.gateway.policy_documents import PolicyDocuments
+from cordum.gateway.policy_rules import RuleReader
 from cordum.gateway.submit import Submitter
 from cordum.protocol.kernel_client import KernelTls, PolicyClient
 from cordum.runtime.clock import monotonic_s
@@ -49,6 +50,7 @@ class Gateway:
             self.jobs, self.blobs, self.kernel, self.publisher, self.actions, self.settings.kernel_timeout_s
         )
         self.policies = PolicyDocuments(self.redis, self.kernel, self.bus, self.settings)
+        self.rules = RuleReader()
         self.live = LiveHub(self.bus, self.jobs, self.settings)
 
     @staticmethod

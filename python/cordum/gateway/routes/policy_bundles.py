@@ -11,8 +11,10 @@ from cordum.domain.errors import InvalidInput
 from cordum.gateway.api import Api
 from cordum.gateway.http import json_object, json_reply
 from cordum.gateway.policy_check import check_request, decision_json
+from cordum.gateway.policy_rules import rule_items
 from cordum.gateway.state import Gateway
 from cordum.security.principal import Caller
+from cordum.store.policy_bundles import Bundle, parse_bundles
 
 __all__ = ["add_bundle_routes"]
 
@@ -130,31 +132,42 @@ async def list_all(gateway: Gateway, caller: Caller, request: Request) -> Respon
     if "bundle_id" in request.query_params:
         return await show(gateway, caller, request)
     bundles, updated_at = await gateway.policies.read()
+    parsed = parse_bundles(bundles)
+    fragments = await gateway.rules.read([bundle.content for bundle in parsed])
     body: dict[str, Any] = {
         "bundles": bundles,
-        "items": [_item(name, bundles[name]) for name in sorted(bundles)],
+        "items": [
+            _item(bundle, len(fragment.entries)) for bundle, fragment in zip(parsed, fragments, strict=True)
+        ],
     }
     if updated_at:
         body["updated_at"] = updated_at
     return json_reply(body)
 
 
-def _item(name: str, bundle: dict[str, Any]) -> dict[str, Any]:
+def _item(bundle: Bundle, rule_count: int) -> dict[str, Any]:
+    name = bundle.id
     item = {
         "id": name,
-        "enabled": bundle.get("enabled", True),
+        "enabled": bundle.enabled,
         "source": "secops" if name.startswith("secops/") else "pack" if "/" in name else "core",
-        **{key: bundle.get(key, "") for key in ("author", "message", "version", "sha256")},
+        "author": bundle.author,
+        "message": bundle.message,
+        "version": bundle.version,
+        "sha256": bundle.sha256,
+        "rule_count": rule_count,
     }
     # Typed clients read every time that is there.
-    return item | {key: bundle[key] for key in _TIMES if bundle.get(key)}
+    return item | {key: getattr(bundle, key) for key in _TIMES if getattr(bundle, key)}
 
 
 async def show(gateway: Gateway, _caller: Caller, request: Request) -> Response:
-    """Show one bundle."""
+    """Show one bundle with its rules."""
     name = _id_of(request)
-    bundle = await gateway.policies.get(name)
-    return json_reply({**_item(name, bundle), "content": bundle.get("content", "")})
+    bundle = parse_bundles({name: await gateway.policies.get(name)})[0]
+    (fragment,) = await gateway.rules.read([bundle.content])
+    rules = rule_items(bundle, fragment.entries)
+    return json_reply({**_item(bundle, len(rules)), "content": bundle.content.decode(), "rules": rules})
 
 
 async def put(gateway: Gateway, caller: Caller, request: Request) -> Response:
@@ -186,7 +199,10 @@ async def put(gateway: Gateway, caller: Caller, request: Request) -> Response:
 
 async def delete(gateway: Gateway, _caller: Caller, request: Request) -> Response:
     """Delete one bundle."""
-    await gateway.policies.delete(_id_of(request))
+    name = _id_of(request)
+    if name in _GLOBAL_IDS:
+        raise InvalidInput("this bundle belongs to the global authority", field="id")
+    await gateway.policies.delete(name)
     return Response(status_code=204)
 
 

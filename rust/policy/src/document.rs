@@ -112,6 +112,8 @@ pub struct Velocity {
     pub window_seconds: i64,
     /// Parts joined with `:`.
     pub key: String,
+    /// Names the counters of a rule without id: the start of the SHA-256 of its canonical JSON.
+    pub digest: String,
 }
 
 /// Match fields as written (policy spec §2.3).

@@ -7,6 +7,7 @@ pub mod agents;
 pub mod analysis;
 pub mod batch;
 pub mod bits;
+mod canonical;
 pub mod compile;
 pub mod content;
 pub mod delegation;

@@ -7,11 +7,13 @@ use cordum_wire::messages::{
     ToolchainConstraints,
 };
 
+use crate::canonical::canonical;
 use crate::document::{Decision, Document, RequireHuman, Rule, Scope, Severity, TenantPolicy, Velocity};
 use crate::error::Issue;
 use crate::read_content::{read_input_rules, read_output};
 use crate::read_match::{read_match, read_mcp};
 use crate::reader::{Object, Reader};
+use crate::velocity::digest;
 use crate::yaml::{self, Node, Value};
 
 pub(crate) const SEVERITIES: &[&str] = &["low", "medium", "high", "critical"];
@@ -229,6 +231,9 @@ fn read_rule(reader: &mut Reader, rule: &Object<'_>, tiers: &TierContext) -> Rul
 /// Names of the statistics beside the counters in Redis.
 const RESERVED_VELOCITY_IDS: [&str; 2] = ["hits", "index"];
 
+/// Twelve hex digits (policy spec §13.1).
+const DIGEST_BYTES: usize = 6;
+
 fn read_velocity(reader: &mut Reader, rule: &Object<'_>) -> Option<Velocity> {
     let keys = ["max_requests", "window_seconds", "key"];
     let velocity = reader.child(rule, "velocity", &keys)?;
@@ -258,6 +263,11 @@ fn read_velocity(reader: &mut Reader, rule: &Object<'_>) -> Option<Velocity> {
         max_requests: max_requests?,
         window_seconds: window_seconds?,
         key: key?,
+        digest: if id.trim().is_empty() {
+            digest(&canonical(rule.node), DIGEST_BYTES)
+        } else {
+            String::new()
+        },
     })
 }
 

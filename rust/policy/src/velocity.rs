@@ -145,14 +145,13 @@ impl Counted {
     pub(crate) fn new(rule: &Rule) -> Option<Counted> {
         let velocity = rule.velocity.clone()?;
         let id = if rule.id.is_empty() {
-            let written = format!("{:?} {:?} {:?}", rule.scope, rule.matching, velocity);
-            digest(&format!("{written} {:?} {:?}", rule.decision, rule.reason), 6)
+            &velocity.digest
         } else {
-            rule.id.clone()
+            &rule.id
         };
         Some(Counted {
+            escaped_id: escape(id),
             velocity,
-            escaped_id: escape(&id),
         })
     }
 
@@ -167,6 +166,7 @@ impl Counted {
             max_requests,
             window_seconds,
             key,
+            ..
         } = &self.velocity;
         json!({"max_requests": max_requests, "window_seconds": window_seconds, "key": key})
     }
@@ -219,7 +219,8 @@ fn escape(text: &str) -> String {
     }
 }
 
-fn digest(text: &str, bytes: usize) -> String {
+/// The first bytes of the SHA-256 of a text, in hex.
+pub(crate) fn digest(text: &str, bytes: usize) -> String {
     let digest = Sha256::digest(text.as_bytes());
     digest
         .iter()
@@ -229,6 +230,7 @@ fn digest(text: &str, bytes: usize) -> String {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::escape;
 
@@ -238,5 +240,38 @@ mod tests {
         assert!(escape("a:b").starts_with("a_b~"));
         assert_ne!(escape("a:b"), escape("a b"));
         assert_ne!(escape("a:b"), escape("a_b"));
+    }
+
+    fn counter_of(document: &str) -> String {
+        let source = crate::Source {
+            kind: crate::SourceKind::Base,
+            content: document.as_bytes(),
+        };
+        let policy = crate::Policy::compile(&[source]).unwrap();
+        let mut counters = super::Counters::default();
+        let request = crate::Request {
+            topic: "job.a",
+            tenant: "north",
+            ..crate::Request::default()
+        };
+        policy.evaluate_counted(&request, &mut counters);
+        counters.take_needs().pop().unwrap().key_suffix
+    }
+
+    #[test]
+    fn a_rule_without_id_is_counted_by_what_it_says() {
+        let one = counter_of(
+            "rules: [{decision: throttle, velocity: {max_requests: 1, window_seconds: 60, key: tenant}}]",
+        );
+        let other = counter_of(
+            "rules:\n- velocity:\n    key: \"tenant\"\n    window_seconds: 60\n    max_requests: 1\n  decision: throttle\n",
+        );
+        assert_eq!(one, other);
+        // printf '{"decision":"throttle","velocity":{"key":"tenant","max_requests":1,"window_seconds":60}}' | sha256sum
+        assert_eq!(one, "7533129e5046:north");
+        let wider = counter_of(
+            "rules: [{decision: throttle, velocity: {max_requests: 2, window_seconds: 60, key: tenant}}]",
+        );
+        assert_ne!(one, wider);
     }
 }

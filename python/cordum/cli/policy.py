@@ -14,6 +14,7 @@ import typer
 from cordum.cli import policy_analysis, policy_impact
 from cordum.cli.exits import CommandExit
 from cordum.cli.output import note
+from cordum.config.signing import SigningSettings
 from cordum.domain.errors import ConfigError
 from cordum.security.policy_signatures import (
     SIGNATURE_MAX_BYTES,
@@ -127,6 +128,10 @@ def _signer(key_env: str, key_id: str) -> Signer:
     for variable in [key_env] if key_env else [_SIGNING, f"{_SIGNING}_PATH"]:
         if environment.get(variable, "").strip():
             return Signer.read(environment[variable], identity, name=variable)
+    seed = "" if key_env else SigningSettings.load().dev_signing_seed.get_secret_value()
+    if seed:
+        note("signed with a development key, which production does not accept")
+        return Signer.from_seed(seed, identity)
     raise ConfigError(f"{key_env or _SIGNING}: expected a private key")
 
 

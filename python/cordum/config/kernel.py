@@ -5,7 +5,7 @@ from typing import Annotated, Final, Literal, Self
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from cordum.config.base import SECURITY
-from cordum.config.service import CommonSettings
+from cordum.config.signing import SigningSettings
 from cordum.config.types import Address, Bool, ByteSize, Duration, ListenAddress, StrList
 
 __all__ = ["KernelSettings"]
@@ -31,7 +31,7 @@ _STRICTNESS: Final[dict[Literal["off", "warn", "enforce"], frozenset[str]]] = {
 PositiveDuration = Annotated[Duration, AfterValidator(_positive)]
 
 
-class KernelSettings(CommonSettings):
+class KernelSettings(SigningSettings):
     """Where the kernel listens, what policy it serves, how it treats connections. Durations are seconds."""
 
     addr: ListenAddress = Field(Address("localhost", 50051), validation_alias="SAFETY_KERNEL_ADDR")

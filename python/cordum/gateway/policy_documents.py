@@ -54,12 +54,7 @@ class PolicyDocuments:
         self._bus = bus
         strict = settings.policy_strict.strip().lower()
         self._enforced = strict in _ENFORCE or (not strict and settings.production)
-        material = settings.signing_key.get_secret_value() or settings.signing_key_path
-        self._signer = (
-            Signer.read(material, settings.signing_key_id, name="CORDUM_POLICY_SIGNING_KEY")
-            if material
-            else None
-        )
+        self._signer = _signer(settings)
 
     async def read(self) -> tuple[Bundles, str]:
         """Return the stored bundles and when they changed last. Raises Unavailable."""
@@ -290,6 +285,17 @@ class PolicyDocuments:
             await self._bus.publish_core(subjects.CONFIG_CHANGED, config_changed(SCOPE, SCOPE_ID))
         except CordumError as error:
             _log.warning("policy change not announced", reason=error.message)
+
+
+def _signer(settings: GatewaySettings) -> Signer | None:
+    """Return the configured signer, the development one last. Raises ConfigError for an unusable key."""
+    material = settings.signing_key.get_secret_value() or settings.signing_key_path
+    if material:
+        return Signer.read(material, settings.signing_key_id, name="CORDUM_POLICY_SIGNING_KEY")
+    if seed := settings.dev_signing_seed.get_secret_value():
+        _log.warning("policy bundles are signed with a development key")
+        return Signer.from_seed(seed, settings.signing_key_id)
+    return None
 
 
 def _enable(bundles: Bundles, ids: list[str]) -> list[str]:

@@ -8,7 +8,7 @@ from cordum.config.kernel import KernelSettings
 from cordum.domain.errors import ConfigError, InvalidInput, Unavailable
 from cordum.kernel.metrics import SIGNATURE_FAILURES
 from cordum.runtime.logs import get_logger
-from cordum.security.policy_signatures import SIGNATURE_MAX_BYTES, SignatureRefused, TrustedKeys
+from cordum.security.policy_signatures import SIGNATURE_MAX_BYTES, SignatureRefused, Signer, TrustedKeys
 
 __all__ = ["SignedSource", "TextSource", "trusted_keys"]
 
@@ -34,6 +34,9 @@ def trusted_keys(settings: KernelSettings) -> TrustedKeys:
     keys = TrustedKeys.load(
         settings.public_key, settings.public_key_id, settings.trusted_keys_dir, os.environ
     )
+    if seed := settings.dev_signing_seed.get_secret_value():
+        _log.warning("what the development key signed is trusted")
+        keys.add(Signer.from_seed(seed, settings.signing_key_id).public)
     if settings.needs_signature and not len(keys):
         raise ConfigError(
             "SAFETY_POLICY_PUBLIC_KEY is required",

@@ -34,27 +34,27 @@ def sdk(stack: Stack) -> Iterator[CordumClient]:
 
 
 async def test_velocity_rules_are_written_read_back_and_deleted(sdk: CordumClient) -> None:
-    created = await asyncio.to_thread(sdk.policy.create_velocity_rule, body=VelocityRule.from_dict(RULE))
+    created = await asyncio.to_thread(sdk.policies.create_velocity_rule, body=VelocityRule.from_dict(RULE))
     try:
         assert (created.id, created.window, created.enabled) == ("sdk-burst", "5m0s", True)
         assert isinstance(created.created_at, datetime.datetime)
-        listed = await asyncio.to_thread(sdk.policy.list_velocity_rules)
+        listed = await asyncio.to_thread(sdk.policies.list_velocity_rules)
         assert created in listed.items
         assert listed.count == len(listed.items)
         # What was read is written back as it is, times and all.
         created.threshold = 4
-        changed = await asyncio.to_thread(sdk.policy.update_velocity_rule, "sdk-burst", body=created)
+        changed = await asyncio.to_thread(sdk.policies.update_velocity_rule, "sdk-burst", body=created)
         assert (changed.threshold, changed.created_at) == (4, created.created_at)
-        stats = await asyncio.to_thread(sdk.policy.get_velocity_rule_stats)
+        stats = await asyncio.to_thread(sdk.policies.get_velocity_rule_stats)
         assert [stat.id for stat in stats.items] == [rule.id for rule in listed.items]
         assert isinstance(stats.generated_at, datetime.datetime)
     finally:
-        await asyncio.to_thread(sdk.policy.delete_velocity_rule, "sdk-burst")
-    assert (await asyncio.to_thread(sdk.policy.list_velocity_rules)).count == 0
+        await asyncio.to_thread(sdk.policies.delete_velocity_rule, "sdk-burst")
+    assert (await asyncio.to_thread(sdk.policies.list_velocity_rules)).count == 0
 
 
 async def test_rules_are_read_with_their_source(sdk: CordumClient) -> None:
-    listed = await asyncio.to_thread(sdk.policy.list_policy_rules, include_disabled=True)
+    listed = await asyncio.to_thread(sdk.policies.list_policy_rules, include_disabled=True)
     rules = {rule.id: rule for rule in listed.items}
     assert rules["guard-delete"].enabled is True
     assert rules["guard-delete"]["decision"] == "deny"
@@ -62,6 +62,6 @@ async def test_rules_are_read_with_their_source(sdk: CordumClient) -> None:
 
 async def test_a_bundle_is_simulated_by_its_raw_id(sdk: CordumClient) -> None:
     body = SimulatePolicyBundleBody.from_dict({"request": {"topic": "job.guard"}, "content": DENY})
-    answer = await asyncio.to_thread(sdk.policy.simulate_policy_bundle, "secops/invariants", body=body)
-    assert answer.decision == "DENY"
+    answer = await asyncio.to_thread(sdk.policies.simulate_policy_bundle, "secops/invariants", body=body)
+    assert answer.decision.value == "DENY"
     assert answer.rule_id == "sdk-never"

@@ -1,1 +1,7 @@
-"""Audit trail. Filled by the audit milestone."""
+"""Append-only, hash-chained audit events per tenant (security spec §19)."""
+
+from cordum.audit.chain import AuditChain, ChainKeys
+from cordum.audit.events import AuditEvent
+from cordum.audit.verify import verify_chain
+
+__all__ = ["AuditChain", "AuditEvent", "ChainKeys", "verify_chain"]

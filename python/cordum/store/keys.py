@@ -222,3 +222,23 @@ def decision_log(tenant: str) -> str:
 def decision_log_size(tenant: str) -> str:
     """Return the number of bytes in a tenant's decision log."""
     return f"gov:dec:{{{tenant}}}:size"
+
+
+def audit_chain(tenant: str) -> str:
+    """Return the stream of a tenant's audit events, in chain order (security spec §19.3)."""
+    return f"audit:chain:{{{tenant}}}"
+
+
+def audit_head(tenant: str) -> str:
+    """Return the string `<seq>:<event hash>:<mac>` of a tenant's newest audit event."""
+    return f"audit:chain:head:{{{tenant}}}"
+
+
+def audit_seen(tenant: str) -> str:
+    """Return the zset of a tenant's event ids of the last 24 h, score in ms."""
+    return f"audit:seen:{{{tenant}}}"
+
+
+def audit_sources(tenant: str) -> str:
+    """Return the hash of the last event id taken over from each outbox; no TTL: one small field per outbox."""
+    return f"audit:sources:{{{tenant}}}"

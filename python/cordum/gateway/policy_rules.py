@@ -10,9 +10,10 @@ from typing import Any, Final
 import orjson
 
 from cordum._core import PolicyError, policy_rules
-from cordum.store.policy_bundles import Bundle
+from cordum.domain.errors import InvalidInput
+from cordum.store.policy_bundles import Bundle, parse_bundles
 
-__all__ = ["BASE", "Fragment", "RuleReader", "rule_items"]
+__all__ = ["BASE", "Fragment", "RuleReader", "readable_bundles", "rule_items"]
 
 BASE: Final = "base"
 CACHED_MAX: Final = 2_000
@@ -75,6 +76,18 @@ def _fragment(content: bytes) -> Fragment:
     except PolicyError as error:
         return Fragment(error=str(error)[:4_000], size_bytes=len(content))
     return Fragment(orjson.loads(listed), size_bytes=max(len(listed), len(content)))
+
+
+def readable_bundles(stored: Mapping[str, Any]) -> tuple[list[Bundle], list[dict[str, str]]]:
+    """Return the stored bundles in id order, and which of them are none: those must not hide the others."""
+    bundles: list[Bundle] = []
+    errors: list[dict[str, str]] = []
+    for name in sorted(stored, key=str.encode):
+        try:
+            bundles += parse_bundles({name: stored[name]})
+        except InvalidInput as error:
+            errors.append({"fragment_id": name, "error": error.message})
+    return bundles, errors
 
 
 def rule_items(bundle: Bundle, entries: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -107,6 +107,19 @@ async def test_bundles_tell_how_many_rules_they_hold(alice: httpx.AsyncClient, r
     assert (shown["rule_count"], [rule["id"] for rule in shown["rules"]]) == (3, ["p1", "p2", "p3"])
 
 
+async def test_a_stored_value_that_is_no_bundle_hides_no_other(
+    alice: httpx.AsyncClient, redis: RedisClient
+) -> None:
+    await store(redis, docs__default=PACK, secops__odd={"content": 7})
+    listed = (await alice.get("/policy/bundles")).json()
+    assert [item["id"] for item in listed["items"]] == ["docs/default"]
+    rules = (await alice.get("/policy/rules")).json()
+    assert {item["source"]["fragment_id"] for item in rules["items"]} == {"base", "docs/default"}
+    for answer in (listed, rules):
+        assert [error["fragment_id"] for error in answer["errors"]] == ["secops/odd"]
+    assert (await alice.delete("/policy/bundles/secops/odd")).status_code == 204
+
+
 async def test_the_global_authority_is_not_deleted_as_a_bundle(alice: httpx.AsyncClient) -> None:
     body = {"sections": {"invariants": {"content": "rules: []"}}}
     assert (await alice.put("/policy/global", json=body)).status_code == 200

@@ -11,7 +11,7 @@ from cordum.domain.errors import InvalidInput
 from cordum.gateway.api import Api
 from cordum.gateway.http import json_object, json_reply
 from cordum.gateway.policy_check import check_request, decision_json
-from cordum.gateway.policy_rules import rule_items
+from cordum.gateway.policy_rules import readable_bundles, rule_items
 from cordum.gateway.state import Gateway
 from cordum.security.principal import Caller
 from cordum.store.policy_bundles import Bundle, parse_bundles
@@ -132,7 +132,7 @@ async def list_all(gateway: Gateway, caller: Caller, request: Request) -> Respon
     if "bundle_id" in request.query_params:
         return await show(gateway, caller, request)
     bundles, updated_at = await gateway.policies.read()
-    parsed = parse_bundles(bundles)
+    parsed, errors = readable_bundles(bundles)
     fragments = await gateway.rules.read([bundle.content for bundle in parsed])
     body: dict[str, Any] = {
         "bundles": bundles,
@@ -142,6 +142,8 @@ async def list_all(gateway: Gateway, caller: Caller, request: Request) -> Respon
     }
     if updated_at:
         body["updated_at"] = updated_at
+    if errors:
+        body["errors"] = errors
     return json_reply(body)
 
 

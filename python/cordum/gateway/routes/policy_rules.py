@@ -8,10 +8,10 @@ from starlette.responses import Response
 from cordum.domain.errors import InvalidInput, Unavailable
 from cordum.gateway.api import Api
 from cordum.gateway.http import json_reply
-from cordum.gateway.policy_rules import BASE, rule_items
+from cordum.gateway.policy_rules import BASE, readable_bundles, rule_items
 from cordum.gateway.state import Gateway
 from cordum.security.principal import Caller
-from cordum.store.policy_bundles import Bundle, parse_bundles
+from cordum.store.policy_bundles import Bundle
 
 __all__ = ["add_rule_routes"]
 
@@ -37,8 +37,9 @@ async def rules(gateway: Gateway, _caller: Caller, request: Request) -> Response
         raise InvalidInput("include_disabled: expected true or false", field="include_disabled")
     everything = _SWITCH[text]
     stored, _ = await gateway.policies.read()
-    bundles = [bundle for bundle in parse_bundles(stored) if everything or bundle.is_active]
-    items, errors = [], []
+    readable, errors = readable_bundles(stored)
+    bundles = [bundle for bundle in readable if everything or bundle.is_active]
+    items = []
     try:
         base = await gateway.kernel.base_document(gateway.settings.kernel_timeout_s)
         if base.HasField("content"):

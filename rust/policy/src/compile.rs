@@ -175,7 +175,7 @@ impl Policy {
         !self.overlay.is_empty() || self.rules.iter().any(|rule| rule.counted.is_some())
     }
 
-    fn build(merged: Merged) -> Policy {
+    pub(crate) fn build(merged: Merged) -> Policy {
         let Merged {
             is_loaded,
             snapshot,
@@ -190,6 +190,7 @@ impl Policy {
             input_rules,
             tenants,
             require_human,
+            tests: _,
         } = merged;
         let scopes_with_rules = rules.iter().map(|rule| rule.scope.clone()).collect();
         let (rules, groups) = arrange(invariants, rules, &tenants);

@@ -6,6 +6,7 @@ use cordum_wire::messages::{DecisionType, PolicyConstraints, PolicyRemediation};
 
 use crate::error::Issue;
 use crate::mcp::McpLists;
+use crate::testing::TestCase;
 
 /// A decision; the order is the strictness order of policy spec §1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -80,6 +81,8 @@ pub struct Document {
     pub input_rules: Vec<InputRule>,
     pub tenants: BTreeMap<String, TenantPolicy>,
     pub require_human: Option<RequireHuman>,
+    /// What its author says about the merged policy; decides nothing.
+    pub tests: Vec<TestCase>,
 }
 
 #[derive(Clone, Debug)]

@@ -29,6 +29,18 @@ pub struct Outcome<'p> {
     pub needs_content: bool,
     /// Which later steps changed the result, in order.
     pub(crate) steps: Vec<Step<'p>>,
+    pub(crate) decider: Decider,
+}
+
+/// Whose decision an outcome is; the number is the place in the policy's list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Decider {
+    Rule(u32),
+    /// A rule of a `velocity/*` bundle.
+    Overlay(u32),
+    InputRule(u32),
+    /// A default, a gate, lists, a refusal.
+    NoRule,
 }
 
 /// A step after the rules that changed the result.
@@ -48,6 +60,7 @@ impl<'p> Outcome<'p> {
             rule: None,
             needs_content: false,
             steps: Vec::new(),
+            decider: Decider::NoRule,
         }
     }
 
@@ -73,6 +86,7 @@ impl<'p> Outcome<'p> {
 
     fn change(&mut self, name: &'p str, decision: Decision, reason: String) {
         self.decision = decision;
+        self.decider = Decider::NoRule;
         self.reason = Cow::Owned(reason.clone());
         self.steps.push(Step {
             name,
@@ -86,6 +100,7 @@ impl<'p> Outcome<'p> {
 #[derive(Clone, Copy)]
 struct Found<'p> {
     rule: &'p CompiledRule,
+    rank: u32,
     /// Its counter answered, or it has none.
     is_available: bool,
 }
@@ -190,6 +205,7 @@ impl Policy {
             rule: Some(found.rule),
             needs_content: false,
             steps: Vec::new(),
+            decider: Decider::Rule(found.rank),
         }
     }
 
@@ -209,14 +225,18 @@ impl Policy {
                 standing != Standing::NotExceeded
             })?;
             let rule = self.rules.get(rank as usize)?;
-            Some((rank, Found { rule, is_available }))
+            Some(Found {
+                rule,
+                rank,
+                is_available,
+            })
         };
-        let (rank, found) = find(self.groups.all.clone())?;
+        let found = find(self.groups.all.clone())?;
         let is_softer_invariant =
-            self.groups.invariants.contains(&rank) && found.decision() != Decision::Deny;
+            self.groups.invariants.contains(&found.rank) && found.decision() != Decision::Deny;
         if is_softer_invariant {
             // An invariant must not turn an explicit deny into something approvable.
-            if let Some((_, ordinary)) = find(self.groups.ordinary.clone()) {
+            if let Some(ordinary) = find(self.groups.ordinary.clone()) {
                 if ordinary.decision() > found.decision() {
                     return Some(ordinary);
                 }
@@ -261,10 +281,12 @@ impl Policy {
             let found = match counted.standing(&rule.id, facts, counters) {
                 Standing::Exceeded => Found {
                     rule,
+                    rank,
                     is_available: true,
                 },
                 Standing::Unavailable => Found {
                     rule,
+                    rank,
                     is_available: false,
                 },
                 Standing::NotExceeded | Standing::Waiting => return false,
@@ -277,6 +299,7 @@ impl Policy {
         if let Some(found) = strictest.filter(|found| found.decision() > outcome.decision) {
             outcome.rule_id = &found.rule.id;
             outcome.change(&found.rule.id, found.decision(), found.reason().to_owned());
+            outcome.decider = Decider::Overlay(found.rank);
         }
     }
 
@@ -315,12 +338,14 @@ impl Policy {
                 }
             }
         });
-        let Some(rule) = fired.and_then(|rank| self.input_rules.get(rank as usize)) else {
+        let Some((rank, rule)) = fired.and_then(|rank| Some((rank, self.input_rules.get(rank as usize)?)))
+        else {
             return;
         };
         outcome.rule_id = &rule.id;
         let decision = self.downgraded(rule, facts, &findings);
         outcome.change(&rule.id, decision, rule.verdict(&findings));
+        outcome.decider = Decider::InputRule(rank);
     }
 
     /// A weak content denial becomes an approval (policy spec §7.4).

@@ -33,6 +33,7 @@ pub mod request;
 pub mod response;
 pub mod rule;
 pub mod tally;
+pub mod testing;
 mod topics;
 pub mod velocity;
 mod warn;

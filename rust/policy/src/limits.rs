@@ -34,3 +34,13 @@ pub const MAX_EXPLAINED_RULES: usize = 200;
 pub const MAX_LISTING_BYTES: usize = 32 * 1024 * 1024;
 /// Bytes of text that weigh as much as one more node where aliases repeat it.
 pub const ALIAS_BYTES_PER_NODE: usize = 64;
+/// Test cases of one document.
+pub const MAX_TESTS: usize = 1000;
+/// Bytes of the requests of one document's test cases together.
+pub const MAX_TESTS_BYTES: usize = 16 * 1024 * 1024;
+/// Labels or entries of a list in a test's request, each.
+pub const MAX_TEST_ENTRIES: usize = 256;
+/// Bytes of a text in a test's request.
+pub const MAX_TEST_TEXT_BYTES: usize = 64 * 1024;
+/// Bytes of the content of a test's request.
+pub const MAX_TEST_CONTENT_BYTES: usize = 2 * 1024 * 1024;

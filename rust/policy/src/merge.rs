@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 use crate::document::{Decision, Document, InputRule, RequireHuman, Rule, Scope, TenantPolicy};
 use crate::error::{Issue, PolicyError};
 use crate::limits::MAX_RULES;
+use crate::testing::TestCase;
 use crate::warn;
 
 /// Where a document comes from.
@@ -78,6 +79,8 @@ pub(crate) struct Merged {
     pub tenants: BTreeMap<String, TenantPolicy>,
     pub require_human: Option<RequireHuman>,
     pub warnings: Vec<String>,
+    /// By source, in merge order.
+    pub tests: Vec<(String, Vec<TestCase>)>,
 }
 
 /// Parse, validate and merge.
@@ -163,6 +166,14 @@ impl Merger {
         }
         warn::of_document(&document, &|path| source.located(path), &mut self.merged.warnings);
         self.add_defaults(source, &document);
+        if !document.tests.is_empty() {
+            let name = if source.kind == SourceKind::Base {
+                "base"
+            } else {
+                source.id()
+            };
+            self.merged.tests.push((name.to_owned(), document.tests));
+        }
         if source.id() == INVARIANTS {
             self.merged.invariants = document.rules;
             self.merged.input_invariants = document.input_rules;

@@ -13,6 +13,7 @@ use crate::error::Issue;
 use crate::read_content::{read_input_rules, read_output};
 use crate::read_match::{read_match, read_mcp};
 use crate::reader::{Object, Reader};
+use crate::testing::read_cases;
 use crate::velocity::digest;
 use crate::yaml::{self, Node, Value};
 
@@ -79,8 +80,6 @@ fn read_top(reader: &mut Reader, top: &Object<'_>) -> Document {
     let input_rules = read_input_rules(reader, top, &tiers);
     read_output(reader, top);
     read_input_policy(reader, top);
-    // Cases of the document's own tests; whoever runs them reads them.
-    reader.items(top, "tests");
     Document {
         version,
         scope: tiers.scope,
@@ -90,6 +89,7 @@ fn read_top(reader: &mut Reader, top: &Object<'_>) -> Document {
         input_rules,
         tenants: read_tenants(reader, top),
         require_human: read_require_human(reader, top),
+        tests: read_cases(reader, top),
     }
 }
 
@@ -211,21 +211,24 @@ fn read_rules(reader: &mut Reader, top: &Object<'_>, tiers: &TierContext) -> Vec
 }
 
 fn read_rule(reader: &mut Reader, rule: &Object<'_>, tiers: &TierContext) -> Rule {
-    let names: Vec<&str> = DECISIONS.iter().map(|(name, _)| *name).collect();
     Rule {
         id: reader.text(rule, "id").trim().to_owned(),
         path: rule.path.clone(),
         scope: tiers.of_rule(reader, rule),
         matching: read_match(reader, rule),
-        decision: reader
-            .one_of(rule, "decision", &names)
-            .and_then(|at| DECISIONS.get(at))
-            .map_or(Decision::Deny, |(_, decision)| *decision),
+        decision: read_decision(reader, rule).unwrap_or(Decision::Deny),
         reason: reader.text(rule, "reason"),
         velocity: read_velocity(reader, rule),
         constraints: read_constraints(reader, rule),
         remediations: read_remediations(reader, rule),
     }
+}
+
+/// A decision under any of its names.
+pub(crate) fn read_decision(reader: &mut Reader, object: &Object<'_>) -> Option<Decision> {
+    let names: Vec<&str> = DECISIONS.iter().map(|(name, _)| *name).collect();
+    let at = reader.one_of(object, "decision", &names)?;
+    DECISIONS.get(at).map(|(_, decision)| *decision)
 }
 
 /// Names of the statistics beside the counters in Redis.
@@ -291,7 +294,7 @@ fn is_blank(list: &[String]) -> bool {
 }
 
 /// Constraints of a rule; `None` when every leaf is zero, false, blank or empty.
-fn read_constraints(reader: &mut Reader, rule: &Object<'_>) -> Option<PolicyConstraints> {
+pub(crate) fn read_constraints(reader: &mut Reader, rule: &Object<'_>) -> Option<PolicyConstraints> {
     let known = [
         "budgets",
         "sandbox",

@@ -36,6 +36,7 @@ pub struct CompiledRule {
 #[derive(Debug)]
 pub struct CompiledInputRule {
     pub id: String,
+    pub path: String,
     pub decision: Decision,
     pub severity: Severity,
     pub reason: String,
@@ -100,6 +101,7 @@ impl CompiledInputRule {
     pub(crate) fn new(rule: InputRule, is_invariant: bool) -> CompiledInputRule {
         CompiledInputRule {
             id: rule.id,
+            path: rule.path,
             decision: rule.decision,
             severity: rule.severity,
             reason: rule.reason,

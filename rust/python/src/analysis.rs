@@ -52,7 +52,28 @@ fn diff_policies(
     reply(py, answer)
 }
 
+/// Report of the tests of a base, bundles and files (name, document), all against the merged policy, as JSON of about `max_bytes`.
+#[pyfunction]
+#[pyo3(signature = (base=None, bundles=Vec::new(), extra=Vec::new(), max_bytes=64 * 1024 * 1024))]
+fn test_policy(
+    py: Python<'_>,
+    base: Option<PyBackedBytes>,
+    bundles: Bundles,
+    extra: Bundles,
+    max_bytes: usize,
+) -> PyResult<Bound<'_, PyBytes>> {
+    let answer = py.detach(|| {
+        let files: Vec<(&str, &[u8])> = extra
+            .iter()
+            .map(|(name, content)| (name.as_str(), content.as_ref()))
+            .collect();
+        cordum_policy::testing::run_tests(&sources(base.as_ref(), &bundles), &files, max_bytes)
+    });
+    reply(py, answer)
+}
+
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(analyze_policy, module)?)?;
-    module.add_function(wrap_pyfunction!(diff_policies, module)?)
+    module.add_function(wrap_pyfunction!(diff_policies, module)?)?;
+    module.add_function(wrap_pyfunction!(test_policy, module)?)
 }

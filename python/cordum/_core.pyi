@@ -319,6 +319,20 @@ def diff_policies(
 
     Takes at most ten seconds; what is open then is undecided. Raises PolicyError."""
 
+def test_policy(
+    base: bytes | None = None,
+    bundles: list[tuple[str, bytes]] = ...,
+    extra: list[tuple[str, bytes]] = ...,
+    max_bytes: int = ...,
+) -> bytes:
+    """Run the tests of a base, bundles (id, document) and files of tests (name, document) against the merged policy.
+
+    Return JSON of about ``max_bytes``: passed, failed, omitted (cases not listed, failed ones last), cases (source,
+    name, passed, expected, got, differs, error), coverage (rules, covered, uncovered, by_rule). Raises PolicyError."""
+
+def encode_test_request(case: bytes) -> bytes:
+    """Return the serialized `PolicyCheckRequest` of the ``{"request": ...}`` of a test. Raises PolicyError."""
+
 def record_decisions(calls: list[tuple[bytes, bytes, int, bool]]) -> list[tuple[str, int, bytes]]:
     """Encode answered policy calls (serialized request, serialized answer, time in µs, whether both are batches)
     as compact columns: (tenant, rows, segment), at least one per tenant. Content is not kept; calls that do not

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from cordum.cli import policy_analysis, policy_impact
+from cordum.cli import policy_analysis, policy_impact, policy_tests
 from cordum.cli.exits import CommandExit
 from cordum.cli.output import note
 from cordum.config.signing import SigningSettings
@@ -31,6 +31,7 @@ __all__ = ["app"]
 app = typer.Typer(help="Sign, check and compare policies.", no_args_is_help=True)
 app.command("diff")(policy_impact.diff)
 app.command("lint")(policy_analysis.lint)
+app.command("test")(policy_tests.run_tests)
 
 _POLICY_MAX_BYTES = 64 * 1024 * 1024
 _ALGORITHMS: dict[str, Algorithm] = {

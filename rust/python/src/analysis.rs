@@ -72,8 +72,16 @@ fn test_policy(
     reply(py, answer)
 }
 
+/// Serialized `PolicyCheckRequest` of the `{"request": …}` of a test.
+#[pyfunction]
+fn encode_test_request(py: Python<'_>, case: PyBackedBytes) -> PyResult<Bound<'_, PyBytes>> {
+    let answer = py.detach(|| cordum_policy::testing::encode_request(&case));
+    reply(py, answer)
+}
+
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(analyze_policy, module)?)?;
     module.add_function(wrap_pyfunction!(diff_policies, module)?)?;
-    module.add_function(wrap_pyfunction!(test_policy, module)?)
+    module.add_function(wrap_pyfunction!(test_policy, module)?)?;
+    module.add_function(wrap_pyfunction!(encode_test_request, module)?)
 }

@@ -8,7 +8,7 @@ use serde_json::Value as Json;
 
 use crate::agents::Agent;
 use crate::document::Decision;
-use crate::error::Issue;
+use crate::error::{Issue, PolicyError};
 use crate::limits::{MAX_TESTS, MAX_TESTS_BYTES};
 use crate::read_document::{read_constraints, read_decision};
 use crate::reader::{Object, Reader};
@@ -63,6 +63,23 @@ pub(crate) fn read_file(source: &[u8]) -> Result<Vec<TestCase>, Vec<Issue>> {
         Ok(cases)
     } else {
         Err(reader.issues)
+    }
+}
+
+/// `{"request": …}` of a case → serialized `PolicyCheckRequest`.
+///
+/// Errors: all of them, in document order.
+pub fn encode_request(case: &[u8]) -> Result<Vec<u8>, PolicyError> {
+    let root = yaml::parse(case).map_err(|issue| PolicyError::Invalid(vec![issue]))?;
+    let mut reader = Reader::default();
+    let object = reader.object(&root, String::new(), &["request"]);
+    let request = object.and_then(|object| {
+        require(&mut reader, &object, "request");
+        read_request(&mut reader, &object)
+    });
+    match request {
+        Some(request) if reader.issues.is_empty() => Ok(request.encode_to_vec()),
+        _ => Err(PolicyError::Invalid(reader.issues)),
     }
 }
 

@@ -8,7 +8,7 @@ mod request;
 mod run;
 mod verdict;
 
-pub use case::{Expectation, TestCase};
+pub use case::{encode_request, Expectation, TestCase};
 pub use run::run_tests;
 
 pub(crate) use case::read_cases;

@@ -38,6 +38,9 @@ SNAPSHOTS_ID: Final = "policy_snapshots"
 SNAPSHOTS_MAX: Final = 10
 PREVIEW_TIMEOUT_S: Final = 25.0
 """A comparison of two policies takes up to ten seconds, and one runs at a time."""
+TESTS_TIMEOUT_S: Final = 15.0
+FAILED_TESTS_MAX: Final = 50
+"""Failed tests named when a write is refused."""
 _WARN: Final = frozenset({"", "warn"})
 _ENFORCE: Final = frozenset({"enforce", "strict", "required", "true", "1"})
 
@@ -96,14 +99,14 @@ class PolicyDocuments:
     ) -> tuple[dict[str, Any], list[str]]:
         """Write one bundle; return it and the warnings of the merged policy.
 
-        Raises InvalidInput `POLICY_VALIDATION_FAILED` with every problem, Conflict, Unavailable; nothing is then
-        written.
+        Raises InvalidInput `POLICY_VALIDATION_FAILED` with every problem, Conflict, also `POLICY_TESTS_FAILED` when
+        it is ``enabled`` and a test of the merged policy fails, Unavailable; nothing is then written.
         """
 
         def change(bundles: Bundles) -> None:
             self.replace(bundles, bundle_id, content=content, enabled=enabled, author=author, message=message)
 
-        bundles, warnings = await self.edit(change)
+        bundles, warnings = await self.edit(change, tested=enabled)
         return bundles[bundle_id], warnings
 
     def replace(self, bundles: Bundles, bundle_id: str, *, content: str, **fields: Any) -> None:
@@ -133,14 +136,18 @@ class PolicyDocuments:
         await self.edit(change)
 
     async def publish(self, ids: list[str], *, author: str, note: str) -> dict[str, Any]:
-        """Enable bundles (none named: all of `secops/`) and keep a snapshot before and after."""
-        before = await self.capture(author=author, note=note)
+        """Enable bundles (none named: all of `secops/`) and keep a snapshot before and after.
+
+        Raises as `put` does; nothing is then stored.
+        """
         published: list[str] = []
 
         def change(bundles: Bundles) -> None:
             published[:] = _enable(bundles, ids)
 
-        await self.edit(change)
+        await self._rehearse(change)
+        before = await self.capture(author=author, note=note)
+        await self.edit(change, tested=True)
         after = await self.capture(author=author, note=note)
         return {
             "snapshot_before": before["id"],
@@ -170,15 +177,19 @@ class PolicyDocuments:
         }
 
     async def rollback(self, snapshot_id: str, *, author: str, note: str) -> dict[str, Any]:
-        """Put the bundles of a snapshot back, capturing the current ones first. Raises NotFound."""
+        """Put the bundles of a snapshot back, capturing the current ones first.
+
+        Raises NotFound, else as `put` does; nothing is then stored.
+        """
         snapshot = await self.snapshot(snapshot_id)
-        before = await self.capture(author=author, note=note)
 
         def change(bundles: Bundles) -> None:
             bundles.clear()
             bundles.update({name: dict(bundle) for name, bundle in snapshot["bundles"].items()})
 
-        await self.edit(change)
+        await self._rehearse(change)
+        before = await self.capture(author=author, note=note)
+        await self.edit(change, tested=True)
         after = await self.capture(author=author, note=note)
         return {"snapshot_before": before["id"], "snapshot_after": after["id"], "rollback_to": snapshot_id}
 
@@ -219,26 +230,41 @@ class PolicyDocuments:
         if self._signer is not None:
             bundle["_signature"] = self._signer.sign(bundle["content"].encode())
 
-    async def edit(self, change: Change, *, revision: int | None = None) -> tuple[Bundles, list[str]]:
-        """Apply ``change`` to the bundles if the merged policy is then valid; again when somebody else was first.
+    async def _rehearse(self, change: Change) -> None:
+        """Raise what writing ``change`` would raise now, so that nothing is stored on its behalf before."""
+        self._require_signer()
+        bundles, _ = await self.read()
+        change(bundles)
+        await self._check(bundles, tested=True)
 
-        Returns the bundles and the warnings of the merged policy. With a ``revision`` nothing else may have been
-        written since. Raises what ``change`` raises, InvalidInput `POLICY_VALIDATION_FAILED`, Conflict, Unavailable;
-        nothing is then written.
-        """
+    def _require_signer(self) -> None:
         if self._enforced and self._signer is None:
             raise Unavailable(
                 "policy signing key required",
                 code="POLICY_SIGNING_REQUIRED",
                 hint="set CORDUM_POLICY_SIGNING_KEY",
             )
+
+    async def edit(
+        self, change: Change, *, revision: int | None = None, tested: bool | None = None
+    ) -> tuple[Bundles, list[str]]:
+        """Apply ``change`` to the bundles if the merged policy is then valid; again when somebody else was first.
+
+        Unless ``tested`` says, the merged policy must pass its tests when an enabled bundle is new or other than before
+        (docs/policy-tests.md). Returns the bundles and the warnings of the merged policy. With a ``revision`` nothing
+        else may have been written since. Raises what ``change`` raises, InvalidInput `POLICY_VALIDATION_FAILED`,
+        Conflict, Unavailable; nothing is then written.
+        """
+        self._require_signer()
         for _ in range(5):
             current = await self._documents.get(SCOPE, SCOPE_ID) or Document(SCOPE, SCOPE_ID)
             if revision is not None and revision != current.revision:
                 break
             bundles = _bundles(current)
+            before = set(enabled_sources(parse_bundles(bundles)))
             change(bundles)
-            warnings = await self._check(bundles)
+            is_new = not before.issuperset(enabled_sources(parse_bundles(bundles)))
+            warnings = await self._check(bundles, tested=is_new if tested is None else tested)
             try:
                 written = await self._documents.put(
                     SCOPE,
@@ -254,8 +280,14 @@ class PolicyDocuments:
             return bundles, warnings
         raise Conflict("the policy was changed by somebody else", code="POLICY_VERSION_CONFLICT")
 
-    async def _check(self, bundles: Bundles) -> list[str]:
-        return self._warnings(await self._kernel.check_policy(enabled_sources(parse_bundles(bundles))))
+    async def _check(self, bundles: Bundles, *, tested: bool) -> list[str]:
+        sources = enabled_sources(parse_bundles(bundles))
+        if not tested:
+            return self._warnings(await self._kernel.check_policy(sources))
+        checked = await self._kernel.check_policy(sources, TESTS_TIMEOUT_S, run_tests=True)
+        warnings = self._warnings(checked)
+        require_passed(checked.tests)
+        return warnings
 
     def _warnings(self, checked: safety_batch_pb2.CheckPolicyResponse) -> list[str]:
         """Return what is to be said about a policy that may be stored. Raises InvalidInput for one that may not."""
@@ -296,6 +328,21 @@ def _signer(settings: GatewaySettings) -> Signer | None:
         _log.warning("policy bundles are signed with a development key")
         return Signer.from_seed(seed, settings.signing_key_id)
     return None
+
+
+def require_passed(report: bytes) -> None:
+    """Raise Conflict `POLICY_TESTS_FAILED` unless every test of the report of a merged policy passed."""
+    if not report:
+        raise Unavailable("the safety kernel did not run the tests of the policy")
+    run = orjson.loads(report)
+    if run["failed"]:
+        cases = [case for case in run["cases"] if not case["passed"]][:FAILED_TESTS_MAX]
+        named = ", ".join(f"`{case['name'][:128]}` of {case['source']}" for case in cases[:5])
+        raise Conflict(
+            f"{run['failed']} of the policy's tests fail: {named}",
+            code="POLICY_TESTS_FAILED",
+            details={"failed": cases, "failed_count": run["failed"], "passed_count": run["passed"]},
+        )
 
 
 def _enable(bundles: Bundles, ids: list[str]) -> list[str]:

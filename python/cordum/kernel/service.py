@@ -66,6 +66,7 @@ class KernelServer:
         self._evaluator = evaluator or Evaluator()
         # A comparison may take seconds of a core.
         self._comparing = asyncio.Semaphore(1)
+        self._testing = asyncio.Semaphore(1)
         self._health = health.aio.HealthServicer()
         self._server = grpc.aio.server(options=_options(settings))
         self._server.add_generic_rpc_handlers(self._handlers())
@@ -180,6 +181,9 @@ class KernelServer:
             engine = await asyncio.to_thread(self._policies.with_bundles, bundles)
             answer.policy_snapshot = engine.snapshot
             answer.warnings.extend(engine.warnings[:100])
+            if asked.run_tests:
+                async with self._testing:
+                    answer.tests = await asyncio.to_thread(self._policies.tested, bundles)
             if asked.compare:
                 async with self._comparing:
                     answer.diff = await asyncio.to_thread(self._policies.difference, bundles)

@@ -8,6 +8,7 @@ from collections import deque
 from typing import Final, Literal
 
 from cordum._core import PolicyEngine, PolicyError, diff_policies, validate_policy
+from cordum._core import test_policy as run_policy_tests
 from cordum.config.kernel import KernelSettings
 from cordum.domain.errors import CordumError, InvalidInput, Unavailable
 from cordum.kernel.bundle_source import BundleSource
@@ -20,6 +21,9 @@ __all__ = ["LoadResult", "PolicyStore"]
 
 LoadResult = Literal["ok", "unchanged", "error"]
 HISTORY: Final = 10
+TESTS_MAX_BYTES: Final = 1024 * 1024
+"""Of a report of tests; one call to the kernel carries eight times as much."""
+NO_TESTS: Final = b'{"passed":0,"failed":0,"cases":[]}'
 
 _log = get_logger()
 
@@ -119,6 +123,16 @@ class PolicyStore:
 
     def _compile(self, base: bytes | None, bundles: list[tuple[str, bytes]]) -> PolicyEngine:
         return PolicyEngine.compile(base, bundles, self._tells_delegation)
+
+    def tested(self, bundles: list[tuple[str, bytes]]) -> bytes:
+        """Run the tests of the base that decides now and of other bundles against both; JSON. Blocking.
+
+        Raises PolicyError.
+        """
+        base = self._active[0] if self._active is not None else None
+        if base is None and not bundles:
+            return NO_TESTS
+        return run_policy_tests(base, bundles, max_bytes=TESTS_MAX_BYTES)
 
     def difference(self, bundles: list[tuple[str, bytes]]) -> bytes:
         """Return as JSON what would change if the base that decides now had other bundles. Blocking.

@@ -124,12 +124,17 @@ class PolicyClient:
         return PolicyCheckResponse.FromString(answer.response), answer.trace
 
     async def check_policy(
-        self, bundles: Sequence[tuple[str, bytes]], timeout_s: float = 5.0, *, compare: bool = False
+        self,
+        bundles: Sequence[tuple[str, bytes]],
+        timeout_s: float = 5.0,
+        *,
+        compare: bool = False,
+        run_tests: bool = False,
     ) -> safety_batch_pb2.CheckPolicyResponse:
-        """Ask whether the kernel's base and these bundles make a valid policy, and what it changes when asked to
-        ``compare``. Raises Unavailable.
+        """Ask whether the kernel's base and these bundles make a valid policy, what it changes when asked to
+        ``compare``, and whether it passes its own tests when asked to ``run_tests``. Raises Unavailable.
         """
-        asked = safety_batch_pb2.CheckPolicyRequest(compare=compare)
+        asked = safety_batch_pb2.CheckPolicyRequest(compare=compare, run_tests=run_tests)
         for name, content in bundles:
             asked.bundles.add(id=name, content=content)
         answer = await _answer(self._check_policy, asked.SerializeToString(), timeout_s)

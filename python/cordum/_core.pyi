@@ -319,7 +319,7 @@ def diff_policies(
 
     Takes at most ten seconds; what is open then is undecided. Raises PolicyError."""
 
-def test_policy(
+def run_policy_tests(
     base: bytes | None = None,
     bundles: list[tuple[str, bytes]] = ...,
     extra: list[tuple[str, bytes]] = ...,

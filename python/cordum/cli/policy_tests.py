@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from cordum._core import PolicyError, test_policy
+from cordum._core import PolicyError, run_policy_tests
 from cordum.cli.exits import CommandExit
 from cordum.cli.output import note, print_json
 from cordum.cli.policy_analysis import read_policy
@@ -29,7 +29,8 @@ def run_tests(
         list[Path] | None, typer.Option("--tests", help="More tests, for every file; may be repeated.")
     ] = None,
     min_coverage: Annotated[
-        float, typer.Option("--min-coverage", min=0, max=100, help="Percent of rules that some test must reach.")
+        float,
+        typer.Option("--min-coverage", min=0, max=100, help="Percent of rules that some test must reach."),
     ] = 0,
 ) -> None:
     """Run the tests of policy files: those under `tests`, and those of `<policy>.tests.yaml` beside the file.
@@ -72,7 +73,7 @@ def _report(file: Path, tests: list[Path]) -> dict[str, Any]:
     extra = dict.fromkeys([*([_beside(file)] if _beside(file).exists() else []), *tests])
     sources = [(str(path), read_policy(path)) for path in extra]
     try:
-        report: dict[str, Any] = json.loads(test_policy(read_policy(file), [], sources))
+        report: dict[str, Any] = json.loads(run_policy_tests(read_policy(file), [], sources))
     except PolicyError as error:
         for path, message in error.errors:
             own = not any(path == name or path.startswith(f"{name}: ") for name, _ in sources)
@@ -105,7 +106,9 @@ def _failure(name: str, case: dict[str, Any]) -> str:
     where = name if case["source"] == "base" else case["source"]
     if error := case.get("error"):
         return f"failed: {where}: {case['name']}: {error}"
-    return f"failed: {where}: {case['name']}: expected {_verdict(case['expected'])}, got {_verdict(case['got'])}"
+    return (
+        f"failed: {where}: {case['name']}: expected {_verdict(case['expected'])}, got {_verdict(case['got'])}"
+    )
 
 
 def _verdict(verdict: dict[str, Any]) -> str:

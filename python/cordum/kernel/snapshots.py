@@ -7,8 +7,7 @@ import asyncio
 from collections import deque
 from typing import Final, Literal
 
-from cordum._core import PolicyEngine, PolicyError, diff_policies, validate_policy
-from cordum._core import test_policy as run_policy_tests
+from cordum._core import PolicyEngine, PolicyError, diff_policies, run_policy_tests, validate_policy
 from cordum.config.kernel import KernelSettings
 from cordum.domain.errors import CordumError, InvalidInput, Unavailable
 from cordum.kernel.bundle_source import BundleSource

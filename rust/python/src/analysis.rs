@@ -55,7 +55,7 @@ fn diff_policies(
 /// Report of the tests of a base, bundles and files (name, document), all against the merged policy, as JSON of about `max_bytes`.
 #[pyfunction]
 #[pyo3(signature = (base=None, bundles=Vec::new(), extra=Vec::new(), max_bytes=64 * 1024 * 1024))]
-fn test_policy(
+fn run_policy_tests(
     py: Python<'_>,
     base: Option<PyBackedBytes>,
     bundles: Bundles,
@@ -82,6 +82,6 @@ fn encode_test_request(py: Python<'_>, case: PyBackedBytes) -> PyResult<Bound<'_
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(analyze_policy, module)?)?;
     module.add_function(wrap_pyfunction!(diff_policies, module)?)?;
-    module.add_function(wrap_pyfunction!(test_policy, module)?)?;
+    module.add_function(wrap_pyfunction!(run_policy_tests, module)?)?;
     module.add_function(wrap_pyfunction!(encode_test_request, module)?)
 }

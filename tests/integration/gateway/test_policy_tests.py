@@ -1,0 +1,78 @@
+"""Tests of a policy guard every write that makes a bundle decide (docs/policy-tests.md)."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import httpx
+
+from cordum.store import keys
+from tests.integration.gateway.test_policy_bundles import alice, stack
+
+__all__ = ["alice", "stack"]
+
+Snapshot = Callable[[], Awaitable[dict[str, Any]]]
+
+STOP = "rules:\n  - {id: stop, match: {topics: ['job.mail.*']}, decision: deny}\n"
+TEST = "tests:\n  - {name: mail stops, request: {topic: job.mail.a}, expect: {decision: %s, rule_id: stop}}\n"
+GOOD, BAD = STOP + TEST % "deny", STOP + TEST % "allow"
+
+
+async def put(person: httpx.AsyncClient, name: str, content: str, *, enabled: bool = True) -> httpx.Response:
+    return await person.put(f"/policy/bundles/secops~{name}", json={"content": content, "enabled": enabled})
+
+
+def refused(answer: httpx.Response) -> list[dict[str, Any]]:
+    """Return the failed cases of a refused write."""
+    body = answer.json()
+    assert (answer.status_code, body["code"]) == (409, "POLICY_TESTS_FAILED"), answer.text
+    assert body["failed_count"] == len(body["failed"])
+    failed: list[dict[str, Any]] = body["failed"]
+    return failed
+
+
+async def test_a_bundle_with_a_failing_test_is_not_stored(
+    alice: httpx.AsyncClient, snapshot: Snapshot
+) -> None:
+    assert (await put(alice, "mail", GOOD)).status_code == 200
+    before = await snapshot()
+    (case,) = refused(await put(alice, "mail", BAD))
+    assert (case["source"], case["name"], case["differs"]) == ("secops/mail", "mail stops", ["decision"])
+    assert case["got"]["decision"] == "DENY"
+    assert await snapshot() == before
+
+
+async def test_a_draft_with_a_failing_test_can_be_stored_but_not_published(
+    alice: httpx.AsyncClient, snapshot: Snapshot
+) -> None:
+    assert (await put(alice, "mail", BAD, enabled=False)).status_code == 200
+    before = await snapshot()
+    refused(await alice.post("/policy/publish", json={"bundle_ids": ["secops/mail"]}))
+    refused(await alice.post("/policy/bundles/secops~mail/publish", json={}))
+    # Not even a snapshot of the bundles is left behind.
+    assert await snapshot() == before
+    assert (await put(alice, "mail", GOOD, enabled=False)).status_code == 200
+    assert (await alice.post("/policy/publish", json={})).status_code == 200
+
+
+async def test_the_tests_of_one_bundle_guard_it_against_another(alice: httpx.AsyncClient) -> None:
+    assert (await put(alice, "b-mail", GOOD)).status_code == 200
+    soften = STOP.replace("deny", "allow")
+    assert [case["source"] for case in refused(await put(alice, "z", soften))] == ["secops/b-mail"]
+    # A bundle that is switched off is not asked.
+    assert (await put(alice, "b-mail", GOOD, enabled=False)).status_code == 200
+    assert (await put(alice, "z", soften)).status_code == 200
+
+
+async def test_a_rollback_to_bundles_whose_tests_fail_leaves_no_trace(
+    alice: httpx.AsyncClient, snapshot: Snapshot
+) -> None:
+    # The captured bundles are those that would decide: the one with the test, without the rule it tests.
+    assert (await put(alice, "rules", STOP)).status_code == 200
+    assert (await put(alice, "tests", TEST % "deny")).status_code == 200
+    assert (await alice.delete("/policy/bundles/secops~rules")).status_code == 204
+    kept = (await alice.post("/policy/bundles/snapshots", json={})).json()
+    assert (await put(alice, "tests", "rules: []")).status_code == 200
+    before = await snapshot()
+    refused(await alice.post("/policy/rollback", json={"snapshot_id": kept["id"]}))
+    assert await snapshot() == before
+    assert keys.config_document("system", "policy") in before

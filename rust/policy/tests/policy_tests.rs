@@ -226,13 +226,16 @@ fn the_bounds_of_the_section_are_errors() {
     let text = many(1001, "deny");
     let issues = run_tests(&[base(&text)], &[], ROOM).unwrap_err().issues();
     assert_eq!(issues[0].to_string(), "tests: more than 1000 tests");
-    // Aliases: a short document, long requests.
-    let word = "x".repeat(1 << 20);
-    let mut text = format!("version: &w {word}\ntests:\n");
-    for at in 0..20 {
-        text += &format!(
-            "  - {{name: c{at}, request: {{topic: job.a, input_content: *w}}, expect: {{decision: deny}}}}\n"
-        );
+    // Each text fits, and so does the document; an alias repeats one of them.
+    let word = "x".repeat(2 << 20);
+    let mut text = "tests:\n".to_owned();
+    for at in 0..9 {
+        let content = if at < 7 {
+            format!("&w{at} {word}")
+        } else {
+            "*w0".to_owned()
+        };
+        text += &format!("  - {{name: c{at}, request: {{topic: job.a, input_content: {content}}}, expect: {{decision: deny}}}}\n");
     }
     let issues = run_tests(&[base(&text)], &[], ROOM).unwrap_err().issues();
     assert_eq!(

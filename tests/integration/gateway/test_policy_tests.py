@@ -12,8 +12,9 @@ __all__ = ["alice", "stack"]
 
 Snapshot = Callable[[], Awaitable[dict[str, Any]]]
 
-STOP = "rules:\n  - {id: stop, match: {topics: ['job.mail.*']}, decision: deny}\n"
-TEST = "tests:\n  - {name: mail stops, request: {topic: job.mail.a}, expect: {decision: %s, rule_id: stop}}\n"
+# Takes the place of a rule of the base.
+STOP = "rules:\n  - {id: allow-rest, match: {topics: ['job.*']}, decision: deny}\n"
+TEST = "tests:\n  - {name: mail stops, request: {topic: job.mail.a}, expect: {decision: %s, rule_id: allow-rest}}\n"
 GOOD, BAD = STOP + TEST % "deny", STOP + TEST % "allow"
 
 
@@ -66,7 +67,7 @@ async def test_the_tests_of_one_bundle_guard_it_against_another(alice: httpx.Asy
 async def test_a_rollback_to_bundles_whose_tests_fail_leaves_no_trace(
     alice: httpx.AsyncClient, snapshot: Snapshot
 ) -> None:
-    # The captured bundles are those that would decide: the one with the test, without the rule it tests.
+    # Captured is the bundle with the test, without the one whose rule it tests: its deletion was not refused.
     assert (await put(alice, "rules", STOP)).status_code == 200
     assert (await put(alice, "tests", TEST % "deny")).status_code == 200
     assert (await alice.delete("/policy/bundles/secops~rules")).status_code == 204

@@ -85,7 +85,7 @@ impl<'p> Report<'p> {
     }
 
     /// The whole as JSON.
-    pub fn to_json(self) -> Vec<u8> {
+    pub fn into_json(self) -> Vec<u8> {
         let coverage = self.coverage();
         let mut cases = self.failures.entries;
         cases.extend(self.passes.entries);

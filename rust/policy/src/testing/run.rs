@@ -44,7 +44,7 @@ pub fn run_tests(
             report.add(source, case, &judge(&policy, case));
         }
     }
-    Ok(report.to_json())
+    Ok(report.into_json())
 }
 
 fn in_file(name: &str, issue: Issue) -> Issue {

@@ -158,22 +158,25 @@ class PolicyDocuments:
         }
 
     async def preview_publish(self, ids: list[str]) -> dict[str, Any]:
-        """Say which requests would change verdict if these bundles were published; nothing is stored.
+        """Say which requests would change verdict if these bundles were published, and which tests would fail; nothing
+        is stored.
 
         Raises InvalidInput, Unavailable.
         """
         bundles, _ = await self.read()
         published = _enable(bundles, ids)
         checked = await self._kernel.check_policy(
-            enabled_sources(parse_bundles(bundles)), PREVIEW_TIMEOUT_S, compare=True
+            enabled_sources(parse_bundles(bundles)), PREVIEW_TIMEOUT_S, compare=True, run_tests=True
         )
         warnings = self._warnings(checked)
+        run = orjson.loads(checked.tests)
         return {
             "dry_run": True,
             "published": published,
             "policy_snapshot": checked.policy_snapshot,
             "warnings": warnings,
             "diff": orjson.loads(checked.diff),
+            "tests": {"passed": run["passed"], "failed": run["failed"], "cases": _failed(run)},
         }
 
     async def rollback(self, snapshot_id: str, *, author: str, note: str) -> dict[str, Any]:
@@ -336,13 +339,17 @@ def require_passed(report: bytes) -> None:
         raise Unavailable("the safety kernel did not run the tests of the policy")
     run = orjson.loads(report)
     if run["failed"]:
-        cases = [case for case in run["cases"] if not case["passed"]][:FAILED_TESTS_MAX]
+        cases = _failed(run)
         named = ", ".join(f"`{case['name'][:128]}` of {case['source']}" for case in cases[:5])
         raise Conflict(
             f"{run['failed']} of the policy's tests fail: {named}",
             code="POLICY_TESTS_FAILED",
             details={"failed": cases, "failed_count": run["failed"], "passed_count": run["passed"]},
         )
+
+
+def _failed(run: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [case for case in run["cases"] if not case["passed"]][:FAILED_TESTS_MAX]
 
 
 def _enable(bundles: Bundles, ids: list[str]) -> list[str]:

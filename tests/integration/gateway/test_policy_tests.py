@@ -49,6 +49,8 @@ async def test_a_draft_with_a_failing_test_can_be_stored_but_not_published(
     before = await snapshot()
     refused(await alice.post("/policy/publish", json={"bundle_ids": ["secops/mail"]}))
     refused(await alice.post("/policy/bundles/secops~mail/publish", json={}))
+    preview = (await alice.post("/policy/bundles/secops~mail/publish?dry_run=true")).json()["tests"]
+    assert (preview["passed"], preview["failed"], preview["cases"][0]["name"]) == (0, 1, "mail stops")
     # Not even a snapshot of the bundles is left behind.
     assert await snapshot() == before
     assert (await put(alice, "mail", GOOD, enabled=False)).status_code == 200

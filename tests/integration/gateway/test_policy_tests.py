@@ -79,3 +79,15 @@ async def test_a_rollback_to_bundles_whose_tests_fail_leaves_no_trace(
     refused(await alice.post("/policy/rollback", json={"snapshot_id": kept["id"]}))
     assert await snapshot() == before
     assert keys.config_document("system", "policy") in before
+
+
+async def test_the_global_authority_answers_to_the_tests_too(
+    alice: httpx.AsyncClient, snapshot: Snapshot
+) -> None:
+    assert (await put(alice, "tests", TEST % "allow")).status_code == 200
+    before = await snapshot()
+    deny = {"content": STOP.replace("allow-rest", "never"), "enabled": True}
+    refused(await alice.put("/policy/global", json={"sections": {"invariants": deny}}))
+    assert await snapshot() == before
+    draft = {"sections": {"invariants": deny | {"enabled": False}}}
+    assert (await alice.put("/policy/global", json=draft)).status_code == 200

@@ -174,7 +174,9 @@ async def test_nothing_is_appended_to_a_damaged_head(redis_client: RedisClient, 
     assert len(await stream(redis_client, tenant)) == 5
 
 
-async def test_an_event_holds_no_secret_and_has_a_bounded_size(redis_client: RedisClient, tenant: str) -> None:
+async def test_an_event_holds_no_secret_and_has_a_bounded_size(
+    redis_client: RedisClient, tenant: str
+) -> None:
     chain = AuditChain(redis_client)
     extra = {"api_key": "x", "auth_token": "x", "größe": "x", "long": "é" * 5_000, "ok": "y\ud800"}
     await chain.append(event(tenant, extra=extra, reason="r" * 50_000))

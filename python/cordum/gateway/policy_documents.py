@@ -264,7 +264,7 @@ class PolicyDocuments:
             if revision is not None and revision != current.revision:
                 break
             bundles = _bundles(current)
-            before = set(enabled_sources(parse_bundles(bundles)))
+            before = _readable_sources(bundles)
             change(bundles)
             is_new = not before.issuperset(enabled_sources(parse_bundles(bundles)))
             warnings = await self._check(bundles, tested=is_new if tested is None else tested)
@@ -320,6 +320,14 @@ class PolicyDocuments:
             await self._bus.publish_core(subjects.CONFIG_CHANGED, config_changed(SCOPE, SCOPE_ID))
         except CordumError as error:
             _log.warning("policy change not announced", reason=error.message)
+
+
+def _readable_sources(bundles: Bundles) -> set[tuple[str, bytes]]:
+    """Return what decides before a change, nothing when that cannot be read: the change may be the repair."""
+    try:
+        return set(enabled_sources(parse_bundles(bundles)))
+    except InvalidInput:
+        return set()
 
 
 def _signer(settings: GatewaySettings) -> Signer | None:

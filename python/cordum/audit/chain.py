@@ -77,7 +77,7 @@ class AuditChain:
         try:
             async with asyncio.timeout(_TIMEOUT_S):
                 return await self._append(dict(event), outbox)
-        except (Unavailable, TimeoutError, Conflict) as error:
+        except (CordumError, TimeoutError) as error:
             raise Unavailable("audit event not written", code="audit_unavailable") from error
 
     async def _append(self, event: dict[str, Any], outbox: str) -> bool:

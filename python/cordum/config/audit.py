@@ -3,7 +3,7 @@
 import hashlib
 import re
 from collections.abc import Mapping
-from typing import Final, Self
+from typing import Final, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -23,6 +23,11 @@ class AuditSettings(Settings):
 
     hmac_key: Secret = Field(Secret(""), validation_alias=_KEY)
     hmac_key_id: str = Field("", max_length=64, validation_alias=f"{_KEY}_ID", json_schema_extra=SECURITY)
+
+    chain_fail: Literal["strict", "permissive"] = Field(
+        "strict", validation_alias="CORDUM_AUDIT_CHAIN_FAIL", json_schema_extra=SECURITY
+    )
+    """`strict`: what cannot be audited does not happen."""
 
     @property
     def key(self) -> bytes:

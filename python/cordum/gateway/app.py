@@ -15,6 +15,7 @@ from cordum.gateway.api import Api
 from cordum.gateway.errors import error_response, status_response
 from cordum.gateway.middleware import AccessLog, Authentication, RequestFrame
 from cordum.gateway.routes.approvals import add_approval_routes
+from cordum.gateway.routes.audit import add_audit_routes
 from cordum.gateway.routes.dlq import add_dlq_routes
 from cordum.gateway.routes.health import add_health_routes
 from cordum.gateway.routes.jobs import SUBMIT_PATH, SubmitRoute, add_job_routes
@@ -79,6 +80,7 @@ def _make_api(gateway: Gateway) -> FastAPI:
     add_policy_routes(api)
     add_analysis_routes(api)
     add_bundle_routes(api)
+    add_audit_routes(api)
     add_rule_routes(api)
     add_global_routes(api)
     add_velocity_routes(api)

@@ -2,17 +2,20 @@
 
 import asyncio
 import gc
+import os
 from contextlib import AsyncExitStack
 from typing import Any, Final
 
+from cordum.audit import AuditChain, ChainKeys
 from cordum.bus.connection import Bus
 from cordum.bus.consumer import BatchConsumer
 from cordum.bus.streams import keep_streams
+from cordum.config.audit import AuditSettings
 from cordum.config.base import load_all
 from cordum.config.gateway import GatewaySettings
 from cordum.config.nats import NatsSettings
 from cordum.config.redis import RedisSettings
-from cordum.domain.errors import ConfigError
+from cordum.domain.errors import ConfigError, CordumError
 from cordum.gateway.app import make_app
 from cordum.gateway.auth import Authenticator
 from cordum.gateway.dead_letters import DeadLetterEvents
@@ -30,6 +33,7 @@ __all__ = ["main", "serve"]
 NAME: Final = "cordum-api-gateway"
 DLQ_QUEUE: Final = "cordum-gateway"
 LOG_FLUSH_S: Final = 0.2
+_SETTLE_S: Final = 30.0
 WS_MAX_BYTES: Final = 64 * 1024
 HEADERS_MAX_BYTES: Final = 1 << 20
 
@@ -43,7 +47,8 @@ def main() -> None:
 
 async def serve(service: Service, settings: GatewaySettings) -> None:
     """Run the gateway until the stop is requested."""
-    nats_settings, redis_settings = load_all(NatsSettings, RedisSettings)
+    nats_settings, redis_settings, audit = load_all(NatsSettings, RedisSettings, AuditSettings)
+    chain_keys = ChainKeys(audit.key, audit.key_id, audit.older_keys(os.environ))
     auth = Authenticator(settings)
     if settings.production and not settings.kernel_tls_ca:
         raise ConfigError("SAFETY_KERNEL_TLS_CA: expected a CA file in production")
@@ -58,7 +63,10 @@ async def serve(service: Service, settings: GatewaySettings) -> None:
         await keep_streams(bus, nats_settings)
         kernel = Gateway.open_kernel(settings)
         stack.push_async_callback(kernel.close)
-        gateway = Gateway(settings, redis, jobs, bus, kernel, service.instance_id, auth)
+        chain = AuditChain(redis, chain_keys)
+        gateway = Gateway(
+            settings, redis, jobs, bus, kernel, service.instance_id, auth, chain, audit.chain_fail == "strict"
+        )
         await _run(service, settings, nats_settings, gateway)
 
 
@@ -81,6 +89,7 @@ async def _run(
     spawn = service.supervisor.spawn
     spawn("access log", lambda: _flush(access_log), on_error="restart")
     spawn("api keys", gateway.auth.follow_file, on_error="restart")
+    spawn("policy audit", lambda: _settle_audit(gateway), on_error="restart")
     live = spawn("live streams", gateway.live.run, on_error="restart")
     submits = spawn("submissions", gateway.submitter.run, on_error="stop")
     consuming = spawn("dead letters", consumer.run, on_error="restart")
@@ -119,6 +128,16 @@ def _http_options(settings: GatewaySettings) -> dict[str, Any]:
     if settings.http_tls_cert:
         options |= {"ssl_certfile": settings.http_tls_cert, "ssl_keyfile": settings.http_tls_key}
     return options
+
+
+async def _settle_audit(gateway: Gateway) -> None:
+    """Bring events that a crash or an outage kept from the audit chain there."""
+    while True:
+        try:
+            await gateway.policies.settle_audit()
+        except CordumError as error:
+            _log.warning("audit event of the last policy change still waits", reason=error.message)
+        await asyncio.sleep(_SETTLE_S)
 
 
 async def _flush(access_log: AccessLog) -> None:

@@ -11,6 +11,7 @@ from cordum.bus.connection import Bus
 from cordum.config.gateway import GatewaySettings
 from cordum.domain.errors import Conflict, CordumError, InvalidInput, NotFound, Unavailable
 from cordum.gateway.packets import config_changed
+from cordum.gateway.policy_audit import EVENT_KEY, Act, PolicyAudit
 from cordum.protocol import subjects
 from cordum.protocol.cap import PolicyCheckRequest, PolicyCheckResponse
 from cordum.protocol.kernel_client import PolicyClient
@@ -50,8 +51,16 @@ _log = structlog.get_logger("cordum.gateway")
 class PolicyDocuments:
     """The bundles of `cfg:system:policy`. Every write is one compare-and-set on the document's revision."""
 
-    def __init__(self, redis: RedisClient, kernel: PolicyClient, bus: Bus, settings: GatewaySettings) -> None:
+    def __init__(
+        self,
+        redis: RedisClient,
+        kernel: PolicyClient,
+        bus: Bus,
+        settings: GatewaySettings,
+        audit: PolicyAudit,
+    ) -> None:
         self._redis = redis
+        self._audit = audit
         self._documents = ConfigDocuments(redis)
         self._kernel = kernel
         self._bus = bus
@@ -95,7 +104,7 @@ class PolicyDocuments:
         return bundles[bundle_id]
 
     async def put(
-        self, bundle_id: str, content: str, *, enabled: bool, author: str, message: str
+        self, bundle_id: str, content: str, act: Act, *, enabled: bool, author: str, message: str
     ) -> tuple[dict[str, Any], list[str]]:
         """Write one bundle; return it and the warnings of the merged policy.
 
@@ -106,7 +115,7 @@ class PolicyDocuments:
         def change(bundles: Bundles) -> None:
             self.replace(bundles, bundle_id, content=content, enabled=enabled, author=author, message=message)
 
-        bundles, warnings = await self.edit(change, tested=enabled)
+        bundles, warnings = await self.edit(change, act, tested=enabled)
         return bundles[bundle_id], warnings
 
     def replace(self, bundles: Bundles, bundle_id: str, *, content: str, **fields: Any) -> None:
@@ -126,16 +135,16 @@ class PolicyDocuments:
         }
         self._sign(bundles[bundle_id])
 
-    async def delete(self, bundle_id: str) -> None:
+    async def delete(self, bundle_id: str, act: Act) -> None:
         """Remove one bundle. Raises NotFound."""
 
         def change(bundles: Bundles) -> None:
             if bundles.pop(bundle_id, None) is None:
                 raise NotFound("bundle not found")
 
-        await self.edit(change)
+        await self.edit(change, act)
 
-    async def publish(self, ids: list[str], *, author: str, note: str) -> dict[str, Any]:
+    async def publish(self, ids: list[str], act: Act, *, author: str, note: str) -> dict[str, Any]:
         """Enable bundles (none named: all of `secops/`) and keep a snapshot before and after.
 
         Raises as `put` does; nothing is then stored.
@@ -147,7 +156,7 @@ class PolicyDocuments:
 
         await self._rehearse(change)
         before = await self.capture(author=author, note=note)
-        await self.edit(change, tested=True)
+        await self.edit(change, act, tested=True)
         after = await self.capture(author=author, note=note)
         return {
             "snapshot_before": before["id"],
@@ -179,7 +188,7 @@ class PolicyDocuments:
             "tests": {"passed": run["passed"], "failed": run["failed"], "cases": _failed(run)},
         }
 
-    async def rollback(self, snapshot_id: str, *, author: str, note: str) -> dict[str, Any]:
+    async def rollback(self, snapshot_id: str, act: Act, *, author: str, note: str) -> dict[str, Any]:
         """Put the bundles of a snapshot back, capturing the current ones first.
 
         Raises NotFound, else as `put` does; nothing is then stored.
@@ -192,7 +201,7 @@ class PolicyDocuments:
 
         await self._rehearse(change)
         before = await self.capture(author=author, note=note)
-        await self.edit(change, tested=True)
+        await self.edit(change, act, tested=True)
         after = await self.capture(author=author, note=note)
         return {"snapshot_before": before["id"], "snapshot_after": after["id"], "rollback_to": snapshot_id}
 
@@ -249,7 +258,7 @@ class PolicyDocuments:
             )
 
     async def edit(
-        self, change: Change, *, revision: int | None = None, tested: bool | None = None
+        self, change: Change, act: Act, *, revision: int | None = None, tested: bool | None = None
     ) -> tuple[Bundles, list[str]]:
         """Apply ``change`` to the bundles if the merged policy is then valid; again when somebody else was first.
 
@@ -263,25 +272,34 @@ class PolicyDocuments:
             current = await self._documents.get(SCOPE, SCOPE_ID) or Document(SCOPE, SCOPE_ID)
             if revision is not None and revision != current.revision:
                 break
-            bundles = _bundles(current)
+            stored, bundles = _bundles(current), _bundles(current)
             before = _readable_sources(bundles)
             change(bundles)
             is_new = not before.issuperset(enabled_sources(parse_bundles(bundles)))
             warnings = await self._check(bundles, tested=is_new if tested is None else tested)
+            await self._audit.settle(current)
+            event = self._audit.event(act, stored, bundles)
             try:
                 written = await self._documents.put(
                     SCOPE,
                     SCOPE_ID,
-                    {**current.data, BUNDLES_KEY: bundles},
+                    {**current.data, BUNDLES_KEY: bundles, EVENT_KEY: event},
                     expected_revision=current.revision,
                     updated_at=_now(),
                     meta=current.meta,
                 )
             except Conflict:
                 continue
+            await self._audit.finish(event)
             await self._announce(written, bundles)
             return bundles, warnings
         raise Conflict("the policy was changed by somebody else", code="POLICY_VERSION_CONFLICT")
+
+    async def settle_audit(self) -> None:
+        """Bring the event of the last write into the audit chain if it is not there yet. Raises Unavailable."""
+        document = await self._documents.get(SCOPE, SCOPE_ID)
+        if document is not None:
+            await self._audit.settle(document)
 
     async def _check(self, bundles: Bundles, *, tested: bool) -> list[str]:
         sources = enabled_sources(parse_bundles(bundles))

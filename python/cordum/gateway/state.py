@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from cordum.audit import AuditChain
 from cordum.bus.connection import Bus
 from cordum.bus.publisher import Publisher
 from cordum.config.gateway import GatewaySettings
@@ -9,6 +10,7 @@ from cordum.gateway.approvals import Approvals
 from cordum.gateway.auth import Authenticator
 from cordum.gateway.job_actions import JobActions
 from cordum.gateway.live import LiveHub
+from cordum.gateway.policy_audit import PolicyAudit
 from cordum.gateway.policy_documents import PolicyDocuments
 from cordum.gateway.policy_rules import RuleReader
 from cordum.gateway.submit import Submitter
@@ -34,6 +36,8 @@ class Gateway:
     kernel: PolicyClient
     instance_id: str
     auth: Authenticator
+    audit: AuditChain
+    audit_is_strict: bool = True
     started_s: float = field(default_factory=monotonic_s)
     is_stopping: bool = False
 
@@ -49,7 +53,13 @@ class Gateway:
         self.approvals = Approvals(
             self.jobs, self.blobs, self.kernel, self.publisher, self.actions, self.settings.kernel_timeout_s
         )
-        self.policies = PolicyDocuments(self.redis, self.kernel, self.bus, self.settings)
+        self.policies = PolicyDocuments(
+            self.redis,
+            self.kernel,
+            self.bus,
+            self.settings,
+            PolicyAudit(self.audit, strict=self.audit_is_strict),
+        )
         self.rules = RuleReader()
         self.live = LiveHub(self.bus, self.jobs, self.settings)
 

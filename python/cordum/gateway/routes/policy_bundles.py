@@ -10,6 +10,7 @@ from cordum._core import validate_policy
 from cordum.domain.errors import InvalidInput
 from cordum.gateway.api import Api
 from cordum.gateway.http import json_object, json_reply
+from cordum.gateway.policy_audit import Act
 from cordum.gateway.policy_check import check_request, decision_json
 from cordum.gateway.policy_rules import readable_bundles, rule_items
 from cordum.gateway.state import Gateway
@@ -184,12 +185,14 @@ async def put(gateway: Gateway, caller: Caller, request: Request) -> Response:
     enabled = body.get("enabled", True)
     if not isinstance(enabled, bool):
         raise InvalidInput("enabled: expected true or false", field="enabled")
+    message = _text(body, "message")
     bundle, warnings = await gateway.policies.put(
         name,
         content,
+        Act(caller, "policy.bundle.put", message),
         enabled=enabled,
         author=_text(body, "author") or caller.effective_principal,
-        message=_text(body, "message"),
+        message=message,
     )
     answer: dict[str, Any] = {"id": name, "updated_at": bundle["updated_at"]}
     if bundle.get("_signature"):
@@ -199,12 +202,12 @@ async def put(gateway: Gateway, caller: Caller, request: Request) -> Response:
     return json_reply(answer)
 
 
-async def delete(gateway: Gateway, _caller: Caller, request: Request) -> Response:
+async def delete(gateway: Gateway, caller: Caller, request: Request) -> Response:
     """Delete one bundle."""
     name = _id_of(request)
     if name in _GLOBAL_IDS:
         raise InvalidInput("this bundle belongs to the global authority", field="id")
-    await gateway.policies.delete(name)
+    await gateway.policies.delete(name, Act(caller, "policy.bundle.delete"))
     return Response(status_code=204)
 
 
@@ -255,7 +258,8 @@ async def _publish(
         return json_reply(await gateway.policies.preview_publish(ids))
     author = _text(body, "author") or caller.effective_principal
     note = _text(body, "note") or _text(body, "message")
-    return json_reply(await gateway.policies.publish(ids, author=author, note=note))
+    act = Act(caller, "policy.publish", note)
+    return json_reply(await gateway.policies.publish(ids, act, author=author, note=note))
 
 
 def _is_dry_run(request: Request) -> bool:
@@ -288,4 +292,5 @@ async def rollback(gateway: Gateway, caller: Caller, request: Request) -> Respon
         raise InvalidInput("snapshot_id required", field="snapshot_id")
     author = _text(body, "author") or caller.effective_principal
     note = _text(body, "note") or _text(body, "message")
-    return json_reply(await gateway.policies.rollback(snapshot_id, author=author, note=note))
+    act = Act(caller, "policy.rollback", note)
+    return json_reply(await gateway.policies.rollback(snapshot_id, act, author=author, note=note))

@@ -9,6 +9,7 @@ from starlette.responses import Response
 from cordum.domain.errors import InvalidInput
 from cordum.gateway.api import Api
 from cordum.gateway.http import json_object, json_reply
+from cordum.gateway.policy_audit import Act
 from cordum.gateway.policy_documents import Bundles
 from cordum.gateway.state import Gateway
 from cordum.security.principal import Caller
@@ -103,7 +104,8 @@ async def put(gateway: Gateway, caller: Caller, request: Request) -> Response:
                 message=message,
             )
 
-    _, warnings = await gateway.policies.edit(change, revision=revision)
+    act = Act(caller, "policy.global.put", message)
+    _, warnings = await gateway.policies.edit(change, act, revision=revision)
     answer = _answer(*await gateway.policies.state())
     return json_reply(answer | ({"warnings": warnings} if warnings else {}))
 

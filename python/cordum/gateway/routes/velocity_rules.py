@@ -9,6 +9,7 @@ from cordum.domain.errors import Conflict, InvalidInput, NotFound
 from cordum.gateway.api import Api
 from cordum.gateway.durations import parse_go_duration
 from cordum.gateway.http import json_object, json_reply
+from cordum.gateway.policy_audit import Act
 from cordum.gateway.policy_documents import Bundles
 from cordum.gateway.state import Gateway
 from cordum.gateway.velocity_rules import PREFIX, bundle_content, check_rule, rule_of_bundle
@@ -126,7 +127,8 @@ async def _store(
             message=fields["message"],
         )
 
-    bundles, _ = await gateway.policies.edit(change)
+    action = "policy.velocity_rule.create" if is_new else "policy.velocity_rule.update"
+    bundles, _ = await gateway.policies.edit(change, Act(caller, action, fields["message"]))
     return json_reply(rule_of_bundle(bundle_id, bundles[bundle_id]), 201 if is_new else 200)
 
 
@@ -145,7 +147,7 @@ def _optional(body: dict[str, Any], name: str) -> str:
     return value
 
 
-async def delete(gateway: Gateway, _caller: Caller, request: Request) -> Response:
+async def delete(gateway: Gateway, caller: Caller, request: Request) -> Response:
     """Delete a rule; its counters expire by themselves."""
     bundle_id = PREFIX + str(request.path_params["rule_id"])
 
@@ -153,7 +155,7 @@ async def delete(gateway: Gateway, _caller: Caller, request: Request) -> Respons
         if bundles.pop(bundle_id, None) is None:
             raise NotFound("velocity rule not found")
 
-    await gateway.policies.edit(change)
+    await gateway.policies.edit(change, Act(caller, "policy.velocity_rule.delete"))
     return Response(status_code=204)
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from cordum.audit import AuditChain, AuditEvent
-from cordum.domain.errors import CordumError, Unavailable
+from cordum.domain.errors import CordumError, InvalidInput, Unavailable
 from cordum.runtime.logs import get_logger
 from cordum.security.principal import Caller
 from cordum.store.config_documents import Document
@@ -72,8 +72,8 @@ class PolicyAudit:
         extra = {
             "bundle_ids": ",".join(changed[:_IDS_MAX]),
             "bundles_changed": str(len(changed)),
-            "snapshot_before": bundles_snapshot(parse_bundles(before)),
-            "snapshot_after": bundles_snapshot(parse_bundles(after)),
+            "snapshot_before": _snapshot(before),
+            "snapshot_after": _snapshot(after),
             "role": act.caller.role,
             "auth_source": act.caller.source,
             "message": act.message,
@@ -88,6 +88,14 @@ class PolicyAudit:
             policy_version=extra["snapshot_after"],
             extra=extra,
         ).fields()
+
+
+def _snapshot(bundles: Mapping[str, Any]) -> str:
+    """Return the snapshot of stored bundles; empty when one of them is none, which a write may be about to mend."""
+    try:
+        return bundles_snapshot(parse_bundles(bundles))
+    except InvalidInput:
+        return ""
 
 
 def entry_of(event: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 import nats
 import pytest
+import redis as redis_sync
 from nats.aio.client import Client
 
 from cordum.config.redis import RedisSettings, StoreSettings
@@ -40,6 +41,14 @@ def gateway_redis(gateway_folder: Path) -> Iterator[str]:
     server = RedisServer(gateway_folder / "redis").start()
     yield server.url
     server.stop()
+
+
+@pytest.fixture(scope="module")
+def emptied_redis(gateway_redis: str) -> str:
+    """The same without what the module before left: a kernel does not start with a broken bundle."""
+    with redis_sync.Redis.from_url(gateway_redis) as connection:
+        connection.flushall()
+    return gateway_redis
 
 
 @pytest.fixture(scope="package")

@@ -23,11 +23,11 @@ SEEDED = {"CORDUM_POLICY_DEV_SIGNING_SEED": SEED, "CORDUM_POLICY_SIGNING_KEY_ID"
 
 
 async def test_bundles_signed_with_the_seed_pass_where_signatures_are_enforced(
-    tmp_path: Path, gateway_redis: str, gateway_nats: str, redis: RedisClient
+    tmp_path: Path, emptied_redis: str, gateway_nats: str, redis: RedisClient
 ) -> None:
     shared = {
         **SEEDED,
-        "REDIS_URL": gateway_redis,
+        "REDIS_URL": emptied_redis,
         "NATS_URL": gateway_nats,
         "CORDUM_POLICY_STRICT": "enforce",
     }

@@ -22,11 +22,11 @@ Snapshot = Callable[[], Awaitable[dict[str, Any]]]
 
 @pytest.fixture(scope="module")
 def stack(
-    tmp_path_factory: pytest.TempPathFactory, gateway_redis: str, gateway_nats: str
+    tmp_path_factory: pytest.TempPathFactory, emptied_redis: str, gateway_nats: str
 ) -> Iterator[GatewayProcess]:
     """A gateway and a kernel that read the same bundles."""
     folder: Path = tmp_path_factory.mktemp("bundles")
-    servers = {"REDIS_URL": gateway_redis, "NATS_URL": gateway_nats}
+    servers = {"REDIS_URL": emptied_redis, "NATS_URL": gateway_nats}
     kernel = KernelProcess(folder, POLICY, SAFETY_POLICY_CONFIG_DISABLE="", **servers)
     kernel.start()
     gateway = GatewayProcess(folder, SAFETY_KERNEL_ADDR=kernel.address, **servers).start()

@@ -34,6 +34,8 @@ class Act:
     caller: Caller
     action: str
     message: str = ""
+    skips_tests: bool = False
+    """The policy is changed although its tests may fail, which its event says."""
 
 
 class PolicyAudit:
@@ -77,6 +79,7 @@ class PolicyAudit:
             "role": act.caller.role,
             "auth_source": act.caller.source,
             "message": act.message,
+            "tests": "skipped" if act.skips_tests else "",
         }
         return AuditEvent(
             POLICY_CHANGE,

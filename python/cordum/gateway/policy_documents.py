@@ -154,7 +154,7 @@ class PolicyDocuments:
         def change(bundles: Bundles) -> None:
             published[:] = _enable(bundles, ids)
 
-        await self._rehearse(change)
+        await self._rehearse(change, act)
         before = await self.capture(author=author, note=note)
         await self.edit(change, act, tested=True)
         after = await self.capture(author=author, note=note)
@@ -199,7 +199,7 @@ class PolicyDocuments:
             bundles.clear()
             bundles.update({name: dict(bundle) for name, bundle in snapshot["bundles"].items()})
 
-        await self._rehearse(change)
+        await self._rehearse(change, act)
         before = await self.capture(author=author, note=note)
         await self.edit(change, act, tested=True)
         after = await self.capture(author=author, note=note)
@@ -242,12 +242,12 @@ class PolicyDocuments:
         if self._signer is not None:
             bundle["_signature"] = self._signer.sign(bundle["content"].encode())
 
-    async def _rehearse(self, change: Change) -> None:
+    async def _rehearse(self, change: Change, act: Act) -> None:
         """Raise what writing ``change`` would raise now, so that nothing is stored on its behalf before."""
         self._require_signer()
         bundles, _ = await self.read()
         change(bundles)
-        await self._check(bundles, tested=True)
+        await self._check(bundles, tested=not act.skips_tests)
 
     def _require_signer(self) -> None:
         if self._enforced and self._signer is None:
@@ -276,7 +276,8 @@ class PolicyDocuments:
             before = _readable_sources(bundles)
             change(bundles)
             is_new = not before.issuperset(enabled_sources(parse_bundles(bundles)))
-            warnings = await self._check(bundles, tested=is_new if tested is None else tested)
+            runs_tests = (is_new if tested is None else tested) and not act.skips_tests
+            warnings = await self._check(bundles, tested=runs_tests)
             await self._audit.settle(current)
             event = self._audit.event(act, stored, bundles)
             try:

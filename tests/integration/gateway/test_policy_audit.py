@@ -1,12 +1,16 @@
 """Who changed the policy: the audit trail of policy writes (policy spec §18.3, security spec §19)."""
 
+import asyncio
+import subprocess
+import sys
+
 import httpx
 import orjson
 
 from cordum.store import keys
 from cordum.store.connection import RedisClient
 from tests.integration.gateway.test_policy_bundles import alice, stack
-from tests.support.gateway import GatewayProcess, client
+from tests.support.gateway import GatewayProcess, client, key_of
 
 __all__ = ["alice", "stack"]
 
@@ -43,6 +47,29 @@ async def test_every_write_leaves_one_entry_that_says_who_what_and_why(alice: ht
     assert put["created_at"] == put["timestamp"]
     report = (await alice.get("/audit/verify")).json()
     assert (report["status"], report["total_events"], report["gaps"]) == ("ok", 4, [])
+
+
+async def verified(stack: GatewayProcess, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "cordum.cli.main", "--gateway", stack.url, "--api-key", key_of("alice")]
+    command += ["--tenant", "acme", "audit", "verify", *arguments]
+    return await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=60)
+
+
+async def test_the_command_line_tells_a_sound_chain_from_a_forged_one(
+    alice: httpx.AsyncClient, stack: GatewayProcess, redis: RedisClient
+) -> None:
+    for name in ("one", "two"):
+        await write(alice, name)
+    sound = await verified(stack, "--since", "1h")
+    assert (sound.returncode, sound.stdout.partition(":")[0]) == (0, "ok"), sound.stderr
+    partial = await verified(stack, "--limit", "1", "--json")
+    assert (partial.returncode, orjson.loads(partial.stdout)["status"]) == (3, "partial")
+    entries = await redis.execute("XRANGE", keys.audit_chain("acme"), "-", "+")
+    await redis.execute("XDEL", keys.audit_chain("acme"), entries[0][0])
+    forged = await verified(stack)
+    assert (forged.returncode, forged.stdout.splitlines()[1]) == (2, "  at 1: missing")
+    odd = await verified(stack, "--until", "tomorrow")
+    assert (odd.returncode, odd.stdout) == (1, "")
 
 
 async def test_a_refused_write_leaves_no_entry(alice: httpx.AsyncClient) -> None:

@@ -91,3 +91,18 @@ async def test_the_global_authority_answers_to_the_tests_too(
     assert await snapshot() == before
     draft = {"sections": {"invariants": deny | {"enabled": False}}}
     assert (await alice.put("/policy/global", json=draft)).status_code == 200
+
+
+async def test_in_an_incident_the_tests_may_be_skipped_and_the_trail_says_so(
+    alice: httpx.AsyncClient,
+) -> None:
+    body = {"content": BAD, "enabled": True, "message": "incident"}
+    forced = await alice.put("/policy/bundles/secops~mail?skip_tests=true", json=body)
+    assert forced.status_code == 200, forced.text
+    refused(await alice.post("/policy/publish", json={"bundle_ids": ["secops/mail"]}))
+    published = await alice.post("/policy/publish?skip_tests=true", json={"bundle_ids": ["secops/mail"]})
+    assert published.status_code == 200, published.text
+    entries = (await alice.get("/policy/audit")).json()["items"]
+    assert [entry["extra"]["tests"] for entry in entries] == ["skipped", "skipped"]
+    odd = await alice.put("/policy/bundles/secops~mail?skip_tests=perhaps", json=body)
+    assert (odd.status_code, odd.json()["field"]) == (400, "skip_tests")

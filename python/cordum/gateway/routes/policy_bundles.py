@@ -189,7 +189,7 @@ async def put(gateway: Gateway, caller: Caller, request: Request) -> Response:
     bundle, warnings = await gateway.policies.put(
         name,
         content,
-        Act(caller, "policy.bundle.put", message),
+        Act(caller, "policy.bundle.put", message, _flag(request, "skip_tests")),
         enabled=enabled,
         author=_text(body, "author") or caller.effective_principal,
         message=message,
@@ -254,18 +254,18 @@ async def publish_one(gateway: Gateway, caller: Caller, request: Request) -> Res
 async def _publish(
     gateway: Gateway, caller: Caller, request: Request, body: dict[str, Any], ids: list[str]
 ) -> Response:
-    if _is_dry_run(request):
+    if _flag(request, "dry_run"):
         return json_reply(await gateway.policies.preview_publish(ids))
     author = _text(body, "author") or caller.effective_principal
     note = _text(body, "note") or _text(body, "message")
-    act = Act(caller, "policy.publish", note)
+    act = Act(caller, "policy.publish", note, _flag(request, "skip_tests"))
     return json_reply(await gateway.policies.publish(ids, act, author=author, note=note))
 
 
-def _is_dry_run(request: Request) -> bool:
-    value = request.query_params.get("dry_run", "").strip().lower()
+def _flag(request: Request, name: str) -> bool:
+    value = request.query_params.get(name, "").strip().lower()
     if value not in {"", "0", "1", "false", "true"}:
-        raise InvalidInput("dry_run: expected true or false", field="dry_run")
+        raise InvalidInput(f"{name}: expected true or false", field=name)
     return value in {"1", "true"}
 
 
@@ -292,5 +292,5 @@ async def rollback(gateway: Gateway, caller: Caller, request: Request) -> Respon
         raise InvalidInput("snapshot_id required", field="snapshot_id")
     author = _text(body, "author") or caller.effective_principal
     note = _text(body, "note") or _text(body, "message")
-    act = Act(caller, "policy.rollback", note)
+    act = Act(caller, "policy.rollback", note, _flag(request, "skip_tests"))
     return json_reply(await gateway.policies.rollback(snapshot_id, act, author=author, note=note))

@@ -48,15 +48,21 @@ class Planner:
     def running_timeout_us(self, topic: str) -> int: ...
     def metric_topic(self, topic: str) -> str: ...
     def rebuild_dispatch(
-        self, fields: dict[str, str], request: bytes, now_us: int
-    ) -> tuple[str, bytes, str, str]: ...
+        self, fields: dict[str, str], request: bytes, config: str, now_us: int
+    ) -> tuple[tuple[str, bytes, str, str], str | None]:
+        """Return the dispatch and, when the configuration travels by pointer, the key to store it under first."""
+
     def plan_submit(
         self, messages: list[bytes], delivered: list[int], due: list[str], seed: int
     ) -> SubmitPlan: ...
     def plan_results(self, messages: list[bytes], seed: int) -> ResultPlan: ...
 
-def policy_check(request_json: bytes, payload: tuple[bytes, int] | None) -> bytes:
-    """Return the serialized `PolicyCheckRequest` of a stored request and its payload (first bytes, full length).
+def config_scope(request_json: bytes) -> tuple[str, str, str, str]:
+    """Return (tenant, team, workflow, step) whose configuration applies to a stored request. Raises ValueError."""
+
+def policy_check(request_json: bytes, payload: tuple[bytes, int] | None, config: bytes) -> bytes:
+    """Return the serialized `PolicyCheckRequest` of a stored request, its payload (first bytes, full length)
+    and its effective configuration.
 
     Raises ValueError when the text is not a request."""
 
@@ -67,6 +73,12 @@ class SubmitPlan:
     def supply(self, rows: list[tuple[dict[str, str] | None, bytes | None]]) -> None: ...
     def creates(self, now_us: int) -> list[tuple[int, int, bytes]]: ...
     def created(self, outcomes: list[tuple[int, bool]], now_us: int) -> None: ...
+    def config_scopes(self) -> list[tuple[str, str, str, str]]:
+        """Distinct (tenant, team, workflow, step) of the jobs to be judged."""
+
+    def supply_configs(self, configs: list[tuple[str, bytes]]) -> None:
+        """Supply (JSON for the worker, JSON for policy) in the order of `config_scopes`."""
+
     def policy_requests(self) -> list[bytes]: ...
     def claims_approval(self) -> bool: ...
     def judge_approved(self, current: str) -> list[tuple[str, str, str, str, str, str]]:
@@ -118,6 +130,8 @@ class SubmitEffects:
     """(tenant, job id) of admitted jobs that somebody else moved first: read their state before listing them."""
     bypassed: list[tuple[str, str, str, str]]
     """(job id, tenant, topic label, reason) of jobs that run without a policy answer."""
+    configs: list[tuple[str, str, str]]
+    """(key, job id, JSON) to store before the dispatch of the job, which points to it, is published."""
 
 class ResultPlan:
     """One batch of results: reads → commits → effects."""
@@ -192,8 +206,12 @@ class SubmitBatch:
     ) -> None:
         """Answer an item without judging it."""
 
-    def policy_request(self) -> bytes:
-        """Return the serialized ``BatchRequest`` of the open items; empty when there is none."""
+    def config_scopes(self) -> list[tuple[str, str, str, str]]:
+        """Return (tenant, team, workflow, step) of each open item."""
+
+    def policy_request(self, configs: list[bytes]) -> bytes:
+        """Return the serialized ``BatchRequest`` of the open items; empty when there is none. ``configs`` are their
+        effective configurations for policy, in the order of `config_scopes`."""
 
     def plan(
         self, answer: bytes | None, partitions: int

@@ -23,6 +23,7 @@ from cordum.runtime.masking import mask_text
 from cordum.security.principal import Caller
 from cordum.store import keys
 from cordum.store.blobs import BlobStore
+from cordum.store.effective_config import EffectiveConfigs
 from cordum.store.jobs import JobStore, Record
 from cordum.store.locks import Lock
 from cordum.v1.safety_batch_pb2 import BatchResponse
@@ -49,6 +50,7 @@ class Approvals:
         kernel: PolicyClient,
         publisher: Publisher,
         actions: JobActions,
+        configs: EffectiveConfigs,
         kernel_timeout_s: float,
     ) -> None:
         self._jobs = jobs
@@ -56,6 +58,7 @@ class Approvals:
         self._kernel = kernel
         self._publisher = publisher
         self._actions = actions
+        self._configs = configs
         self._kernel_timeout_s = kernel_timeout_s
 
     async def approve(self, caller: Caller, job_id: str, reason: str, note: str) -> dict[str, object]:
@@ -113,7 +116,9 @@ class Approvals:
         batch = SubmitBatch.again(
             request, context, record["id"], record.get("trace_id", ""), "", {}, {}, now_us()
         )
-        answer = await self._kernel.evaluate_encoded(batch.policy_request(), self._kernel_timeout_s)
+        configs = await self._configs.many(batch.config_scopes())
+        question = batch.policy_request([config.for_policy for config in configs])
+        answer = await self._kernel.evaluate_encoded(question, self._kernel_timeout_s)
         judged = BatchResponse.FromString(answer)
         if len(judged.items) != 1 or judged.items[0].code:
             raise Unavailable("safety kernel gave no decision")

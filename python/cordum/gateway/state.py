@@ -1,6 +1,7 @@
 """The parts of one gateway process, as handlers see them."""
 
 from dataclasses import dataclass, field
+from typing import Final
 
 from cordum.audit import AuditChain
 from cordum.bus.connection import Bus
@@ -17,12 +18,16 @@ from cordum.gateway.submit import Submitter
 from cordum.protocol.kernel_client import KernelTls, PolicyClient
 from cordum.runtime.clock import monotonic_s
 from cordum.store.blobs import BlobStore
+from cordum.store.config_documents import ConfigDocuments
 from cordum.store.connection import RedisClient
 from cordum.store.dlq import DeadLetterStore
+from cordum.store.effective_config import EffectiveConfigs
 from cordum.store.jobs import JobStore
 from cordum.store.worker_snapshot import WorkerSnapshots
 
 __all__ = ["Gateway"]
+
+CONFIG_FRESH_S: Final = 1.0
 
 
 @dataclass
@@ -46,12 +51,19 @@ class Gateway:
         self.blobs = BlobStore(self.redis, self.settings.data_ttl_s)
         self.letters = DeadLetterStore(self.jobs)
         self.workers = WorkerSnapshots(self.redis)
-        self.submitter = Submitter(self.settings, self.jobs, self.kernel, self.publisher)
+        self.configs = EffectiveConfigs(ConfigDocuments(self.redis), CONFIG_FRESH_S)
+        self.submitter = Submitter(self.settings, self.jobs, self.kernel, self.publisher, self.configs)
         self.actions = JobActions(
             self.jobs, self.letters, self.blobs, self.bus, self.publisher, self.submitter
         )
         self.approvals = Approvals(
-            self.jobs, self.blobs, self.kernel, self.publisher, self.actions, self.settings.kernel_timeout_s
+            self.jobs,
+            self.blobs,
+            self.kernel,
+            self.publisher,
+            self.actions,
+            self.configs,
+            self.settings.kernel_timeout_s,
         )
         self.policies = PolicyDocuments(
             self.redis,

@@ -26,6 +26,7 @@ from cordum.runtime.logs import get_logger
 from cordum.runtime.settle import settle
 from cordum.store import keys
 from cordum.store.dlq import dead_letter_commands
+from cordum.store.effective_config import EffectiveConfigs
 from cordum.store.job_sets import tenant_commands, trace_commands
 from cordum.store.jobs import JobStore
 from cordum.store.scripts import Command, script
@@ -72,11 +73,17 @@ class Submitter:
     """Collects submissions into batches. Give ``run`` to the supervisor."""
 
     def __init__(
-        self, settings: GatewaySettings, jobs: JobStore, kernel: PolicyClient, publisher: Publisher
+        self,
+        settings: GatewaySettings,
+        jobs: JobStore,
+        kernel: PolicyClient,
+        publisher: Publisher,
+        configs: EffectiveConfigs,
     ) -> None:
         self._settings = settings
         self._jobs = jobs
         self._kernel = kernel
+        self._configs = configs
         self._publisher = publisher
         self._waiting: list[tuple[Item, asyncio.Future[Outcome]]] = []
         self._wake = asyncio.Event()
@@ -157,7 +164,8 @@ class Submitter:
         claims = batch.claims()
         if claims:
             await self._claim(batch, claims)
-        request = batch.policy_request()
+        configs = await self._configs.many(batch.config_scopes())
+        request = batch.policy_request([config.for_policy for config in configs])
         answer = await self._judge(request) if request else None
         groups, jobs, messages, planned = batch.plan(answer, self._jobs.partitions)
         outcomes = [Outcome(*outcome) for outcome in planned]

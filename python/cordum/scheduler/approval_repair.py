@@ -11,7 +11,7 @@ import orjson
 import structlog
 from google.protobuf.json_format import MessageToDict
 
-from cordum._core import policy_check, request_from_json, request_hash
+from cordum._core import config_scope, policy_check, request_from_json, request_hash
 from cordum.domain.errors import CordumError, InvalidInput
 from cordum.domain.states import JobState
 from cordum.protocol.cap import PolicyCheckResponse
@@ -20,6 +20,7 @@ from cordum.scheduler.duties import Duties
 from cordum.scheduler.safety import SafetyClient
 from cordum.store import keys
 from cordum.store.blobs import BlobStore, key_of_pointer
+from cordum.store.effective_config import EffectiveConfigs
 from cordum.store.jobs import JobStore, Record
 from cordum.store.locks import Lock
 from cordum.store.schedule import overdue
@@ -49,11 +50,18 @@ class ApprovalRepair:
     """One pass per reconciler tick, by its leader only. ``feed`` makes jobs due now."""
 
     def __init__(
-        self, jobs: JobStore, blobs: BlobStore, safety: SafetyClient, duties: Duties, feed: Feed
+        self,
+        jobs: JobStore,
+        blobs: BlobStore,
+        safety: SafetyClient,
+        configs: EffectiveConfigs,
+        duties: Duties,
+        feed: Feed,
     ) -> None:
         self._jobs = jobs
         self._blobs = blobs
         self._safety = safety
+        self._configs = configs
         self._duties = duties
         self._feed = feed
         self._offset = 0
@@ -104,7 +112,8 @@ class ApprovalRepair:
 
     async def _judge_again(self, job: _Held) -> None:
         """Ask today's policy about a job that yesterday's held. No answer leaves it as it is."""
-        check = policy_check(job.request, await self._payload(job))
+        config = await self._configs.get(config_scope(job.request))
+        check = policy_check(job.request, await self._payload(job), config.for_policy)
         answer = await self._safety.check((check,))
         if answer is None or answer.items[0].code:
             return

@@ -42,6 +42,7 @@ from cordum.store.breaker import CircuitBreaker
 from cordum.store.config_documents import ConfigDocuments
 from cordum.store.connection import RedisClient
 from cordum.store.dlq import DeadLetterStore
+from cordum.store.effective_config import EffectiveConfigs
 from cordum.store.instances import Instances
 from cordum.store.jobs import JobStore
 from cordum.store.locks import LeaderLock, Lock
@@ -86,10 +87,11 @@ class Scheduler:
         self.fail_modes = FailModes(documents, settings.policy_fail_mode, production=service.production)
         breaker = CircuitBreaker(redis, keys.BREAKER_SAFETY, monotonic_s)
         self.safety = SafetyClient(self.kernel, breaker, self.blobs, self.fail_modes, redis)
+        self.configs = EffectiveConfigs(documents, settings.config_reload_s)
         submit_durable = subjects.durable_name(_NAME, subjects.SUBMIT)
         result_durable = subjects.durable_name(_NAME, subjects.RESULT)
         self.submits = SubmitPipeline(
-            self.planner, jobs, letters, self.safety, publisher, self.side, submit_durable
+            self.planner, jobs, letters, self.safety, publisher, self.side, self.configs, submit_durable
         )
         self.wheel = Wheel(self.planner, jobs, self.submits, settings.batch_max)
         self.results = ResultPipeline(
@@ -104,7 +106,9 @@ class Scheduler:
         )
         self.configuration = Configuration(settings, self.planner, documents, production=service.production)
         self.duties = Duties(jobs, letters, bus, publisher, self.side)
-        settler = Settler(self.planner, jobs, self.instances, bus, publisher, instance)
+        settler = Settler(
+            self.planner, jobs, self.instances, bus, publisher, self.side, self.configs, instance
+        )
         self.events = BusEvents(self.planner, jobs, self.duties, self.side)
         self.nats = nats
         self.settler = settler
@@ -128,6 +132,7 @@ class Scheduler:
             lambda: self.configuration.dispatch_timeout_s,
             self.blobs,
             self.safety,
+            self.configs,
         )
         self._subscribe()
         self._consuming = [
@@ -191,6 +196,7 @@ class Scheduler:
             await subscription.ready.wait()
 
     async def _on_config_changed(self, _messages: list[Msg]) -> None:
+        self.configs.drop()
         self.configuration.changed.set()
 
     async def _keep_snapshot(self) -> None:

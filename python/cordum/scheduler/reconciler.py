@@ -21,6 +21,7 @@ from cordum.scheduler.settling import Settler
 from cordum.scheduler.side_writes import SideWrites
 from cordum.store import keys
 from cordum.store.blobs import BlobStore
+from cordum.store.effective_config import EffectiveConfigs
 from cordum.store.jobs import JobStore, Record
 from cordum.store.locks import LeaderLock
 from cordum.store.schedule import overdue
@@ -47,6 +48,7 @@ class Reconciler:
         dispatch_timeout_s: Callable[[], int],
         blobs: BlobStore,
         safety: SafetyClient,
+        configs: EffectiveConfigs,
     ) -> None:
         self._planner = planner
         self._jobs = jobs
@@ -56,7 +58,7 @@ class Reconciler:
         self._leader = leader
         self._dispatch_timeout_s = dispatch_timeout_s
         self._repair = TenantRepair(jobs)
-        self._approvals = ApprovalRepair(jobs, blobs, safety, duties, self._feed)
+        self._approvals = ApprovalRepair(jobs, blobs, safety, configs, duties, self._feed)
         self.leading = False
 
     async def run(self, interval_s: Callable[[], float]) -> None:

@@ -7,7 +7,7 @@ from collections import defaultdict
 
 import structlog
 
-from cordum._core import Planner
+from cordum._core import Planner, config_scope
 from cordum.bus.connection import Bus
 from cordum.bus.messages import OutMessage
 from cordum.bus.publisher import Publisher
@@ -17,7 +17,9 @@ from cordum.domain.states import JobState
 from cordum.runtime.clock import now_us
 from cordum.scheduler import metrics
 from cordum.scheduler.rollback import rollback_change
+from cordum.scheduler.side_writes import SideWrites
 from cordum.store import keys
+from cordum.store.effective_config import EffectiveConfigs
 from cordum.store.instances import Instances
 from cordum.store.jobs import JobStore, Record
 from cordum.store.schedule import overdue
@@ -38,6 +40,8 @@ class Settler:
         instances: Instances,
         bus: Bus,
         publisher: Publisher,
+        side_writes: SideWrites,
+        configs: EffectiveConfigs,
         instance: str,
     ) -> None:
         self._planner = planner
@@ -45,6 +49,8 @@ class Settler:
         self._instances = instances
         self._bus = bus
         self._publisher = publisher
+        self._side = side_writes
+        self._configs = configs
         self._instance = instance
 
     async def sweep(self, *, leading: bool) -> int:
@@ -91,7 +97,11 @@ class Settler:
         request = await self._jobs.request(record["id"])
         if request is None:
             return
-        subject, payload, message_id, _ = self._planner.rebuild_dispatch(record, request, now_us())
+        config = (await self._configs.get(config_scope(request))).for_worker
+        dispatch, stored = self._planner.rebuild_dispatch(record, request, config, now_us())
+        if stored:
+            await self._side.store_configs([(stored, config)])
+        subject, payload, message_id, _ = dispatch
         outcome = (await self._publisher.publish_burst([OutMessage(subject, payload, message_id)]))[0]
         if outcome.ok:
             _log.info(

@@ -46,6 +46,10 @@ class SideWrites:
         self._listed_tenants: set[str] = set()
         self._pending = asyncio.Event()
 
+    async def store_configs(self, configs: Sequence[tuple[str, str]]) -> None:
+        """Store (key, JSON) of configurations too large for a dispatch, at once. Raises Unavailable."""
+        await self._blobs.set_many([(key, text.encode()) for key, text in configs])
+
     def tenants(self, changes: Iterable[tuple[str, str, bool, bool]]) -> None:
         """Note (tenant, job id, open, active)."""
         now = now_us()

@@ -26,6 +26,7 @@ from cordum.scheduler.safety import SafetyClient
 from cordum.scheduler.side_writes import SideWrites
 from cordum.scheduler.verdicts import settle_verdicts
 from cordum.store.dlq import DeadLetterStore
+from cordum.store.effective_config import EffectiveConfigs
 from cordum.store.job_sets import reserve_tenant_slots
 from cordum.store.jobs import JobStore
 
@@ -46,6 +47,7 @@ class SubmitPipeline:
         safety: SafetyClient,
         publisher: Publisher,
         side_writes: SideWrites,
+        configs: EffectiveConfigs,
         consumer: str,
     ) -> None:
         self._planner = planner
@@ -54,6 +56,7 @@ class SubmitPipeline:
         self._safety = safety
         self._publisher = publisher
         self._side = side_writes
+        self._configs = configs
         self._consumer = consumer
         self.waiting: set[str] = set()
         """Pools some parked job waits for, as far as this process knows."""
@@ -87,6 +90,7 @@ class SubmitPipeline:
         started_s = monotonic_s()
         await self._read(plan)
         await self._create(plan)
+        await self._configure(plan)
         await self._safety.judge(plan)
         await self._reserve(plan)
         judged_s = monotonic_s()
@@ -117,6 +121,11 @@ class SubmitPipeline:
             [(index, reply[0][0] == b"moved") for (index, _, _), reply in zip(creates, replies, strict=True)],
             now,
         )
+
+    async def _configure(self, plan: SubmitPlan) -> None:
+        scopes = plan.config_scopes()
+        configs = await self._configs.many(scopes)
+        plan.supply_configs([(config.for_worker, config.for_policy) for config in configs])
 
     async def _reserve(self, plan: SubmitPlan) -> None:
         for tenant, limit, ids in plan.reservations():
@@ -168,11 +177,12 @@ class SubmitPipeline:
             await self._list_anew(effects.contested)
 
     async def _publish_dispatches(self, effects: SubmitEffects) -> None:
-        outcomes = await self._publisher.publish_burst(_out(effects.dispatches))
+        dispatches = await self._with_configs(effects)
+        outcomes = await self._publisher.publish_burst(_out(dispatches))
         metrics.observe_latency(effects.arrivals, now_us())
         failed: list[tuple[Outgoing, PubOutcome]] = []
         confirmed: list[str] = []
-        for outgoing, outcome in zip(effects.dispatches, outcomes, strict=True):
+        for outgoing, outcome in zip(dispatches, outcomes, strict=True):
             if outcome.ok:
                 confirmed.append(outgoing[3])
             else:
@@ -180,6 +190,21 @@ class SubmitPipeline:
         self._side.confirmed(confirmed)
         if failed:
             await roll_back(self._jobs, failed)
+
+    async def _with_configs(self, effects: SubmitEffects) -> Sequence[Outgoing]:
+        """Store the configurations dispatches point to; return the dispatches that can be published now.
+
+        The others stay unconfirmed and are settled later.
+        """
+        if not effects.configs:
+            return effects.dispatches
+        try:
+            await self._side.store_configs([(key, text) for key, _, text in effects.configs])
+        except CordumError as error:
+            _log.warning("dispatches wait for their configuration to be stored", error=error.message)
+            held = {job_id for _, job_id, _ in effects.configs}
+            return [dispatch for dispatch in effects.dispatches if dispatch[3] not in held]
+        return effects.dispatches
 
     async def publish_events(self, events: Sequence[Outgoing], duties: Sequence[str]) -> None:
         """Publish accepted results and dead-letter events; a failed one stays a duty of its job for the

@@ -56,6 +56,13 @@ class BlobStore:
         await self._client.execute(*self.set_context_command(job_id, payload))
         return pointer_to(keys.context_blob(job_id))
 
+    async def set_many(self, blobs: Sequence[tuple[str, bytes]]) -> None:
+        """Store payloads by key, in one round trip per node. Raises Unavailable."""
+        commands: list[Command] = [("SET", key, payload, "EX", self.data_ttl_s) for key, payload in blobs]
+        for reply in await self._client.pipeline(commands):
+            if isinstance(reply, Exception):
+                raise reply
+
     async def set_result(self, job_id: str, payload: bytes, *, only_if_absent: bool = False) -> bool:
         """Store a result; with ``only_if_absent`` a worker's output is never replaced. Tell whether it was
         written."""

@@ -1,13 +1,13 @@
 """Configuration documents `cfg:<scope>:<id>` with compare-and-set on their revision (configuration spec
 §5.1, §5.3)."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 
-from cordum.domain.errors import Conflict, CordumError, InvalidInput, TooLarge
+from cordum.domain.errors import Conflict, CordumError, InvalidInput, TooLarge, Unavailable
 from cordum.store import keys
 from cordum.store.connection import RedisClient
 from cordum.store.scripts import script
@@ -43,20 +43,21 @@ class ConfigDocuments:
         """Return a document, or None. Raises Unavailable, CordumError when the stored text is not a
         document."""
         raw = await self._client.execute("GET", _key(scope, scope_id))
-        if raw is None:
-            return None
-        try:
-            stored = orjson.loads(raw)
-            return Document(
-                scope,
-                scope_id,
-                dict(stored.get("data") or {}),
-                int(stored.get("revision") or 0),
-                str(stored.get("updated_at") or ""),
-                dict(stored.get("meta") or {}),
-            )
-        except (orjson.JSONDecodeError, AttributeError, TypeError, ValueError) as error:
-            raise CordumError(f"`{_key(scope, scope_id)}` does not hold a configuration document") from error
+        return None if raw is None else _parse(scope, scope_id, raw)
+
+    async def get_many(self, names: Sequence[tuple[str, str]]) -> list[Document | CordumError]:
+        """Return several documents (scope, id) in one round trip per node: revision 0 for an absent one, the error for
+        a stored text that is none. Raises Unavailable."""
+        replies = await self._client.pipeline([("GET", _key(*name)) for name in names])
+        found: list[Document | CordumError] = []
+        for name, reply in zip(names, replies, strict=True):
+            if isinstance(reply, Unavailable):
+                raise reply
+            try:
+                found.append(Document(*name) if reply is None else _parse(*name, reply))
+            except CordumError as error:
+                found.append(error)
+        return found
 
     async def put(
         self,
@@ -156,6 +157,21 @@ class ConfigDocuments:
             "system", "default", add_missing, updated_at=updated_at, meta={"source": "auto-bootstrap"}
         )
         return frozenset(drifted)
+
+
+def _parse(scope: str, scope_id: str, raw: object) -> Document:
+    try:
+        stored = orjson.loads(raw)  # type: ignore[arg-type]  # an error reply is not JSON either
+        return Document(
+            scope,
+            scope_id,
+            dict(stored.get("data") or {}),
+            int(stored.get("revision") or 0),
+            str(stored.get("updated_at") or ""),
+            dict(stored.get("meta") or {}),
+        )
+    except (orjson.JSONDecodeError, AttributeError, TypeError, ValueError) as error:
+        raise CordumError(f"`{_key(scope, scope_id)}` does not hold a configuration document") from error
 
 
 def _key(scope: str, scope_id: str) -> str:

@@ -1,10 +1,13 @@
 //! From judgements to one atomic change per job, and from the store's replies to what is published (scheduler spec §5–§9).
 
+use std::sync::Arc;
+
 use cordum_wire::messages::{DispatchIdentity, JobStatus};
 use cordum_wire::{put_request_fields, record_tenant, Transition};
 use serde_json::{json, Value};
 
 use crate::draft::{set_deadline, Draft};
+use crate::job_config::{self, JobConfig};
 use crate::matching::{Matcher, Target};
 use crate::outgoing::{self, Outgoing, SUBJECT_ACCEPTED, SUBJECT_DLQ};
 use crate::reply::Reply;
@@ -67,6 +70,8 @@ pub struct Applied {
     pub bypassed: Vec<(String, String, String, String)>,
     /// Seconds from arrival to commit are not measured here; arrival per dispatched job, µs.
     pub arrivals: Vec<(String, i64)>,
+    /// Job id and configuration of dispatches that point to it; it has to be stored before they are published.
+    pub configs: Vec<(String, Arc<JobConfig>)>,
 }
 
 /// Transition that creates the record of a job submitted on the bus.
@@ -227,6 +232,11 @@ fn moved(
         } => {
             let mut request = std::mem::take(&mut item.request);
             outgoing::apply_constraints(&mut request, &constraints);
+            if let Some(config) = item.config.as_ref() {
+                if job_config::attach(&mut request, &config.worker) {
+                    applied.configs.push((job_id.clone(), Arc::clone(config)));
+                }
+            }
             if !bypass.is_empty() {
                 outgoing::mark_bypass(&mut request, &bypass);
                 applied

@@ -69,8 +69,9 @@ pub fn content_key(pointer: &str) -> Option<&str> {
     (known && clean).then_some(key)
 }
 
-/// The kernel's request for a job (scheduler spec §6.1). The job's own request is not touched.
-pub fn policy_request(request: &JobRequest, content: &Content) -> PolicyCheckRequest {
+/// The kernel's request for a job (scheduler spec §6.1) under an effective configuration (empty: none is stored, and the
+/// job's own word, which can only restrict, stands). The job's own request is not touched.
+pub fn policy_request(request: &JobRequest, content: &Content, config: &[u8]) -> PolicyCheckRequest {
     let mut check = PolicyCheckRequest {
         job_id: request.job_id.clone(),
         topic: request.topic.clone(),
@@ -82,11 +83,10 @@ pub fn policy_request(request: &JobRequest, content: &Content) -> PolicyCheckReq
         memory_id: request.memory_id.clone(),
         meta: request.meta.clone(),
         identity: request.identity.clone(),
-        effective_config: request
-            .env
-            .get("CORDUM_EFFECTIVE_CONFIG")
-            .map(|text| text.clone().into_bytes())
-            .unwrap_or_default(),
+        effective_config: match (config, request.env.get("CORDUM_EFFECTIVE_CONFIG")) {
+            ([], Some(own)) => own.clone().into_bytes(),
+            _ => config.to_vec(),
+        },
         ..PolicyCheckRequest::default()
     };
     // Only the scheduler knows the state: a submitter's word for it would switch content rules off.
@@ -282,13 +282,13 @@ mod tests {
     #[test]
     fn a_cut_payload_keeps_its_true_length_and_is_no_label() {
         let request = JobRequest::default();
-        let check = policy_request(&request, &Content::Here(b"{}".to_vec(), 3_000_000));
+        let check = policy_request(&request, &Content::Here(b"{}".to_vec(), 3_000_000), &[]);
         assert_eq!(
             (check.input_content.len(), check.input_size_bytes),
             (2, 3_000_000)
         );
         assert!(check.labels.is_empty());
-        let whole = policy_request(&request, &Content::Here(b"{}".to_vec(), 2));
+        let whole = policy_request(&request, &Content::Here(b"{}".to_vec(), 2), &[]);
         assert_eq!(whole.labels.get(CONTENT_JSON).map(String::as_str), Some("{}"));
     }
 
@@ -300,7 +300,7 @@ mod tests {
         };
         request.labels.insert(CONTENT_STATE.into(), "missing".into());
         let state = |content| {
-            policy_request(&request, &content)
+            policy_request(&request, &content, &[])
                 .labels
                 .get(CONTENT_STATE)
                 .cloned()

@@ -72,7 +72,8 @@ impl SubmitPlan {
             if !item.open || item.judgement.is_some() || item.content == Content::Wanted {
                 continue;
             }
-            let encoded = judge::policy_request(&item.request, &item.content).encode_to_vec();
+            let encoded =
+                judge::policy_request(&item.request, &item.content, item.policy_config()).encode_to_vec();
             let full = batches
                 .last()
                 .is_some_and(|batch| batch.len() >= MAX_RPC_ITEMS || size + encoded.len() > MAX_RPC_BYTES);
@@ -158,6 +159,12 @@ impl SubmitPlan {
 }
 
 impl Item {
+    fn policy_config(&self) -> &[u8] {
+        self.config
+            .as_ref()
+            .map_or(&[], |config| config.policy.as_slice())
+    }
+
     /// Take the judgement of a stored approval; return why an approval that is claimed does not count.
     fn judge_from_record(&mut self, current: &str) -> Option<Mismatch> {
         let record = self.record.as_ref()?;

@@ -6,6 +6,7 @@ pub mod config;
 mod draft;
 pub mod event;
 pub mod intake;
+pub mod job_config;
 pub mod judge;
 mod judging;
 pub mod matching;

@@ -9,6 +9,7 @@ use cordum_wire::{canonical_hash, tenant_of};
 use crate::backoff::Jitter;
 use crate::config::Config;
 use crate::intake::{decode_request, Intake};
+use crate::job_config::JobConfig;
 use crate::judge::{Content, Mismatch};
 use crate::record::Record;
 
@@ -44,6 +45,10 @@ pub struct Item {
     /// Refused by the tenant's concurrency limit.
     pub over_limit: bool,
     pub content: Content,
+    /// Effective configuration, once supplied.
+    pub config: Option<Arc<JobConfig>>,
+    /// Position of its scope among those asked for.
+    pub(crate) scope: usize,
     needs_read: bool,
     needs_create: bool,
 }
@@ -133,6 +138,8 @@ impl SubmitPlan {
                     open: true,
                     over_limit: false,
                     content: Content::Omitted,
+                    config: None,
+                    scope: 0,
                 });
             }
         }
@@ -257,6 +264,8 @@ impl Item {
             open: true,
             over_limit: false,
             content: Content::Omitted,
+            config: None,
+            scope: 0,
             needs_read: true,
             needs_create: false,
         }

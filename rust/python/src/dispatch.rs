@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cordum_dispatch::config::Config;
 use cordum_dispatch::intake::decode_presence;
+use cordum_dispatch::job_config;
 use cordum_dispatch::outgoing::{self, Outgoing};
 use cordum_dispatch::record::Record;
 use cordum_dispatch::results::ResultPlan as Results;
@@ -177,18 +178,22 @@ impl Planner {
         lock(&self.config).metric_topic(topic).to_owned()
     }
 
-    /// Build again the dispatch of a stored job (fields of its record, stored request in protojson).
+    /// Build again the dispatch of a stored job (fields of its record, stored request in protojson,
+    /// effective configuration); with the key under which the configuration has to be stored first, if it is too large.
     fn rebuild_dispatch(
         &self,
         py: Python<'_>,
         fields: Fields,
         request: &[u8],
+        config: &str,
         now_us: i64,
-    ) -> PyResult<PyOutgoing> {
+    ) -> PyResult<(PyOutgoing, Option<String>)> {
         let mut request = request_from(request)?;
         let record = Record::new(fields);
         let constraints = serde_json::from_str(record.text("safety_constraints")).unwrap_or_default();
         outgoing::apply_constraints(&mut request, &constraints);
+        let stored =
+            job_config::attach(&mut request, config).then(|| job_config::stored_key(&request.job_id));
         if record.text("safety_decision") == "UNAVAILABLE" {
             outgoing::mark_bypass(&mut request, record.text("safety_reason"));
         }
@@ -203,10 +208,8 @@ impl Planner {
                 String::new()
             },
         };
-        Ok(to_py(
-            py,
-            outgoing::dispatch(request, record.text("trace_id"), identity, &subject, now_us),
-        ))
+        let out = outgoing::dispatch(request, record.text("trace_id"), identity, &subject, now_us);
+        Ok((to_py(py, out), stored))
     }
 
     /// Start planning a batch of submits.

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 
 use cordum_dispatch::commit::{creation, Planned};
+use cordum_dispatch::job_config::{self, JobConfig};
 use cordum_dispatch::judge::{policy_request, Content};
 use cordum_dispatch::record::Record;
 use cordum_dispatch::reply::{Reply, Value};
@@ -11,6 +12,7 @@ use cordum_dispatch::results::ResultPlan as Results;
 use cordum_dispatch::submit::{SubmitPlan as Submits, Verdict};
 use cordum_dispatch::workers::WorkerTable;
 use cordum_wire::messages::BatchRequest;
+use cordum_wire::ConfigScope;
 use prost::Message;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
@@ -71,6 +73,19 @@ impl SubmitPlan {
         for (index, created) in outcomes {
             self.inner.created(index, created, now_us);
         }
+    }
+
+    /// Distinct (tenant, team, workflow, step) whose effective configuration is needed.
+    fn config_scopes(&mut self) -> Vec<ConfigScope> {
+        self.inner.config_scopes()
+    }
+
+    /// Configurations in the order of `config_scopes`: JSON for the worker, JSON for policy.
+    fn supply_configs(&mut self, configs: Vec<(String, Vec<u8>)>) {
+        let configs = configs
+            .into_iter()
+            .map(|(worker, policy)| JobConfig { worker, policy });
+        self.inner.supply_configs(configs.collect());
     }
 
     /// Serialized `cordum.v1.BatchRequest`s.
@@ -242,6 +257,11 @@ impl SubmitPlan {
             arrivals: applied.arrivals,
             contested: applied.contested,
             bypassed: applied.bypassed,
+            configs: applied
+                .configs
+                .into_iter()
+                .map(|(job_id, config)| (job_config::stored_key(&job_id), job_id, config.worker.clone()))
+                .collect(),
         })
     }
 
@@ -269,6 +289,7 @@ pub struct SubmitEffects {
     arrivals: Vec<(String, i64)>,
     contested: Vec<(String, String)>,
     bypassed: Vec<(String, String, String, String)>,
+    configs: Vec<(String, String, String)>,
 }
 
 /// One result batch.
@@ -388,22 +409,30 @@ fn value_from(value: &Bound<'_, PyAny>) -> Value {
 
 /// Serialized `PolicyCheckRequest` of a stored request, for questions outside a plan; no payload means that there is none.
 #[pyfunction]
-#[pyo3(signature = (request_json, payload))]
+#[pyo3(signature = (request_json, payload, config))]
 fn policy_check(
     py: Python<'_>,
     request_json: &[u8],
     payload: Option<(PyBackedBytes, i64)>,
+    config: &[u8],
 ) -> PyResult<Py<PyBytes>> {
     let request = request_from(request_json)?;
     let content = payload.map_or(Content::Missing, |(bytes, size)| {
         Content::Here(bytes.to_vec(), size)
     });
-    let check = policy_request(&request, &content).encode_to_vec();
+    let check = policy_request(&request, &content, config).encode_to_vec();
     Ok(PyBytes::new(py, &check).unbind())
+}
+
+/// (tenant, team, workflow, step) whose effective configuration applies to a stored request.
+#[pyfunction]
+fn config_scope(request_json: &[u8]) -> PyResult<ConfigScope> {
+    Ok(cordum_wire::config_scope(&request_from(request_json)?))
 }
 
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(policy_check, module)?)?;
+    module.add_function(wrap_pyfunction!(config_scope, module)?)?;
     module.add_class::<SubmitPlan>()?;
     module.add_class::<SubmitEffects>()?;
     module.add_class::<ResultPlan>()?;

@@ -5,6 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use cordum_wire::json::request_from_json;
 use cordum_wire::submit::{is_tenant, split, Again, Batch, Caller, Commit, Limits, Outcome};
+use cordum_wire::ConfigScope;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
@@ -110,8 +111,12 @@ impl SubmitBatch {
         })
     }
 
-    fn policy_request<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
-        let bytes = py.detach(|| self.with(|batch| batch.policy_request()))?;
+    fn config_scopes(&self) -> PyResult<Vec<ConfigScope>> {
+        self.with(|batch| batch.config_scopes())
+    }
+
+    fn policy_request<'py>(&self, py: Python<'py>, configs: Vec<Vec<u8>>) -> PyResult<Bound<'py, PyBytes>> {
+        let bytes = py.detach(|| self.with(|batch| batch.policy_request(&configs)))?;
         Ok(PyBytes::new(py, &bytes))
     }
 

@@ -15,5 +15,5 @@ pub use canonical::canonical_bytes;
 pub use decision::{constraints_json, decision_word, remediations_json};
 pub use partition::partition;
 pub use record::{put_request_fields, record_tenant};
-pub use request::{canonical_hash, submit_packet, tenant_of};
+pub use request::{canonical_hash, config_scope, submit_packet, tenant_of, ConfigScope};
 pub use transition::{DeadLetter, Transition};

@@ -34,6 +34,21 @@ pub fn canonical_hash(request: &JobRequest) -> String {
     hex(&Sha256::digest(canonical_bytes(&clone)))
 }
 
+/// Tenant, team, workflow and step whose configuration documents apply to a job, blank where there is none (scheduler spec
+/// §5 step 7).
+pub type ConfigScope = (String, String, String, String);
+
+/// The scope of a job.
+pub fn config_scope(request: &JobRequest) -> ConfigScope {
+    let env = |name: &str| request.env.get(name).cloned().unwrap_or_default();
+    (
+        crate::tenant_of(request).to_owned(),
+        env("team_id"),
+        request.workflow_id.clone(),
+        env("step_id"),
+    )
+}
+
 const EFFECTIVE_CONFIG: &str = "CORDUM_EFFECTIVE_CONFIG";
 
 /// Labels the control plane adds after the hash was pinned.

@@ -256,7 +256,7 @@ fn a_secret_reference_is_tagged_even_when_escaped() {
         r#"{"\u0073ecret://a":1}"#,
     ] {
         let body = format!(r#"{{"prompt":"p","context":{context}}}"#);
-        let request = BatchRequest::decode(batch(&body).policy_request().as_slice()).unwrap();
+        let request = BatchRequest::decode(batch(&body).policy_request(&[]).as_slice()).unwrap();
         let check = PolicyCheckRequest::decode(request.requests[0].as_slice()).unwrap();
         assert_eq!(check.labels["secrets_present"], "true", "{context}");
         assert_eq!(check.meta.unwrap().risk_tags, ["secrets"]);

@@ -15,7 +15,7 @@ use crate::messages::{
     BatchRequest, BatchResponse, JobRequest, PolicyCheckRequest, PolicyCheckResponse, Timestamp,
 };
 use crate::record::put_request_fields;
-use crate::request::{submit_packet, tenant_of};
+use crate::request::{config_scope, submit_packet, tenant_of, ConfigScope};
 use crate::transition::{DeadLetter, Transition};
 
 /// Sender id of what the gateway publishes.
@@ -133,11 +133,24 @@ impl Batch {
         }
     }
 
+    /// Scopes whose effective configuration applies to the items to be judged, in their order.
+    pub fn config_scopes(&self) -> Vec<ConfigScope> {
+        self.open()
+            .map(|(_, submission, _)| config_scope(&submission.request))
+            .collect()
+    }
+
     /// Serialized `BatchRequest` of the open items; empty when there is none.
-    pub fn policy_request(&self) -> Vec<u8> {
+    /// `configs` are the effective configurations of [`Batch::config_scopes`] as policy looks at them; a missing one is empty.
+    pub fn policy_request(&self, configs: &[Vec<u8>]) -> Vec<u8> {
         let requests = self
             .open()
-            .map(|(_, submission, _)| check_request(submission).encode_to_vec())
+            .enumerate()
+            .map(|(position, (_, submission, _))| {
+                let mut check = check_request(submission);
+                check.effective_config = configs.get(position).cloned().unwrap_or_default();
+                check.encode_to_vec()
+            })
             .collect();
         BatchRequest { requests }.encode_to_vec()
     }

@@ -9,6 +9,7 @@ from cordum.bus.publisher import Publisher
 from cordum.config.gateway import GatewaySettings
 from cordum.gateway.approvals import Approvals
 from cordum.gateway.auth import Authenticator
+from cordum.gateway.config_documents import ConfigEditor
 from cordum.gateway.job_actions import JobActions
 from cordum.gateway.live import LiveHub
 from cordum.gateway.policy_audit import PolicyAudit
@@ -72,6 +73,7 @@ class Gateway:
             self.settings,
             PolicyAudit(self.audit, strict=self.audit_is_strict),
         )
+        self.config = ConfigEditor(self.redis, self.bus, self.policies, self.audit, self.configs)
         self.rules = RuleReader()
         self.live = LiveHub(self.bus, self.jobs, self.settings)
 

@@ -79,8 +79,8 @@ class EffectiveConfigs:
             _log.error("configuration document is not readable", document=":".join(name), error=read.message)
             if isinstance(known, Document):
                 return
-        elif isinstance(known, Document) and read.revision and known.revision == read.revision:
-            # The same object keeps what was merged from it.
+        elif known == read:
+            # The same object keeps what was merged from it. A revision alone proves nothing: documents are restored, too.
             return
         self._known[name] = read
 

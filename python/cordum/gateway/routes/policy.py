@@ -17,7 +17,7 @@ from cordum.protocol.cap import PolicyCheckRequest, PolicyCheckResponse
 from cordum.security.permissions import is_allowed
 from cordum.security.principal import Caller
 
-__all__ = ["add_policy_routes"]
+__all__ = ["add_config", "add_policy_routes"]
 
 _BODY_BYTES: Final = 4 * 1024 * 1024
 _BODY: Final[dict[str, Any]] = {
@@ -75,7 +75,7 @@ async def _ask(
     request: Request,
     call: Callable[[PolicyCheckRequest, float], Awaitable[PolicyCheckResponse]],
 ) -> Response:
-    question, warnings = check_request(await json_object(request, _BODY_BYTES), caller)
+    question, warnings = await _question(gateway, caller, request)
     started_s = perf_counter()
     answer = await call(question, gateway.settings.kernel_timeout_s)
     return json_reply(
@@ -88,13 +88,34 @@ async def _ask(
     )
 
 
+async def add_config(gateway: Gateway, question: PolicyCheckRequest) -> None:
+    """Judge a question that brings no configuration under the stored one (policy spec §17.1). Raises Unavailable."""
+    if not question.effective_config:
+        labels = question.labels
+        scope = (
+            question.tenant,
+            labels.get("team_id", ""),
+            labels.get("workflow_id", ""),
+            labels.get("step_id", ""),
+        )
+        question.effective_config = (await gateway.configs.get(scope)).for_policy
+
+
+async def _question(
+    gateway: Gateway, caller: Caller, request: Request
+) -> tuple[PolicyCheckRequest, list[str]]:
+    question, warnings = check_request(await json_object(request, _BODY_BYTES), caller)
+    await add_config(gateway, question)
+    return question, warnings
+
+
 def _is_redacted(gateway: Gateway, caller: Caller) -> bool:
     return gateway.settings.evaluate_redact and not is_allowed(caller.role, "policy.read")
 
 
 async def explain(gateway: Gateway, caller: Caller, request: Request) -> Response:
     """Say what would be decided and why, both from one snapshot."""
-    question, warnings = check_request(await json_object(request, _BODY_BYTES), caller)
+    question, warnings = await _question(gateway, caller, request)
     started_s = perf_counter()
     answer, trace = await gateway.kernel.explain(question, gateway.settings.kernel_timeout_s)
     elapsed_ms = (perf_counter() - started_s) * 1e3

@@ -13,6 +13,7 @@ from cordum.gateway.http import json_object, json_reply
 from cordum.gateway.policy_audit import Act
 from cordum.gateway.policy_check import check_request, decision_json
 from cordum.gateway.policy_rules import readable_bundles, rule_items
+from cordum.gateway.routes.policy import add_config
 from cordum.gateway.state import Gateway
 from cordum.security.principal import Caller
 from cordum.store.policy_bundles import Bundle, parse_bundles
@@ -276,6 +277,7 @@ async def simulate(gateway: Gateway, caller: Caller, request: Request) -> Respon
     if not isinstance(question, dict):
         raise InvalidInput("request: expected an object", field="request")
     asked, warnings = check_request(question, caller)
+    await add_config(gateway, asked)
     started_s = perf_counter()
     answer = await gateway.policies.decide_with(
         _id_of(request), _text(body, "content"), asked, gateway.settings.kernel_timeout_s

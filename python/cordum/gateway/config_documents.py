@@ -1,0 +1,285 @@
+"""Configuration documents as callers read and write them (configuration spec §5.4, packs spec §10.2).
+
+The event of a write is stored in the document together with the write and then appended to the audit chain; should
+that fail, the next write of the document does it first.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import structlog
+from pydantic import BaseModel, ValidationError
+
+from cordum.audit import AuditChain, AuditEvent
+from cordum.bus.connection import Bus
+from cordum.config.files import PoolsFile, TimeoutsFile
+from cordum.domain.errors import Conflict, CordumError, Forbidden, InvalidInput
+from cordum.gateway.packets import config_changed
+from cordum.gateway.policy_audit import Act
+from cordum.gateway.policy_documents import Bundles, PolicyDocuments
+from cordum.protocol import subjects
+from cordum.runtime.clock import rfc3339
+from cordum.security.principal import Caller
+from cordum.store.config_documents import ConfigDocuments, Document
+from cordum.store.connection import RedisClient
+from cordum.store.effective_config import EffectiveConfigs
+from cordum.store.policy_bundles import BUNDLES_KEY
+
+__all__ = ["SYSTEM_ID", "ConfigEditor", "ConfigWrite", "name_of"]
+
+SYSTEM_ID: Final = "default"
+_SCOPES: Final = frozenset({"system", "org", "team", "workflow", "step"})
+_SYSTEM_IDS: Final = frozenset({SYSTEM_ID, "policy", "packs", "pack_catalogs"})
+"""The other system documents are written by routes of their own."""
+_POLICY: Final = ("system", "policy")
+_ID_MAX: Final = 256
+_EVENT: Final = "_audit_event"
+_TRIES: Final = 5
+_FAULTS_MAX: Final = 50
+_MODELS: Final[dict[str, type[BaseModel]]] = {"pools": PoolsFile, "timeouts": TimeoutsFile}
+_TOPIC_LISTS: Final = ("denied_topics", "allowed_topics")
+
+_log = structlog.get_logger("cordum.gateway")
+
+Name = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigWrite:
+    """Top-level keys of ``data`` replace stored ones, None deletes one; a ``revision`` has to be the stored one."""
+
+    data: Mapping[str, Any]
+    meta: Mapping[str, str]
+    revision: int | None = None
+
+
+def name_of(scope: object, scope_id: object, caller: Caller) -> Name:
+    """Return the document a caller means. Raises InvalidInput, Forbidden `CONFIG_KEY_FORBIDDEN`."""
+    if not isinstance(scope, str) or scope not in _SCOPES:
+        raise _invalid(f"scope: expected one of {', '.join(sorted(_SCOPES))}", "scope")
+    if not isinstance(scope_id, str) or len(scope_id) > _ID_MAX or not scope_id.isprintable():
+        raise _invalid(f"scope_id: expected a text of at most {_ID_MAX} characters", "scope_id")
+    if scope == "system":
+        scope_id = scope_id or SYSTEM_ID
+        if scope_id not in _SYSTEM_IDS:
+            raise _forbidden(f"system/{scope_id} has no configuration to read or write here")
+    elif scope == "org":
+        scope_id = scope_id or caller.tenant
+        if scope_id != caller.tenant and not caller.cross_tenant:
+            raise _forbidden("the configuration of another tenant")
+    if not scope_id:
+        raise _invalid("scope_id: expected an id", "scope_id")
+    return scope, scope_id
+
+
+class ConfigEditor:
+    """Reads and writes; policy bundles go the way of every policy change."""
+
+    def __init__(
+        self,
+        redis: RedisClient,
+        bus: Bus,
+        policies: PolicyDocuments,
+        audit: AuditChain,
+        configs: EffectiveConfigs,
+    ) -> None:
+        self._documents = ConfigDocuments(redis)
+        self._bus = bus
+        self._policies = policies
+        self._audit = audit
+        self._configs = configs
+
+    async def read(self, name: Name, caller: Caller) -> Document | None:
+        """Return a document without what is not for callers. Raises Forbidden for one of another tenant."""
+        document = await self._documents.get(*name)
+        if document is None:
+            return None
+        _require_owner(document, caller)
+        meta = {key: value for key, value in document.meta.items() if key != _EVENT}
+        return Document(*name, document.data, document.revision, document.updated_at, meta)
+
+    async def write(self, name: Name, write: ConfigWrite, caller: Caller) -> None:
+        """Change a document, tell everybody, and record it.
+
+        Raises InvalidInput `CONFIG_SCHEMA_VIOLATION`, Forbidden, Conflict `CONFIG_VERSION_CONFLICT`, Unavailable;
+        nothing is then stored.
+        """
+        if name == _POLICY:
+            await self._write_policy(write, caller)
+            return
+        _require_valid(name, write.data)
+        for _ in range(_TRIES):
+            current = await self._documents.get(*name) or Document(*name)
+            _require_owner(current, caller)
+            if write.revision is not None and write.revision != current.revision:
+                break
+            await self._settle(current)
+            try:
+                event = await self._put(current, write, caller)
+            except Conflict:
+                continue
+            await self._finish(name, event)
+            return
+        raise Conflict("config update conflict — retry", code="CONFIG_VERSION_CONFLICT")
+
+    async def _put(self, current: Document, write: ConfigWrite, caller: Caller) -> dict[str, Any]:
+        data = {**current.data, **write.data}
+        data = {key: value for key, value in data.items() if value is not None}
+        changed = sorted(key for key in write.data if current.data.get(key) != data.get(key))
+        event = _event(current, changed, caller).fields()
+        meta = {**current.meta, **write.meta, "updated_by": caller.effective_principal, _EVENT: event}
+        if current.scope not in {"system", "org"}:
+            meta["tenant"] = current.meta.get("tenant") or caller.tenant
+        await self._documents.put(
+            current.scope,
+            current.scope_id,
+            data,
+            expected_revision=current.revision,
+            updated_at=rfc3339(),
+            meta=meta,
+        )
+        return event
+
+    async def _settle(self, current: Document) -> None:
+        event = current.meta.get(_EVENT)
+        if isinstance(event, Mapping):
+            await self._audit.append_fields(event)
+
+    async def _finish(self, name: Name, event: Mapping[str, Any]) -> None:
+        self._configs.drop()
+        try:
+            await self._bus.publish_core(subjects.CONFIG_CHANGED, config_changed(*name))
+            await self._audit.append_fields(event)
+        except CordumError as error:
+            _log.error("configuration change not announced or not in the chain yet", reason=error.message)
+
+    async def _write_policy(self, write: ConfigWrite, caller: Caller) -> None:
+        foreign = [key for key in write.data if key != BUNDLES_KEY]
+        bundles = write.data.get(BUNDLES_KEY)
+        if foreign or not isinstance(bundles, Mapping):
+            raise _violation({foreign[0] if foreign else BUNDLES_KEY: "expected an object `bundles` only"})
+        unusable = [
+            f"{BUNDLES_KEY}.{bundle_id}"
+            for bundle_id, value in bundles.items()
+            if not (isinstance(value, Mapping) and isinstance(value.get("content"), str))
+        ]
+        if unusable:
+            raise _violation(
+                dict.fromkeys(unusable[:_FAULTS_MAX], "expected an object with a text `content`")
+            )
+
+        def change(stored: Bundles) -> None:
+            for bundle_id in set(stored) - set(bundles):
+                del stored[bundle_id]
+            for bundle_id, value in bundles.items():
+                if stored.get(bundle_id) != value:
+                    members = {key: part for key, part in value.items() if key != "content"}
+                    self._policies.replace(stored, bundle_id, content=value["content"], **members)
+
+        act = Act(caller, "config.set", str(write.meta.get("message", "")))
+        await self._policies.edit(change, act, revision=write.revision)
+        self._configs.drop()
+
+
+def _require_owner(document: Document, caller: Caller) -> None:
+    owner = document.meta.get("tenant")
+    if document.scope in {"system", "org"} or not owner or caller.cross_tenant or owner == caller.tenant:
+        return
+    raise _forbidden("the configuration of another tenant")
+
+
+def _require_valid(name: Name, data: Mapping[str, Any]) -> None:
+    if name == ("system", SYSTEM_ID) and BUNDLES_KEY in data:
+        raise InvalidInput(
+            "bundles must be written to system/policy scope, not system/default",
+            code="CONFIG_KEY_FORBIDDEN",
+            field=BUNDLES_KEY,
+        )
+    faults: dict[str, str] = {}
+    for section, model in _MODELS.items():
+        if data.get(section) is not None:
+            faults |= _model_faults(section, model, data[section])
+    if data.get("safety") is not None:
+        faults |= _safety_faults(data["safety"])
+    faults |= {
+        section: "expected an object"
+        for section in ("limits", "rate_limits")
+        if data.get(section) is not None and not isinstance(data[section], Mapping)
+    }
+    if faults:
+        raise _violation(faults)
+
+
+def _model_faults(section: str, model: type[BaseModel], value: object) -> dict[str, str]:
+    try:
+        model.model_validate(value)
+    except ValidationError as error:
+        return {
+            ".".join([section, *map(str, one["loc"])]): one["msg"] for one in error.errors()[:_FAULTS_MAX]
+        }
+    return {}
+
+
+def _safety_faults(safety: object) -> dict[str, str]:
+    """What the kernel could not read: it denies every job of the scope then (policy spec §6.8)."""
+    if not isinstance(safety, Mapping):
+        return {"safety": "expected an object"}
+    faults = {
+        f"safety.{name}": "expected a list of topic patterns"
+        for name in _TOPIC_LISTS
+        if safety.get(name) is not None and not _is_topic_list(safety[name])
+    }
+    mcp = safety.get("mcp")
+    if mcp is not None and not isinstance(mcp, Mapping):
+        faults["safety.mcp"] = "expected an object"
+    for name, value in mcp.items() if isinstance(mcp, Mapping) else ():
+        is_list = isinstance(value, list) and all(isinstance(entry, str) for entry in value)
+        if name.startswith(("allow_", "deny_")) and not is_list:
+            faults[f"safety.mcp.{name}"] = "expected a list of texts"
+    return faults
+
+
+def _is_topic_list(value: object) -> bool:
+    if not isinstance(value, list):
+        return False
+    return all(
+        isinstance(pattern, str) and not pattern.endswith("\\") and pattern.count("[") == pattern.count("]")
+        for pattern in value
+    )
+
+
+def _event(document: Document, changed: list[str], caller: Caller) -> AuditEvent:
+    return AuditEvent(
+        "safety.policy_change" if "safety" in changed else "system.config",
+        "HIGH" if "safety" in changed else "MEDIUM",
+        caller.tenant,
+        "config.set",
+        identity=caller.effective_principal,
+        reason=f"set config {document.scope}/{document.scope_id}",
+        extra={
+            "scope": document.scope,
+            "scope_id": document.scope_id,
+            "paths": ",".join(changed)[:1_000],
+            "revision": str(document.revision + 1),
+            "role": caller.role,
+        },
+    )
+
+
+def _violation(faults: Mapping[str, str]) -> InvalidInput:
+    listed = [{"field": field, "message": message} for field, message in faults.items()]
+    return InvalidInput(
+        "configuration does not fit its schema: " + ", ".join(faults),
+        code="CONFIG_SCHEMA_VIOLATION",
+        field=next(iter(faults)),
+        details={"field_errors": listed},
+    )
+
+
+def _invalid(message: str, field: str) -> InvalidInput:
+    return InvalidInput(message, code="CONFIG_REQUEST_INVALID", field=field)
+
+
+def _forbidden(message: str) -> Forbidden:
+    return Forbidden(f"not allowed: {message}", code="CONFIG_KEY_FORBIDDEN")

@@ -77,10 +77,10 @@ class EffectiveConfigs:
         known = self._known.get(name)
         if isinstance(read, CordumError):
             _log.error("configuration document is not readable", document=":".join(name), error=read.message)
-            if isinstance(known, Document):
+            if isinstance(known, Document) and known.revision:
                 return
         elif known == read:
-            # The same object keeps what was merged from it. A revision alone proves nothing: documents are restored, too.
+            # The same object keeps what was merged from it. A revision proves nothing: documents are restored, too.
             return
         self._known[name] = read
 

@@ -52,7 +52,7 @@ class Gateway:
         self.blobs = BlobStore(self.redis, self.settings.data_ttl_s)
         self.letters = DeadLetterStore(self.jobs)
         self.workers = WorkerSnapshots(self.redis)
-        self.configs = EffectiveConfigs(ConfigDocuments(self.redis), CONFIG_FRESH_S)
+        self.configs = EffectiveConfigs(ConfigDocuments(self.redis), CONFIG_FRESH_S, monotonic_s)
         self.submitter = Submitter(self.settings, self.jobs, self.kernel, self.publisher, self.configs)
         self.actions = JobActions(
             self.jobs, self.letters, self.blobs, self.bus, self.publisher, self.submitter

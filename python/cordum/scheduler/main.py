@@ -87,7 +87,7 @@ class Scheduler:
         self.fail_modes = FailModes(documents, settings.policy_fail_mode, production=service.production)
         breaker = CircuitBreaker(redis, keys.BREAKER_SAFETY, monotonic_s)
         self.safety = SafetyClient(self.kernel, breaker, self.blobs, self.fail_modes, redis)
-        self.configs = EffectiveConfigs(documents, settings.config_reload_s)
+        self.configs = EffectiveConfigs(documents, settings.config_reload_s, monotonic_s)
         submit_durable = subjects.durable_name(_NAME, subjects.SUBMIT)
         result_durable = subjects.durable_name(_NAME, subjects.RESULT)
         self.submits = SubmitPipeline(

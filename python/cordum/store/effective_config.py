@@ -1,13 +1,12 @@
 """Effective configurations, merged from stored documents that are kept in memory (packs spec §10.3)."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 import structlog
 
 from cordum.config.effective import EffectiveConfig, merge
 from cordum.domain.errors import CordumError, Unavailable
-from cordum.runtime.clock import monotonic_s
 from cordum.store.config_documents import ConfigDocuments, Document
 
 __all__ = ["EffectiveConfigs", "Scope"]
@@ -21,14 +20,15 @@ _Name = tuple[str, str]
 
 
 class EffectiveConfigs:
-    """The configuration of every scope asked for, at most ``fresh_s`` seconds old.
+    """The configuration of every scope asked for, at most ``fresh_s`` seconds old by the monotonic ``clock_s``.
 
     While the store is away the last known documents stay in force. A stored text that is no document makes its scopes
     unreadable, unless it was one before.
     """
 
-    def __init__(self, documents: ConfigDocuments, fresh_s: float) -> None:
+    def __init__(self, documents: ConfigDocuments, fresh_s: float, clock_s: Callable[[], float]) -> None:
         self._documents = documents
+        self._clock_s = clock_s
         self._fresh_s = fresh_s
         self._known: dict[_Name, Document | CordumError] = {}
         self._read_s: dict[_Name, float] = {}
@@ -37,7 +37,7 @@ class EffectiveConfigs:
 
     def drop(self) -> None:
         """Read everything again before it is used next: some document was written."""
-        self._oldest_s = monotonic_s()
+        self._oldest_s = self._clock_s()
 
     async def get(self, scope: Scope) -> EffectiveConfig:
         """Return one configuration. Raises Unavailable when it was never read."""
@@ -57,7 +57,7 @@ class EffectiveConfigs:
         return [self._combine(scope) for scope in scopes]
 
     async def _refresh(self, names: Iterable[_Name]) -> None:
-        now_s = monotonic_s()
+        now_s = self._clock_s()
         oldest_s = max(now_s - self._fresh_s, self._oldest_s)
         stale = [name for name in names if self._read_s.get(name, float("-inf")) <= oldest_s]
         if not stale:

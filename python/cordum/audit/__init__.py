@@ -3,5 +3,6 @@
 from cordum.audit.chain import AuditChain, ChainKeys
 from cordum.audit.events import AuditEvent
 from cordum.audit.verify import verify_chain
+from cordum.audit.writer import AuditWriter
 
-__all__ = ["AuditChain", "AuditEvent", "ChainKeys", "verify_chain"]
+__all__ = ["AuditChain", "AuditEvent", "AuditWriter", "ChainKeys", "verify_chain"]

@@ -128,9 +128,9 @@ class AuditChain:
         stored = await self._client.execute("GET", keys.audit_head(tenant))
         return stored.decode("utf-8", "replace") if stored is not None else ""
 
-    async def newest(self, tenant: str, limit: int) -> AsyncIterator[StoredEvent]:
-        """Yield at most ``limit`` events, newest first. Raises Unavailable."""
-        end, left = "+", limit
+    async def newest(self, tenant: str, limit: int, before: str = "") -> AsyncIterator[StoredEvent]:
+        """Yield at most ``limit`` events, newest first, older than the stream id ``before``. Raises Unavailable."""
+        end, left = f"({before}" if before else "+", limit
         while left > 0:
             page = await self._client.execute(
                 "XREVRANGE", keys.audit_chain(tenant), end, "-", "COUNT", min(_PAGE, left)

@@ -29,6 +29,9 @@ class AuditSettings(Settings):
     )
     """`strict`: what cannot be audited does not happen."""
 
+    buffer_size: int = Field(1_000, ge=1, le=1_000_000, validation_alias="CORDUM_AUDIT_BUFFER_SIZE")
+    """Events nobody waits for that are kept until they are in the chain."""
+
     @property
     def key(self) -> bytes:
         """Return the key that protects new events; empty without one."""

@@ -16,6 +16,7 @@ from cordum.gateway.errors import error_response, status_response
 from cordum.gateway.middleware import AccessLog, Authentication, RequestFrame
 from cordum.gateway.routes.approvals import add_approval_routes
 from cordum.gateway.routes.audit import add_audit_routes
+from cordum.gateway.routes.audit_events import add_audit_event_routes
 from cordum.gateway.routes.config import add_config_routes
 from cordum.gateway.routes.dlq import add_dlq_routes
 from cordum.gateway.routes.health import add_health_routes
@@ -82,6 +83,7 @@ def _make_api(gateway: Gateway) -> FastAPI:
     add_analysis_routes(api)
     add_bundle_routes(api)
     add_audit_routes(api)
+    add_audit_event_routes(api)
     add_config_routes(api)
     add_rule_routes(api)
     add_global_routes(api)

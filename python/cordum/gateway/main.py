@@ -65,7 +65,16 @@ async def serve(service: Service, settings: GatewaySettings) -> None:
         stack.push_async_callback(kernel.close)
         chain = AuditChain(redis, chain_keys)
         gateway = Gateway(
-            settings, redis, jobs, bus, kernel, service.instance_id, auth, chain, audit.chain_fail == "strict"
+            settings,
+            redis,
+            jobs,
+            bus,
+            kernel,
+            service.instance_id,
+            auth,
+            chain,
+            audit.chain_fail == "strict",
+            audit.buffer_size,
         )
         await _run(service, settings, nats_settings, gateway)
 
@@ -90,6 +99,7 @@ async def _run(
     spawn("access log", lambda: _flush(access_log), on_error="restart")
     spawn("api keys", gateway.auth.follow_file, on_error="restart")
     spawn("policy audit", lambda: _settle_audit(gateway), on_error="restart")
+    auditing = spawn("audit events", gateway.audit_writer.run, on_error="restart")
     live = spawn("live streams", gateway.live.run, on_error="restart")
     submits = spawn("submissions", gateway.submitter.run, on_error="stop")
     consuming = spawn("dead letters", consumer.run, on_error="restart")
@@ -108,6 +118,8 @@ async def _run(
     gateway.submitter.stop()
     consumer.stop()
     await asyncio.wait((submits, consuming))
+    gateway.audit_writer.stop()
+    await asyncio.wait((auditing,))
     access_log.flush()
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Final
 
-from cordum.audit import AuditChain
+from cordum.audit import AuditChain, AuditWriter
 from cordum.bus.connection import Bus
 from cordum.bus.publisher import Publisher
 from cordum.config.gateway import GatewaySettings
@@ -44,11 +44,13 @@ class Gateway:
     auth: Authenticator
     audit: AuditChain
     audit_is_strict: bool = True
+    audit_buffer: int = 1_000
     started_s: float = field(default_factory=monotonic_s)
     is_stopping: bool = False
 
     def __post_init__(self) -> None:
         self.publisher = Publisher(self.bus)
+        self.audit_writer = AuditWriter(self.audit, self.audit_buffer)
         self.blobs = BlobStore(self.redis, self.settings.data_ttl_s)
         self.letters = DeadLetterStore(self.jobs)
         self.workers = WorkerSnapshots(self.redis)

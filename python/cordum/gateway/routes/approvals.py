@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from cordum.domain.errors import InvalidInput
 from cordum.gateway.api import Api
+from cordum.gateway.decision_audit import approval_event
 from cordum.gateway.http import cursor_of, json_object, json_reply, limit_of, page_reply
 from cordum.gateway.state import Gateway
 from cordum.gateway.views import approval_item
@@ -74,13 +75,19 @@ async def _items(gateway: Gateway, records: list[Record]) -> list[dict[str, Any]
 async def approve(gateway: Gateway, caller: Caller, request: Request) -> Response:
     """Release a held job."""
     reason, note = await _words(gateway, request)
-    return json_reply(await gateway.approvals.approve(caller, request.path_params["job_id"], reason, note))
+    job_id = request.path_params["job_id"]
+    answer = await gateway.approvals.approve(caller, job_id, reason, note)
+    await gateway.audit_writer.record(approval_event("approve", caller, job_id, reason))
+    return json_reply(answer)
 
 
 async def reject(gateway: Gateway, caller: Caller, request: Request) -> Response:
     """Deny a held job."""
     reason, note = await _words(gateway, request)
-    return json_reply(await gateway.approvals.reject(caller, request.path_params["job_id"], reason, note))
+    job_id = request.path_params["job_id"]
+    answer = await gateway.approvals.reject(caller, job_id, reason, note)
+    await gateway.audit_writer.record(approval_event("reject", caller, job_id, reason))
+    return json_reply(answer)
 
 
 async def _words(gateway: Gateway, request: Request) -> tuple[str, str]:

@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from cordum.domain.errors import Forbidden
 from cordum.gateway.api import ANY, Api
+from cordum.gateway.decision_audit import decision_event
 from cordum.gateway.http import json_object, json_reply
 from cordum.gateway.policy_check import check_request, decision_json
 from cordum.gateway.state import Gateway
@@ -61,27 +62,30 @@ async def evaluate(gateway: Gateway, caller: Caller, request: Request) -> Respon
     """Decide; open to every key that may submit jobs, because agents' guards hold no policy rights."""
     if not (is_allowed(caller.role, "policy.evaluate") or is_allowed(caller.role, "jobs.write")):
         raise Forbidden("access denied", code="access_denied")
-    return await _ask(gateway, caller, request, gateway.kernel.evaluate)
+    return await _ask(gateway, caller, request, "policy.evaluate", gateway.kernel.evaluate)
 
 
 async def simulate(gateway: Gateway, caller: Caller, request: Request) -> Response:
     """Say what would be decided."""
-    return await _ask(gateway, caller, request, gateway.kernel.simulate)
+    return await _ask(gateway, caller, request, "policy.simulate", gateway.kernel.simulate)
 
 
 async def _ask(
     gateway: Gateway,
     caller: Caller,
     request: Request,
+    action: str,
     call: Callable[[PolicyCheckRequest, float], Awaitable[PolicyCheckResponse]],
 ) -> Response:
     question, warnings = await _question(gateway, caller, request)
     started_s = perf_counter()
     answer = await call(question, gateway.settings.kernel_timeout_s)
+    elapsed_ms = (perf_counter() - started_s) * 1e3
+    await gateway.audit_writer.record(decision_event(action, caller, question, answer))
     return json_reply(
         decision_json(
             answer,
-            eval_time_ms=(perf_counter() - started_s) * 1e3,
+            eval_time_ms=elapsed_ms,
             warnings=warnings,
             redacted=_is_redacted(gateway, caller),
         )
@@ -119,6 +123,7 @@ async def explain(gateway: Gateway, caller: Caller, request: Request) -> Respons
     started_s = perf_counter()
     answer, trace = await gateway.kernel.explain(question, gateway.settings.kernel_timeout_s)
     elapsed_ms = (perf_counter() - started_s) * 1e3
+    await gateway.audit_writer.record(decision_event("policy.explain", caller, question, answer))
     body = decision_json(answer, eval_time_ms=elapsed_ms, warnings=warnings, redacted=False)
     body["evaluation_path"] = orjson.loads(trace).get("evaluation_path", [])
     return json_reply(body)

@@ -284,6 +284,10 @@ class PolicyEngine:
     def delegation_fields(self) -> dict[str, list[str]]:
         """Per rule id, the delegation keys of the rule, for rules that have some."""
 
+    def take_scope_counts(self) -> tuple[list[int], list[tuple[str, str, int]]] | None:
+        """What scope rules counted since this was last asked: evaluations (allow, deny, error), findings as (intent,
+        type, count). None without such rules."""
+
     def evaluate(self, request: bytes, agents: list[_AgentRecord] | None = None) -> bytes:
         """Serialized `PolicyCheckRequest` → `PolicyCheckResponse`. Raises ValueError when it does not decode, or
         names an agent that is not among ``agents``; without ``agents`` every agent is unknown."""

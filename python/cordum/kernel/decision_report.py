@@ -1,10 +1,16 @@
 """Counts decisions and logs those that are not a plain allow (policy spec §21)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from cordum._core import tally_decision, tally_decisions
-from cordum.kernel.metrics import DECISIONS, DEFAULT_DECISIONS, DELEGATION_MATCHES
+from cordum.kernel.metrics import (
+    DECISIONS,
+    DEFAULT_DECISIONS,
+    DELEGATION_MATCHES,
+    SCOPE_EVALUATIONS,
+    SCOPE_VIOLATIONS,
+)
 from cordum.runtime.logs import log_many
 
 __all__ = ["DecisionReport"]
@@ -17,15 +23,25 @@ _LINES_MAX: Final = 512
 Tally = tuple[list[int], tuple[int, int], int, list[tuple[str, str, str, int, str, int]]]
 
 
+ScopeCounts = tuple[list[int], list[tuple[str, str, int]]]
+
+
 class DecisionReport:
     """Reports answered calls of one policy.
 
-    ``delegation_fields``: per rule id, the delegation keys of the rule, counted when it denies.
+    ``delegation_fields``: per rule id, the delegation keys of the rule, counted when it denies. ``scope_counts`` takes
+    what scope rules counted since it was last asked, None without such rules.
     """
 
-    def __init__(self, snapshot: str, delegation_fields: Mapping[str, Sequence[str]]) -> None:
+    def __init__(
+        self,
+        snapshot: str,
+        delegation_fields: Mapping[str, Sequence[str]],
+        scope_counts: Callable[[], ScopeCounts | None] | None = None,
+    ) -> None:
         self._snapshot = snapshot
         self._delegation_fields = delegation_fields
+        self._scope_counts = scope_counts if scope_counts and scope_counts() else None
 
     def one(self, request: bytes, answer: bytes, seconds: float) -> None:
         """Report one answered call: serialized `PolicyCheckRequest` and `PolicyCheckResponse`."""
@@ -44,6 +60,8 @@ class DecisionReport:
             DEFAULT_DECISIONS.labels("ALLOW").inc(allowed)
         if denied:
             DEFAULT_DECISIONS.labels("DENY").inc(denied)
+        if self._scope_counts is not None:
+            _count_scopes(self._scope_counts())
         if not held:
             return
         if self._delegation_fields:
@@ -68,3 +86,14 @@ class DecisionReport:
             "snapshot": self._snapshot,
             "duration_us": us,
         }
+
+
+def _count_scopes(counts: ScopeCounts | None) -> None:
+    if counts is None:
+        return
+    evaluations, violations = counts
+    for result, count in zip(("allow", "deny", "error"), evaluations, strict=True):
+        if count:
+            SCOPE_EVALUATIONS.labels(result).inc(count)
+    for intent, kind, count in violations:
+        SCOPE_VIOLATIONS.labels(intent or "unknown", kind).inc(count)

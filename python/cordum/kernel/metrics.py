@@ -22,6 +22,12 @@ DELEGATION_MATCHES: Final = Counter(
     "Delegation keys of rules that denied, by key.",
     ["field", "outcome"],
 )
+SCOPE_EVALUATIONS: Final = Counter(
+    "cordum_safety_scope_evaluations_total", "Evaluations of scope rules, by result.", ["result"]
+)
+SCOPE_VIOLATIONS: Final = Counter(
+    "cordum_safety_scope_violations_total", "Findings of scope rules, by intent and type.", ["intent", "type"]
+)
 REGEX_REJECTED: Final = Counter(
     "cordum_safety_regex_rejected_total", "Content patterns that are no linear-time pattern or too large."
 )

@@ -185,7 +185,7 @@ class PolicyStore:
 
     def _swap(self, engine: PolicyEngine) -> None:
         before, self.engine = self.engine, engine
-        self.report = DecisionReport(engine.snapshot, engine.delegation_fields)
+        self.report = DecisionReport(engine.snapshot, engine.delegation_fields, engine.take_scope_counts)
         self.is_loaded = True
         if before.snapshot:
             POLICY_INFO.remove(before.snapshot)

@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use ahash::{AHashMap, AHashSet};
 
+use crate::content::ScopeCounts;
 use crate::document::{Decision, Match, RequireHuman, Rule, Scope, TenantPolicy};
 use crate::error::PolicyError;
 use crate::index::{Entry, Index};
@@ -133,6 +134,18 @@ impl Policy {
             )
         });
         fields.filter(|(_, fields)| !fields.is_empty()).collect()
+    }
+
+    /// What the scope checks counted since this was last asked (policy spec §7.3); `None` without such rules.
+    pub fn take_scope_counts(&self) -> Option<ScopeCounts> {
+        let counted = self
+            .input_rules
+            .iter()
+            .filter_map(|rule| rule.detectors.as_ref()?.take_scope_counts());
+        counted.reduce(|mut sum, counts| {
+            sum.add(counts);
+            sum
+        })
     }
 
     /// Whether some rule or default is of the job tier.

@@ -135,6 +135,20 @@ impl PolicyEngine {
         self.0.reads_job_ids()
     }
 
+    /// What scope rules counted since this was last asked: evaluations (allow, deny, error), findings as (intent, type,
+    /// count); `None` without such rules.
+    #[allow(clippy::type_complexity)]
+    fn take_scope_counts(&self) -> Option<([u64; 3], Vec<(String, &'static str, u64)>)> {
+        let counts = self.0.take_scope_counts()?;
+        let violations = counts.violations.into_iter();
+        Some((
+            counts.evaluations,
+            violations
+                .map(|((intent, kind), count)| (intent, kind, count))
+                .collect(),
+        ))
+    }
+
     /// Per rule id, the delegation keys of the rule.
     #[getter]
     fn delegation_fields(&self) -> HashMap<&str, Vec<&'static str>> {

@@ -6,6 +6,7 @@ use memchr::memmem::Finder;
 use regex::{Regex, RegexBuilder, RegexSet, RegexSetBuilder};
 
 use super::scope::ScopeCheck;
+use super::scope_tally::ScopeCounts;
 use super::{Content, Finding};
 use crate::document::{Detectors, Severity};
 use crate::limits::MAX_REGEX_BYTES;
@@ -58,6 +59,11 @@ impl CompiledDetectors {
     /// What a rule says without content: only `scope` may object.
     pub fn without_content(&self) -> Option<Finding> {
         self.scope.as_ref().and_then(ScopeCheck::without_content)
+    }
+
+    /// What its scope check counted since this was last asked; `None` without one.
+    pub fn take_scope_counts(&self) -> Option<ScopeCounts> {
+        self.scope.as_ref().map(ScopeCheck::take_counts)
     }
 
     /// Everything found; all detectors are consulted.

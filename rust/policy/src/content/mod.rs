@@ -2,11 +2,13 @@
 
 mod detect;
 mod scope;
+mod scope_tally;
 
 use std::borrow::Cow;
 use std::cell::OnceCell;
 
 pub use detect::CompiledDetectors;
+pub use scope_tally::ScopeCounts;
 
 use crate::document::Severity;
 use crate::request::Request;

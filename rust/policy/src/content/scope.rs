@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
+use super::scope_tally::{ScopeCounts, ScopeResult, ScopeTally};
 use super::{Content, Finding};
 use crate::document::ContentScope;
 
@@ -22,6 +23,7 @@ pub(crate) struct ScopeCheck {
     aliases: BTreeMap<String, String>,
     allows_missing_input: bool,
     allows_ambiguous: bool,
+    tally: ScopeTally,
 }
 
 /// Normal form of a text.
@@ -55,6 +57,7 @@ impl ScopeCheck {
             aliases,
             allows_missing_input: scope.allows_missing_input,
             allows_ambiguous: scope.allows_ambiguous,
+            tally: ScopeTally::default(),
         };
         check.intents = scope
             .allowed_categories
@@ -80,12 +83,28 @@ impl ScopeCheck {
     /// The finding for a request without content.
     pub fn without_content(&self) -> Option<Finding> {
         let text = "scope rule requires structured input content but none was provided";
-        (!self.allows_missing_input).then(|| Finding::plain(text))
+        let finding = (!self.allows_missing_input).then(|| Finding::plain(text));
+        self.note_unjudged("missing_input");
+        finding
+    }
+
+    fn note_unjudged(&self, violation: &'static str) {
+        if self.allows_missing_input {
+            self.tally.note(ScopeResult::Allow, "", violation, 0);
+        } else {
+            self.tally.note(ScopeResult::Error, "", violation, 1);
+        }
+    }
+
+    /// What was counted since this was last asked.
+    pub fn take_counts(&self) -> ScopeCounts {
+        self.tally.take()
     }
 
     /// Append what is out of scope.
     pub fn check(&self, content: &Content<'_>, found: &mut Vec<Finding>) {
         let missing = |text: &'static str, found: &mut Vec<Finding>| {
+            self.note_unjudged(text.split(':').next().unwrap_or(text));
             if !self.allows_missing_input {
                 found.push(Finding::plain(text));
             }
@@ -111,11 +130,24 @@ impl ScopeCheck {
             .iter()
             .find(|(intent, ..)| instruction.contains(intent));
         match intent {
-            Some((_, intent, allowed)) => self.check_items(items, intent, allowed, found),
-            None if self.allows_ambiguous => {}
-            None => found.push(Finding::plain(
-                "ambiguous_intent: no allowed intent in the instruction",
-            )),
+            Some((_, intent, allowed)) => {
+                let before = found.len();
+                self.check_items(items, intent, allowed, found);
+                let count = (found.len() - before) as u64;
+                let result = if count > 0 {
+                    ScopeResult::Deny
+                } else {
+                    ScopeResult::Allow
+                };
+                self.tally.note(result, intent, "scope_violation", count);
+            }
+            None if self.allows_ambiguous => self.tally.note(ScopeResult::Allow, "", "ambiguous_intent", 0),
+            None => {
+                self.tally.note(ScopeResult::Deny, "", "ambiguous_intent", 1);
+                found.push(Finding::plain(
+                    "ambiguous_intent: no allowed intent in the instruction",
+                ));
+            }
         }
     }
 

@@ -69,7 +69,7 @@ fuzz: check-tools
 	@cargo test --release --quiet -p cordum-policy --no-run
 	@end=$$(( $$(date +%s) + $(FUZZ_SECONDS) )); rounds=0; \
 	while [ $$(date +%s) -lt $$end ]; do \
-		PROPTEST_CASES=500 cargo test --release --quiet -p cordum-policy --test robust --test reference --test overlays --test replay >/dev/null || exit 1; \
+		PROPTEST_CASES=500 cargo test --release --quiet -p cordum-policy --test robust --test reference --test content_reference --test overlays --test replay >/dev/null || exit 1; \
 		PROPTEST_CASES=100 cargo test --release --quiet -p cordum-policy --test analysis --test diff >/dev/null || exit 1; \
 		rounds=$$((rounds + 1)); \
 	done; echo "$$rounds rounds in $(FUZZ_SECONDS) s, nothing found"

@@ -1,6 +1,7 @@
 """Effective configurations, merged from stored documents that are kept in memory (packs spec §10.3)."""
 
 from collections.abc import Callable, Iterable, Sequence
+from operator import is_
 from typing import Final
 
 import structlog
@@ -32,7 +33,7 @@ class EffectiveConfigs:
         self._fresh_s = fresh_s
         self._known: dict[_Name, Document | CordumError] = {}
         self._read_s: dict[_Name, float] = {}
-        self._merged: dict[Scope, tuple[tuple[int, ...], EffectiveConfig]] = {}
+        self._merged: dict[Scope, tuple[tuple[Document | CordumError, ...], EffectiveConfig]] = {}
         self._oldest_s = float("-inf")
 
     def drop(self) -> None:
@@ -54,6 +55,9 @@ class EffectiveConfigs:
             self._merged.clear()
         names = {name for scope in scopes for name in _names(scope)}
         await self._refresh(names)
+        while not all(name in self._known for name in names):
+            # Somebody else emptied the memory while this waited for the store.
+            await self._refresh(names)
         return [self._combine(scope) for scope in scopes]
 
     async def _refresh(self, names: Iterable[_Name]) -> None:
@@ -87,9 +91,9 @@ class EffectiveConfigs:
     def _combine(self, scope: Scope) -> EffectiveConfig:
         tenant, _, workflow, step = scope
         known = {name: self._known[name] for name in _names(scope)}
-        found = tuple(map(id, known.values()))
+        found = tuple(known.values())
         cached = self._merged.get(scope)
-        if cached is not None and cached[0] == found:
+        if cached is not None and all(map(is_, cached[0], found)):
             return cached[1]
         parts = [
             self._part(known, ("system", "default"), ""),
@@ -101,7 +105,6 @@ class EffectiveConfigs:
         ]
         readable = not any(isinstance(document, CordumError) for document in known.values())
         merged = merge([(part.data, part.revision) if part else ({}, 0) for part in parts], readable=readable)
-        # The documents are kept by `_known` as long as their ids are compared.
         self._merged[scope] = (found, merged)
         return merged
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from cordum import __version__
-from cordum.cli import audit, jobs, policy, reviews
+from cordum.cli import audit, jobs, policy, reviews, workers
 from cordum.cli.connection import Connection
 from cordum.cli.exits import CommandExit
 from cordum.cli.output import print_json
@@ -29,10 +29,10 @@ app = typer.Typer(
 app.add_typer(jobs.app, name="job")
 app.add_typer(reviews.approvals, name="approval")
 app.add_typer(reviews.dlq, name="dlq")
-app.add_typer(reviews.workers, name="worker")
+app.add_typer(workers.app, name="worker")
 app.add_typer(policy.app, name="policy")
 app.add_typer(audit.app, name="audit")
-app.command("workers", help="List workers.")(reviews.list_workers)
+app.command("workers", help="List workers.")(workers.list_workers)
 
 _VALUE_OPTIONS: Final = frozenset({"--gateway", "--api-key", "--tenant", "--cacert", "--timeout"})
 _FLAG_OPTIONS: Final = frozenset({"--json", "--insecure"})

@@ -1,7 +1,7 @@
-"""`cordumctl approval …`, `cordumctl dlq …` and `cordumctl workers`."""
+"""`cordumctl approval …` and `cordumctl dlq …`."""
 
 import sys
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -9,7 +9,7 @@ from cordum.cli.connection import Connection, describe, fail
 from cordum.cli.jobs import segment
 from cordum.cli.output import print_json, print_table
 
-__all__ = ["approvals", "dlq", "list_workers", "workers"]
+__all__ = ["approvals", "dlq"]
 
 approvals = typer.Typer(
     help="Decide jobs that wait for a person.", no_args_is_help=True, rich_markup_mode=None
@@ -17,7 +17,6 @@ approvals = typer.Typer(
 dlq = typer.Typer(
     help="Jobs that ended badly: list, retry, delete.", no_args_is_help=True, rich_markup_mode=None
 )
-workers = typer.Typer(help="Workers known to the control plane.", no_args_is_help=True, rich_markup_mode=None)
 
 Reason = Annotated[str, typer.Option("--reason", help="Why; stored with the decision.")]
 
@@ -104,24 +103,3 @@ def retry_dlq(context: typer.Context, job_id: str) -> None:
 def delete_dlq(context: typer.Context, job_id: str) -> None:
     """Delete one entry."""
     context.obj.delete(f"/dlq/{segment(job_id)}")
-
-
-@workers.command("list")
-def list_workers(context: typer.Context) -> None:
-    """List workers."""
-    items: list[dict[str, Any]] = context.obj.get("/workers").get("items") or []
-    if context.obj.as_json:
-        print_json(items)
-        return
-    rows = [
-        [
-            i["worker_id"],
-            i.get("pool"),
-            "yes" if i.get("online") else "no",
-            f"{i.get('heartbeat_age_seconds', '-')}s",
-            f"{i.get('active_jobs', 0)}/{i.get('max_parallel_jobs', 0)}",
-            i.get("ready_topics"),
-        ]
-        for i in items
-    ]
-    print_table(["WORKER ID", "POOL", "ONLINE", "HEARTBEAT", "ACTIVE/MAX", "TOPICS"], rows)

@@ -29,6 +29,7 @@ from cordum.gateway.routes.policy_rules import add_rule_routes
 from cordum.gateway.routes.replay import add_replay_routes
 from cordum.gateway.routes.stream import add_stream_routes
 from cordum.gateway.routes.velocity_rules import add_velocity_routes
+from cordum.gateway.routes.worker_credentials import add_credential_routes
 from cordum.gateway.routes.workers import add_worker_routes
 from cordum.gateway.state import Gateway
 
@@ -78,6 +79,7 @@ def _make_api(gateway: Gateway) -> FastAPI:
     add_job_routes(api)
     add_approval_routes(api)
     add_dlq_routes(api)
+    add_credential_routes(api)
     add_worker_routes(api)
     add_policy_routes(api)
     add_analysis_routes(api)

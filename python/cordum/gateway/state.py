@@ -16,6 +16,7 @@ from cordum.gateway.policy_audit import PolicyAudit
 from cordum.gateway.policy_documents import PolicyDocuments
 from cordum.gateway.policy_rules import RuleReader
 from cordum.gateway.submit import Submitter
+from cordum.gateway.worker_credentials import CredentialWriter
 from cordum.protocol.kernel_client import KernelTls, PolicyClient
 from cordum.runtime.clock import monotonic_s
 from cordum.store.blobs import BlobStore
@@ -76,6 +77,7 @@ class Gateway:
             PolicyAudit(self.audit, strict=self.audit_is_strict),
         )
         self.config = ConfigEditor(self.redis, self.bus, self.policies, self.audit, self.configs)
+        self.credentials = CredentialWriter(self.redis, self.bus, self.audit)
         self.rules = RuleReader()
         self.live = LiveHub(self.bus, self.jobs, self.settings)
 

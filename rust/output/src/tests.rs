@@ -1,20 +1,11 @@
 use super::*;
 
-fn hits(name: &str, text: &str) -> Vec<&'static str> {
-    let found = scanner(name).unwrap().scan(text);
-    found.iter().map(|finding| finding.detector).collect()
-}
-
-#[test]
-fn every_pattern_of_the_catalogue_is_built() {
-    for detector in DETECTORS.iter() {
-        assert_eq!(
-            detector.patterns.len(),
-            detector.definition.patterns.len(),
-            "{}",
-            detector.definition.id
-        );
-    }
+fn hits(name: &str, text: &str) -> Vec<String> {
+    let engine = Engine::builtin();
+    let mask = engine.scanner(name).unwrap();
+    let found = engine.scan(text.as_bytes(), &mask, &ScanOptions::default());
+    let id = |hit: &Hit| engine.detector(hit.detector).unwrap().id.to_string();
+    found.hits.iter().map(id).collect()
 }
 
 #[test]
@@ -99,7 +90,7 @@ fn the_baseline_examples_are_found() {
         ("prompt_injection", "role_hijack", "a jailbreak"),
     ] {
         assert!(
-            hits(name, text).contains(&id),
+            hits(name, text).iter().any(|hit| hit == id),
             "{id} in {text}: {:?}",
             hits(name, text)
         );

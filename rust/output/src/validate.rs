@@ -1,6 +1,6 @@
 //! Checks behind the patterns: checksums, issuers, delimiters, placeholders.
 
-use crate::Context;
+use crate::catalogue::Context;
 
 /// Every candidate is real.
 pub(crate) fn always(_: &str, _: &Context<'_>) -> bool {

@@ -1,11 +1,11 @@
 //! Input rules, output rules and output policy (policy spec §2.6, output policy spec §4). Output parts are checked and not kept.
 
+use cordum_output::NO_OP_SCANNERS;
+
 use crate::document::{ContentScope, Decision, Detectors, InputRule, Match, Severity};
 use crate::read_document::{read_severity, TierContext, SEVERITIES};
 use crate::reader::{Object, Reader};
 
-/// Names that do nothing beside patterns or keywords (output policy spec §4.2).
-const NO_OP_SCANNERS: &[&str] = &["custom", "regex"];
 const INPUT_DECISIONS: &[&str] = &["deny", "require_approval", "require-approval", "require_human"];
 
 pub(crate) fn read_input_rules(reader: &mut Reader, top: &Object<'_>, tiers: &TierContext) -> Vec<InputRule> {

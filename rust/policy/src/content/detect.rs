@@ -1,7 +1,7 @@
 //! The detectors of one input rule, compiled (policy spec §7.2).
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind};
-use cordum_output::{Finding as ScannerFinding, Scanner};
+use cordum_output::{Engine, Hit, Mask, ScanOptions};
 use memchr::memmem::Finder;
 use regex::{Regex, RegexBuilder, RegexSet, RegexSetBuilder};
 
@@ -20,7 +20,7 @@ pub struct CompiledDetectors {
     scope: Option<ScopeCheck>,
     patterns: Patterns,
     keywords: Keywords,
-    scanners: Vec<(String, Option<Scanner>)>,
+    scanners: Vec<(String, Option<Mask>)>,
 }
 
 #[derive(Debug)]
@@ -51,7 +51,7 @@ impl CompiledDetectors {
             scanners: detectors
                 .scanners
                 .iter()
-                .map(|name| (name.clone(), cordum_output::scanner(name)))
+                .map(|name| (name.clone(), Engine::builtin().scanner(name)))
                 .collect(),
         })
     }
@@ -76,7 +76,7 @@ impl CompiledDetectors {
         self.keywords.search(content, &mut found);
         for (name, scanner) in &self.scanners {
             match scanner {
-                Some(scanner) => found.extend(scanner.scan(content.text()).into_iter().map(scanned)),
+                Some(mask) => scan(content, mask, &mut found),
                 None => found.push(Finding::plain(format!("scanner \"{name}\" unavailable"))),
             }
         }
@@ -84,18 +84,34 @@ impl CompiledDetectors {
     }
 }
 
-fn scanned(finding: ScannerFinding) -> Finding {
-    let severity = match finding.severity {
+/// The first place of each detector, in order of place.
+fn scan(content: &Content<'_>, mask: &Mask, found: &mut Vec<Finding>) {
+    let engine = Engine::builtin();
+    let result = engine.scan(content.text().as_bytes(), mask, &ScanOptions::default());
+    if result.is_over_budget {
+        found.push(Finding::plain("input content takes too long to scan"));
+    }
+    let mut seen = Mask::new();
+    for hit in &result.hits {
+        if !seen.contains(hit.detector) {
+            seen.insert(hit.detector);
+            found.extend(scanned(&engine, hit));
+        }
+    }
+}
+
+fn scanned(engine: &Engine, hit: &Hit) -> Option<Finding> {
+    let severity = match hit.severity {
         cordum_output::Severity::Critical => Severity::Critical,
         cordum_output::Severity::High => Severity::High,
         cordum_output::Severity::Medium => Severity::Medium,
-        cordum_output::Severity::Low => Severity::Low,
+        cordum_output::Severity::Low | cordum_output::Severity::Info => Severity::Low,
     };
-    Finding {
-        text: finding.detail.into(),
+    Some(Finding {
+        text: engine.detector(hit.detector)?.detail.clone(),
         severity: Some(severity),
-        confidence: finding.confidence,
-    }
+        confidence: hit.confidence.into(),
+    })
 }
 
 impl Patterns {

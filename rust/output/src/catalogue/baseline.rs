@@ -1,22 +1,124 @@
-//! The baseline detectors (output policy spec §5.2). Ids are API: never rename.
+//! The baseline of secrets and personal data (output policy spec §5.2), searched pattern by pattern.
 
+use std::borrow::Cow;
+use std::sync::LazyLock;
+
+use regex::Regex;
+
+use crate::definition::{Definition, Group, Severity};
+use crate::hit::Hit;
+use crate::mask::{DetectorId, Mask};
 use crate::validate as check;
-use crate::{Context, Group, Severity};
+
+pub(super) const CATALOGUE: &[Definition] = &[
+    Definition::secret("aws_access_key_id", "AWS access key id"),
+    Definition::secret("aws_secret_access_key", "AWS secret access key"),
+    Definition::secret("github_token", "GitHub token"),
+    Definition::secret("github_fine_grained_pat", "GitHub fine-grained token"),
+    Definition::secret("gitlab_token", "GitLab token"),
+    Definition::secret("slack_token", "Slack token"),
+    Definition::secret("anthropic_api_key", "Anthropic API key"),
+    Definition::secret("openai_api_key", "OpenAI API key"),
+    Definition::secret("gcp_api_key", "Google API key"),
+    Definition::secret("stripe_secret_key", "Stripe secret key"),
+    Definition::secret("npm_token", "npm token"),
+    Definition::secret("generic_sk_key", "secret key with the prefix sk-"),
+    Definition::secret("private_key", "private key"),
+    Definition::secret("jwt", "JSON web token"),
+    Definition::secret("database_url_password", "database URL with a password"),
+    Definition::secret("generic_secret", "secret assigned in the text"),
+    Definition::secret("long_secret_line", "long encoded value named as a secret"),
+    Definition::pii("email_address", "e-mail address"),
+    Definition::pii("us_ssn", "US social security number"),
+    Definition::pii("phone_number", "phone number"),
+    Definition::pii("credit_card", "payment card number").severity(Severity::Critical),
+    Definition::pii("il_national_id", "Israeli national id"),
+    Definition::pii("il_bank_account", "Israeli bank account"),
+];
+
+struct Detector {
+    definition: &'static Old,
+    patterns: Vec<Regex>,
+}
+
+static DETECTORS: LazyLock<Vec<Detector>> = LazyLock::new(|| {
+    let build = |definition: &'static Old| Detector {
+        definition,
+        patterns: definition
+            .patterns
+            .iter()
+            .filter_map(|p| Regex::new(p).ok())
+            .collect(),
+    };
+    OLD.iter().map(build).collect()
+});
+
+/// Appends what the baseline detectors of the mask find.
+pub(crate) fn scan_baseline(content: &[u8], mask: &Mask, hits: &mut Vec<Hit>) {
+    let text = std::str::from_utf8(content).map_or_else(
+        |_| {
+            let plain = content
+                .iter()
+                .map(|byte| if byte.is_ascii() { char::from(*byte) } else { '?' });
+            Cow::Owned(plain.collect::<String>())
+        },
+        Cow::Borrowed,
+    );
+    let digits = text.bytes().filter(u8::is_ascii_digit).count();
+    for (detector, id) in DETECTORS.iter().zip((0u16..).map(DetectorId)) {
+        if mask.contains(id) && digits >= detector.definition.digits {
+            detector.search(&text, id, hits);
+        }
+    }
+}
+
+impl Detector {
+    fn search(&self, text: &str, id: DetectorId, hits: &mut Vec<Hit>) {
+        let definition = self.definition;
+        let literals = definition.literals;
+        if !literals.is_empty() && !literals.iter().any(|literal| text.contains(literal)) {
+            return;
+        }
+        for captures in self
+            .patterns
+            .iter()
+            .flat_map(|pattern| pattern.captures_iter(text))
+        {
+            let Some(whole) = captures.get(0) else { continue };
+            let value = captures.name("value").unwrap_or(whole);
+            let context = Context {
+                text,
+                start: whole.start(),
+                end: whole.end(),
+            };
+            if (definition.is_real)(value.as_str(), &context) {
+                hits.push(Hit {
+                    detector: id,
+                    severity: definition.severity,
+                    confidence: definition.confidence as f32,
+                    offset: value.start(),
+                    length: value.len(),
+                });
+            }
+        }
+    }
+}
 
 /// One detector as data.
-pub(crate) struct Definition {
-    pub id: &'static str,
-    pub group: Group,
-    pub severity: Severity,
-    pub confidence: f64,
-    pub detail: &'static str,
+#[expect(dead_code, reason = "texts of the catalogue stand in its definitions")]
+struct Old {
+    id: &'static str,
+    group: Group,
+    severity: Severity,
+    confidence: f64,
+    detail: &'static str,
     /// Any one pattern suffices. A group named `value` is the sensitive part.
-    pub patterns: &'static [&'static str],
+    patterns: &'static [&'static str],
     /// One of these texts must occur at all; empty = not known.
-    pub literals: &'static [&'static str],
+    literals: &'static [&'static str],
     /// Fewer digits than this in the whole text rule the detector out.
-    pub digits: usize,
-    pub is_real: fn(&str, &Context<'_>) -> bool,
+    digits: usize,
+    is_real: fn(&str, &Context<'_>) -> bool,
 }
 
 const fn secret(
@@ -25,8 +127,8 @@ const fn secret(
     patterns: &'static [&'static str],
     literals: &'static [&'static str],
     is_real: fn(&str, &Context<'_>) -> bool,
-) -> Definition {
-    Definition {
+) -> Old {
+    Old {
         id,
         group: Group::SecretLeak,
         severity: Severity::Critical,
@@ -46,8 +148,8 @@ const fn pii(
     patterns: &'static [&'static str],
     digits: usize,
     is_real: fn(&str, &Context<'_>) -> bool,
-) -> Definition {
-    Definition {
+) -> Old {
+    Old {
         id,
         group: Group::Pii,
         severity: Severity::High,
@@ -60,26 +162,7 @@ const fn pii(
     }
 }
 
-const fn injection(
-    id: &'static str,
-    group: Group,
-    detail: &'static str,
-    patterns: &'static [&'static str],
-) -> Definition {
-    Definition {
-        id,
-        group,
-        severity: Severity::High,
-        confidence: 0.85,
-        detail,
-        patterns,
-        literals: &[],
-        digits: 0,
-        is_real: check::always,
-    }
-}
-
-pub(crate) static CATALOGUE: &[Definition] = &[
+static OLD: &[Old] = &[
     secret(
         "aws_access_key_id",
         "AWS access key id",
@@ -216,7 +299,7 @@ pub(crate) static CATALOGUE: &[Definition] = &[
         &[],
         check::near_secret_word,
     ),
-    Definition {
+    Old {
         literals: &["@"],
         ..pii(
             "email_address",
@@ -249,7 +332,7 @@ pub(crate) static CATALOGUE: &[Definition] = &[
         10,
         check::phone,
     ),
-    Definition {
+    Old {
         severity: Severity::Critical,
         ..pii(
             "credit_card",
@@ -276,66 +359,37 @@ pub(crate) static CATALOGUE: &[Definition] = &[
         10,
         check::il_bank_account,
     ),
-    injection(
-        "sql_injection",
-        Group::CodeInjection,
-        "SQL injection",
-        &[
-            r"(?i)\bunion\s+(?:all\s+)?select\b",
-            r"(?i)\b(?:drop|truncate)\s+table\s+\w",
-            r#"(?i)\bor\s+(?:1\s*=\s*1\b|'1'\s*=\s*'1'?|"1"\s*=\s*"1"?|true\s*(?:--|#))"#,
-            r"(?i)['\x22;]\s*;?\s*(?:drop|delete|update|exec)\s+\w+[^\n]{0,80}(?:--|;)",
-            r"(?i)\bxp_cmdshell\b|\bwaitfor\s+delay\b|\bpg_sleep\s*\(|['\x22)]\s*(?:and|or)\s+sleep\s*\(",
-        ],
-    ),
-    injection(
-        "shell_injection",
-        Group::CodeInjection,
-        "shell injection",
-        &[
-            r"(?i)\b(?:curl|wget|fetch|iwr)\b[^\n|]{0,300}\|\s*(?:sudo\s+)?(?:sh|bash|zsh|python3?|perl|node)\b",
-            r#"(?i)\b(?:ba|z)?sh\s+-c\s+["']?\$\(\s*(?:curl|wget)"#,
-            r"(?i)/dev/tcp/|\bnc\s+(?:-\w+\s+)*-e\b|\bmkfifo\s+/",
-            r"(?i)\brm\s+(?:-[a-z-]+\s+)*(?:-[a-z]*r[a-z]*f|-[a-z]*f[a-z]*r|-r\s+-f|-f\s+-r|--recursive\s+--force|--force\s+--recursive)\s+(?:-[a-z-]+\s+)*(?:/(?:\s|\*|$|[;&|\x22'])|/(?:etc|usr|var|home|bin|boot|root)\b|~|\$HOME|\*)",
-            r"(?i)--no-preserve-root|:\(\)\s*\{\s*:\|:&\s*\};:|\bchmod\s+-R\s+777\s+/|\bdd\s+[^\n]{0,80}of=/dev/[sh]d|base64\s+(?:-d|--decode)\s*\|\s*(?:sh|bash)",
-        ],
-    ),
-    injection(
-        "instruction_override",
-        Group::PromptInjection,
-        "instruction override",
-        &[
-            r"(?i)\bsystem\s+override\s*:",
-            r"(?i)\bignore\s+(?:(?:all|any|the|your|these|of)\s+){0,3}(?:safety|security|policy)?\s*(?:rules|checks|controls|instructions)\b",
-            r"(?i)\b(?:ignore|disregard|forget|override)\s+(?:(?:all|any|the|your|my|of)\s+){0,3}(?:previous|prior|above|earlier|preceding|system)\s+(?:\w+\s+){0,2}(?:instructions?|rules|prompts?|guidelines|polic(?:y|ies)|checks|restrictions|messages?)\b",
-            r"(?i)\bbypass\s+(?:(?:all|any|the|your)\s+){0,3}(?:\w+\s+)?(?:restrictions?|safety|governance)\b",
-            r"(?i)\b(?:disregard|forget)\s+(?:all\s+)?(?:(?:of\s+)?(?:your|the)\s+)?(?:rules|instructions|guidelines|restrictions)\b",
-        ],
-    ),
-    injection(
-        "role_hijack",
-        Group::PromptInjection,
-        "role hijack",
-        &[
-            r"(?i)\byou\s+are\s+now\s+(?:an?\s+|in\s+)?(?:\w+\s+){0,2}(?:unrestricted|unfiltered|jailbroken|dan\b|developer\s+mode)",
-            r"(?i)\bact\s+as\s+(?:if|though)\s+(?:you\s+have\s+)?(?:no|without)\s+(?:\w+\s+)?(?:rules|restrictions|limits)\b",
-            r"(?i)\b(?:jailbreak|jailbroken)\b",
-        ],
-    ),
-    injection(
-        "system_prompt_exfiltration",
-        Group::PromptInjection,
-        "system prompt exfiltration",
-        &[
-            r"(?i)\b(?:reveal|print|repeat|show|output|translate|encode)\s+(?:me\s+)?(?:(?:your|the|all|its)\s+){0,2}(?:hidden\s+|full\s+|initial\s+)?(?:system\s+prompt|initial\s+instructions|hidden\s+rules)\b",
-        ],
-    ),
-    injection(
-        "fake_role_delimiter",
-        Group::PromptInjection,
-        "forged chat delimiter",
-        &[
-            r"<\|(?:im_start|im_end|system|endoftext)\|>|\[INST\]|<<SYS>>|<start_of_turn>|</(?:tool_result|function_results)>",
-        ],
-    ),
 ];
+
+/// Where a candidate stands.
+pub(crate) struct Context<'a> {
+    text: &'a str,
+    start: usize,
+    end: usize,
+}
+
+impl Context<'_> {
+    /// Character before the candidate.
+    pub(crate) fn before(&self) -> Option<char> {
+        self.text.get(..self.start)?.chars().next_back()
+    }
+
+    /// Character after the candidate.
+    pub(crate) fn after(&self) -> Option<char> {
+        self.text.get(self.end..)?.chars().next()
+    }
+
+    /// Whether one of the lower-case words stands within 64 bytes before or 32 after (output policy spec §16.6).
+    pub(crate) fn has_word(&self, words: &[&str]) -> bool {
+        let floor = |mut at: usize| {
+            while !self.text.is_char_boundary(at) {
+                at -= 1;
+            }
+            at
+        };
+        let from = floor(self.start.saturating_sub(64));
+        let to = floor(self.text.len().min(self.end + 32));
+        let around = self.text.get(from..to).unwrap_or("").to_lowercase();
+        words.iter().any(|word| around.contains(word))
+    }
+}

@@ -1,0 +1,126 @@
+//! An immutable set of detectors, and the scan.
+
+use std::borrow::Cow;
+use std::sync::{Arc, LazyLock};
+
+use crate::catalogue::{definitions, scan_baseline};
+use crate::definition::{Definition, Group, Severity};
+use crate::hit::ScanResult;
+use crate::mask::{DetectorId, Mask};
+use crate::scanners::{builtin_scanner, DEFAULT_SCANNERS};
+use crate::{injection, prompt};
+
+/// Reported from here on unless a caller says otherwise (output policy spec §16.6).
+pub const DEFAULT_MIN_CONFIDENCE: f32 = 0.5;
+
+/// What findings of one detector say of it.
+#[derive(Clone, Debug)]
+pub struct Detector {
+    /// `matched_pattern` of its findings.
+    pub id: Cow<'static, str>,
+    pub group: Group,
+    /// `type` of its findings.
+    pub kind: Cow<'static, str>,
+    /// `scanner` of its findings.
+    pub scanner: Cow<'static, str>,
+    pub severity: Severity,
+    pub detail: Cow<'static, str>,
+    pub description: Cow<'static, str>,
+}
+
+impl Detector {
+    fn builtin(definition: &'static Definition) -> Detector {
+        Detector {
+            id: Cow::Borrowed(definition.id),
+            group: definition.group,
+            kind: Cow::Borrowed(definition.group.as_str()),
+            scanner: Cow::Borrowed(definition.group.scanner()),
+            severity: definition.severity,
+            detail: Cow::Borrowed(definition.detail),
+            description: Cow::Borrowed(definition.description),
+        }
+    }
+}
+
+/// How to scan.
+#[derive(Clone, Copy, Debug)]
+pub struct ScanOptions {
+    pub min_confidence: f32,
+    /// Output of a tool, HTML or Markdown: prompt detectors are more suspicious (§16.5).
+    pub is_tool_output: bool,
+}
+
+impl Default for ScanOptions {
+    fn default() -> ScanOptions {
+        ScanOptions {
+            min_confidence: DEFAULT_MIN_CONFIDENCE,
+            is_tool_output: false,
+        }
+    }
+}
+
+/// Immutable: share it in an `Arc`, replace it as a whole.
+#[derive(Debug)]
+pub struct Engine {
+    detectors: Vec<Detector>,
+}
+
+static BUILTIN: LazyLock<Arc<Engine>> = LazyLock::new(|| {
+    let detectors = definitions().iter().map(|one| Detector::builtin(one)).collect();
+    Arc::new(Engine { detectors })
+});
+
+impl Engine {
+    /// The built-in catalogue without operator patterns.
+    pub fn builtin() -> Arc<Engine> {
+        Arc::clone(&BUILTIN)
+    }
+
+    /// Detectors a scanner name or detector id stands for; case and outer blanks do not matter.
+    pub fn scanner(&self, name: &str) -> Option<Mask> {
+        builtin_scanner(&name.trim().to_lowercase())
+    }
+
+    /// Detectors that run when none is named.
+    pub fn default_mask(&self) -> Mask {
+        let mut mask = Mask::new();
+        for name in DEFAULT_SCANNERS {
+            mask.union_with(&self.scanner(name).unwrap_or_default());
+        }
+        mask
+    }
+
+    pub fn detector(&self, id: DetectorId) -> Option<&Detector> {
+        self.detectors.get(id.index())
+    }
+
+    /// Place of the detector with this id.
+    pub fn detector_id(&self, id: &str) -> Option<DetectorId> {
+        let place = self.detectors.iter().position(|detector| detector.id == id)?;
+        u16::try_from(place).ok().map(DetectorId)
+    }
+
+    pub fn detectors(&self) -> &[Detector] {
+        &self.detectors
+    }
+
+    /// Everything the detectors of the mask find, in order of offset, then detector.
+    pub fn scan(&self, content: &[u8], mask: &Mask, options: &ScanOptions) -> ScanResult {
+        let mut hits = Vec::new();
+        scan_baseline(content, mask, &mut hits);
+        injection::scan_code(content, 0..content.len(), mask, &mut hits);
+        prompt::scan_prompt(content, 0..content.len(), mask, options, &mut hits);
+        hits.retain(|hit| hit.confidence >= options.min_confidence);
+        hits.sort_by_key(|hit| (hit.offset, hit.detector));
+        hits.dedup_by_key(|hit| (hit.offset, hit.detector));
+        ScanResult {
+            hits,
+            ..ScanResult::default()
+        }
+    }
+}
+
+/// Whether `name` is a group, an alias or a detector id of the built-in catalogue.
+pub fn is_scanner(name: &str) -> bool {
+    Engine::builtin().scanner(name).is_some()
+}

@@ -166,16 +166,15 @@ class SubmitBatch:
 
     def __init__(
         self,
-        items: list[tuple[bytes, tuple[str, str, bool, str, bool], str, str, str]],
+        items: list[tuple[bytes, tuple[str, str, bool, str, bool, str, bool], str, str, str]],
         context_bytes: int,
         prompt_chars: int,
         now_us: int,
     ) -> None:
         """Parse and validate every item; a bad one is answered, the others go on.
 
-        An item is ``(body, (tenant, principal, body_may_name_principal, key_fingerprint, cross_tenant),
-        job_id, trace_id,
-        idempotency_key)``; ``context_bytes`` and ``prompt_chars`` are the limits of the context document and
+        An item is ``(body, (tenant, principal, body_may_name_principal, key_fingerprint, cross_tenant,
+        bound_principal, may_speak_for_any_agent), job_id, trace_id, idempotency_key)``; ``context_bytes`` and ``prompt_chars`` are the limits of the context document and
         the prompt.
         """
 
@@ -197,6 +196,10 @@ class SubmitBatch:
     def claims(self) -> list[tuple[int, str, str, str, str]]:
         """Return ``(index, tenant, key, job_id, request_hash)`` of the open items that carry an idempotency
         key."""
+
+    def agents(self) -> list[tuple[int, str, str, str]]:
+        """Return ``(index, tenant, agent_id, principal)`` of the open items whose caller must be shown to own the
+        agent of label `agent_id`."""
 
     def rename(self, index: int, job_id: str) -> None:
         """Go on under the id that the item's key already stands for."""

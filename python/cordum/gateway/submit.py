@@ -18,6 +18,7 @@ from cordum.config.gateway import GatewaySettings
 from cordum.domain.errors import CordumError, Unavailable
 from cordum.domain.states import TERMINAL_STATES
 from cordum.gateway import metrics
+from cordum.gateway.agent_binding import prove_agents
 from cordum.gateway.errors import envelope
 from cordum.protocol import subjects
 from cordum.protocol.kernel_client import PolicyClient
@@ -44,8 +45,9 @@ _REPLAY_FIELDS: Final = ("state", "safety_decision", "safety_reason", "trace_id"
 
 _log = get_logger()
 
-Facts = tuple[str, str, bool, str, bool]
-"""Tenant, principal, whether the body may name the principal, key fingerprint, cross-tenant credential."""
+Facts = tuple[str, str, bool, str, bool, str, bool]
+"""Tenant, principal, whether the body may name the principal, key fingerprint, cross-tenant credential, bound
+principal, whether the caller may speak for any agent."""
 Item = tuple[bytes, Facts, str, str, str]
 """Body, facts of the caller, new job id, new trace id, idempotency key of the headers or query."""
 Job = tuple[int, str, str, str, str, bytes]
@@ -161,6 +163,9 @@ class Submitter:
 
     async def run_batch(self, batch: SubmitBatch) -> list[Outcome]:
         """Take a parsed batch through claims, judgement, storage and publishing. Raises Unavailable."""
+        agents = batch.agents()
+        if agents:
+            await prove_agents(self._jobs.client, batch, agents)
         claims = batch.claims()
         if claims:
             await self._claim(batch, claims)

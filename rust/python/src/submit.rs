@@ -11,7 +11,8 @@ use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::PyBytes;
 
-type Facts = (String, String, bool, String, bool);
+/// Tenant, principal, body may name it, fingerprint, cross-tenant, bound principal, may speak for any agent.
+type Facts = (String, String, bool, String, bool, String, bool);
 type Item = (PyBackedBytes, Facts, String, String, String);
 type PyGroup = (u32, Vec<usize>, Vec<Py<PyBytes>>);
 type PyJob = (usize, String, String, String, &'static str, Py<PyBytes>);
@@ -83,6 +84,10 @@ impl SubmitBatch {
 
     fn claims(&self) -> PyResult<Vec<Claim>> {
         self.with(|batch| batch.claims())
+    }
+
+    fn agents(&self) -> PyResult<Vec<(usize, String, String, String)>> {
+        self.with(|batch| batch.agents())
     }
 
     fn rename(&self, index: usize, job_id: &str) -> PyResult<()> {
@@ -164,13 +169,15 @@ impl SubmitBatch {
 
 fn caller(item: Item) -> (PyBackedBytes, Caller) {
     let (body, facts, job_id, trace_id, idempotency_key) = item;
-    let (tenant, principal, body_principal, fingerprint, cross_tenant) = facts;
+    let (tenant, principal, body_principal, fingerprint, cross_tenant, bound_principal, impersonates) = facts;
     let caller = Caller {
         tenant,
         principal,
         body_principal,
         fingerprint,
         cross_tenant,
+        bound_principal,
+        impersonates,
         job_id,
         trace_id,
         idempotency_key,

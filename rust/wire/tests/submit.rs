@@ -321,3 +321,24 @@ proptest! {
         prop_assert_eq!(batch(&body).plan(None, 64).outcomes.len(), 1);
     }
 }
+
+#[test]
+fn an_agent_is_named_by_itself_its_owner_or_a_delegate() {
+    let body = br#"{"prompt":"p","labels":{"agent_id":"a1"}}"#;
+    let with = |bound: &str, impersonates: bool| {
+        let caller = Caller {
+            bound_principal: bound.into(),
+            impersonates,
+            ..caller()
+        };
+        Batch::parse(&[(&body[..], caller)], &LIMITS, NOW_US)
+    };
+    assert!(with("a1", false).agents().is_empty());
+    assert!(with("", true).agents().is_empty());
+    let to_prove = (0, "acme".to_owned(), "a1".to_owned(), "ci".to_owned());
+    assert_eq!(with("ci", false).agents(), vec![to_prove]);
+    assert_eq!(with("a1", false).plan(None, 64).commits.len(), 1);
+    let refused = with("", false).plan(None, 64);
+    assert!(refused.commits.is_empty());
+    assert_eq!(refused.outcomes[0].status, 403);
+}

@@ -179,6 +179,8 @@ def _item(caller: Caller, body: bytes, key: str) -> Item:
         caller.names_itself,
         caller.fingerprint,
         caller.cross_tenant,
+        caller.principal,
+        is_allowed(caller.role, "delegation.impersonate"),
     )
     return body, facts, new_id(), new_id(), key
 

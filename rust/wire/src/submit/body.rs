@@ -29,6 +29,10 @@ pub struct Caller {
     pub fingerprint: String,
     /// The credential may act for other tenants.
     pub cross_tenant: bool,
+    /// Principal the credential is bound to; empty when none is.
+    pub bound_principal: String,
+    /// Holds `delegation.impersonate`: may speak for any agent.
+    pub impersonates: bool,
     /// Id for the new job.
     pub job_id: String,
     /// Trace of the new job.
@@ -52,6 +56,8 @@ pub struct Submission {
     pub idempotency_hash: String,
     /// `apikey:<16 hex>|principal:<id>`.
     pub submitted_by: String,
+    /// Principal that must own the agent of label `agent_id`; none when there is nothing left to prove.
+    pub agent_owner: Option<String>,
 }
 
 /// Parse and validate one body.
@@ -83,6 +89,7 @@ pub fn parse(body: &[u8], caller: &Caller, limits: &Limits, now_us: i64) -> Outc
         _ => idempotency_hash(&request, &prompt, context)?,
     };
     let submitted_by = format!("apikey:{}|principal:{}", caller.fingerprint, request.principal_id);
+    let agent_owner = agent_owner(&request, caller)?;
     let mut submission = Submission {
         request,
         prompt,
@@ -90,6 +97,7 @@ pub fn parse(body: &[u8], caller: &Caller, limits: &Limits, now_us: i64) -> Outc
         idempotency_key,
         idempotency_hash,
         submitted_by,
+        agent_owner,
     };
     if let Some(meta) = submission.request.meta.as_mut() {
         meta.idempotency_key.clone_from(&submission.idempotency_key);
@@ -220,6 +228,21 @@ fn principal(fields: &Fields<'_>, caller: &Caller) -> Outcome<(String, Option<St
     } else {
         Ok((caller.principal.clone(), Some(named)))
     }
+}
+
+/// Who must own the agent that the label `agent_id` names: nobody when the caller is bound to that very agent or may speak
+/// for any; a caller that is bound to nobody speaks for no agent.
+fn agent_owner(request: &JobRequest, caller: &Caller) -> Outcome<Option<String>> {
+    let Some(agent) = request.labels.get("agent_id").map(|agent| agent.trim()) else {
+        return Ok(None);
+    };
+    if agent.is_empty() || caller.impersonates || agent == caller.bound_principal {
+        return Ok(None);
+    }
+    if caller.bound_principal.is_empty() {
+        return Err(Refusal::forbidden("access_denied", "access denied"));
+    }
+    Ok(Some(caller.bound_principal.clone()))
 }
 
 fn refuse_delegation(fields: &Fields<'_>) -> Outcome<()> {

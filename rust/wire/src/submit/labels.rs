@@ -24,10 +24,6 @@ pub(super) fn clean_labels(labels: BTreeMap<String, String>) -> Result<BTreeMap<
         if key.starts_with("_governance.") || key.starts_with("_ma.") {
             return Err(Refusal::invalid("labels", "labels use a reserved prefix"));
         }
-        if key == "agent_id" {
-            // Agents are bound to callers by a store this gateway does not have, so no binding can be shown.
-            return Err(Refusal::forbidden("access_denied", "access denied"));
-        }
         if !is_control_plane_label(&key) {
             kept.insert(key, value);
         }

@@ -119,6 +119,17 @@ impl Batch {
             .collect()
     }
 
+    /// Items whose agent the caller must own: index, tenant, agent id, principal.
+    pub fn agents(&self) -> Vec<(usize, String, String, String)> {
+        self.open()
+            .filter_map(|(index, submission, _)| {
+                let owner = submission.agent_owner.clone()?;
+                let agent = submission.request.labels.get("agent_id")?.trim().to_owned();
+                Some((index, submission.request.tenant_id.clone(), agent, owner))
+            })
+            .collect()
+    }
+
     /// Go on under the id the item's key already stands for.
     pub fn rename(&mut self, index: usize, job_id: &str) {
         if let Some(Item::Open(submission, _)) = self.items.get_mut(index) {

@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 export CARGO_TERM_COLOR ?= never
 
 .DEFAULT_GOAL := help
-.PHONY: help setup deps build proto demo up test test-rust test-python lint bench fuzz wheel ci clean check-tools
+.PHONY: help setup deps build proto demo up sign-default-policy test test-rust test-python lint bench fuzz wheel ci clean check-tools
 
 help:
 	@echo "make demo   bring the system up on embedded servers and run the governed demo"
@@ -40,6 +40,11 @@ proto: $(VENV)/.deps
 
 demo: setup
 	@$(BIN)/python examples/demo.py
+
+# After every change of config/safety.yaml.
+sign-default-policy: setup
+	@cp config/safety.yaml python/cordum/embedded/defaults/safety.yaml
+	@$(BIN)/python tools/sign_default_policy.py
 
 up: setup
 	@$(BIN)/cordumctl up

@@ -1,4 +1,4 @@
-"""Whose agent a job names: label `agent_id` is bound to the credential of the caller (gateway spec §14.1, policy spec §20.2).
+"""Whose agent a job names: label `agent_id` is bound to the caller (gateway spec §14.1, policy spec §20.2).
 
 A caller speaks for the agent whose id is its bound principal and for the agents it owns (`owner` of the record). That
 `delegation.impersonate` lets it speak for any agent is settled when the body is parsed.

@@ -174,8 +174,8 @@ class SubmitBatch:
         """Parse and validate every item; a bad one is answered, the others go on.
 
         An item is ``(body, (tenant, principal, body_may_name_principal, key_fingerprint, cross_tenant,
-        bound_principal, may_speak_for_any_agent), job_id, trace_id, idempotency_key)``; ``context_bytes`` and ``prompt_chars`` are the limits of the context document and
-        the prompt.
+        bound_principal, may_speak_for_any_agent), job_id, trace_id, idempotency_key)``; ``context_bytes`` and
+        ``prompt_chars`` are the limits of the context document and the prompt.
         """
 
     @staticmethod

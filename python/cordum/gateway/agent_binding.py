@@ -5,13 +5,14 @@ A caller speaks for the agent whose id is its bound principal and for the agents
 """
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 import orjson
 
 from cordum._core import SubmitBatch
+from cordum.domain.errors import CordumError
 from cordum.runtime.logs import get_logger
-from cordum.store import keys
+from cordum.store.agents import Agent, load_agents
 from cordum.store.connection import RedisClient
 
 __all__ = ["prove_agents"]
@@ -31,25 +32,18 @@ async def prove_agents(
 ) -> None:
     """Answer the items whose caller does not own the agent it names: 403, or 503 where the store did not say.
 
-    ``agents``: (index, tenant, agent id, bound principal). One pipelined read for the batch. Raises Unavailable.
+    ``agents``: (index, tenant, agent id, bound principal). One pipelined read for the batch.
     """
     ids = sorted({agent for _, _, agent, _ in agents if len(agent) <= ID_MAX})
-    replies = await client.pipeline([("GET", keys.agent_identity(agent)) for agent in ids])
-    stored = dict(zip(ids, replies, strict=True))
-    for index, tenant, agent, principal in agents:
-        record = stored.get(agent)
-        if isinstance(record, Exception):
-            _log.error("agent not looked up", agent_id=agent, reason=str(record))
-            batch.answer(index, 503, _UNAVAILABLE, "", 2)
-        elif not _is_owner(record, tenant, principal):
-            batch.answer(index, 403, _REFUSED)
-
-
-def _is_owner(record: Any, tenant: str, principal: str) -> bool:
-    if record is None:
-        return False
+    known: dict[str, Agent | None] = {}
     try:
-        agent = orjson.loads(record)
-    except orjson.JSONDecodeError:
-        return False
-    return isinstance(agent, dict) and (agent.get("tenant"), agent.get("owner")) == (tenant, principal)
+        known.update(zip(ids, await load_agents(client, ids), strict=True))
+    except CordumError as error:
+        _log.error("agents not looked up", reason=error.message)
+        for index, *_ in agents:
+            batch.answer(index, 503, _UNAVAILABLE, "", 2)
+        return
+    for index, tenant, agent_id, principal in agents:
+        agent = known.get(agent_id)
+        if agent is None or (agent.tenant, agent.owner) != (tenant, principal):
+            batch.answer(index, 403, _REFUSED)

@@ -1,4 +1,4 @@
-"""Agent identities `agent:identity:<id>` as far as a worker's enrolment needs them (README decision 49)."""
+"""Agent identities `agent:identity:<id>` as far as workers and submissions need them (README decision 49)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,10 +17,11 @@ _ACTIVE: Final = frozenset({"", "active"})
 
 @dataclass(frozen=True, slots=True)
 class Agent:
-    """An agent's tenant and status."""
+    """An agent's tenant, status and owner (a principal)."""
 
     tenant: str
     status: str = ""
+    owner: str = ""
 
     def may_act_for(self, tenant: str) -> bool:
         """Tell whether the agent belongs to ``tenant`` and is neither suspended nor revoked."""
@@ -49,5 +50,7 @@ def _agent(raw: bytes | None) -> Agent | None:
         return None
     if not isinstance(record, dict):
         return None
-    tenant, status = record.get("tenant"), record.get("status") or ""
-    return Agent(tenant, status) if isinstance(tenant, str) and isinstance(status, str) else None
+    tenant, status, owner = record.get("tenant"), record.get("status") or "", record.get("owner") or ""
+    if not (isinstance(tenant, str) and isinstance(status, str) and isinstance(owner, str)):
+        return None
+    return Agent(tenant, status, owner)

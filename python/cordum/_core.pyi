@@ -11,6 +11,13 @@ def request_hash(job_request: bytes) -> str:
     """Return the canonical hash of a serialized ``JobRequest`` (protocol spec §19); raises ValueError when
     it does not decode."""
 
+def packet_claims(packets: list[bytes]) -> list[tuple[str, str, str, str, str, str, str]]:
+    """What packets say about their senders: kind, sender, worker, job, tenant of a request or pool of a heartbeat,
+    session token, credential token.
+
+    Kinds are `heartbeat`, `handshake` (of a worker), `result`, `progress`, `request`, `cancel`; else empty.
+    """
+
 def request_to_json(job_request: bytes) -> bytes:
     """Return the protojson of a serialized ``JobRequest`` with every field (the stored form); raises
     ValueError."""
@@ -28,7 +35,10 @@ class Planner:
 
     def set_replicas(self, count: int) -> None: ...
     def presence(
-        self, packets: list[bytes], now_us: int
+        self,
+        packets: list[bytes],
+        now_us: int,
+        proofs: list[tuple[list[str], list[str]] | None] | None = None,
     ) -> tuple[list[tuple[str, str, bool]], list[tuple[str, str]], list[tuple[str, list[str], str]], int]:
         """Apply heartbeat and handshake packets.
 
@@ -36,6 +46,18 @@ class Planner:
         id, ready topics,
         sdk version) and how many packets were unusable.
         """
+
+    def attested_workers(self, now_us: int) -> list[str]:
+        """Workers that proved who they are within their time to live."""
+
+    def unattested(self, ids: list[str], now_us: int) -> list[str]:
+        """Those of ``ids`` that did not."""
+
+    def withdraw(self, worker_id: str) -> None:
+        """Forget what a worker proved; its limits stay."""
+
+    def limit_worker(self, worker_id: str, pools: list[str], topics: list[str]) -> None:
+        """Take over the limits of a changed credential; an empty list is no limit."""
 
     def lacking_topics(self, ids: list[str]) -> list[str]: ...
     def remember_topics(self, worker_id: str, topics: list[str]) -> None: ...

@@ -15,11 +15,12 @@ from tests.support.worker_log import Handled
 class HandWorker:
     """Receives nothing itself; the test takes the dispatches from an observer."""
 
-    def __init__(self, client: Client, blobs: BlobStore, worker_id: str, pool: str) -> None:
+    def __init__(self, client: Client, blobs: BlobStore, worker_id: str, pool: str, token: str = "") -> None:
         self.worker_id = worker_id
         self._client = client
         self._blobs = blobs
         self._pool = pool
+        self._token = token
         self._log: list[Handled] = []
 
     async def announce(self, *topics: str) -> None:
@@ -29,7 +30,8 @@ class HandWorker:
 
     async def beat(self) -> None:
         """Send one heartbeat with plenty of room."""
-        await emit_heartbeat(self._client, heartbeat_payload(self.worker_id, self._pool, 0, 100, 0.0))
+        payload = heartbeat_payload(self.worker_id, self._pool, 0, 100, 0.0, auth_token=self._token)
+        await emit_heartbeat(self._client, payload)
 
     def handled(self) -> list[Handled]:
         """Return the dispatches this worker has worked on."""

@@ -15,6 +15,7 @@ from cordum.config.scheduler import SchedulerSettings
 from cordum.domain.errors import ConfigError, CordumError
 from cordum.runtime.clock import rfc3339
 from cordum.scheduler import metrics
+from cordum.scheduler.boundary import Boundary
 from cordum.store.config_documents import ConfigDocuments
 
 _log = structlog.get_logger("cordum.scheduler")
@@ -24,9 +25,16 @@ class Configuration:
     """Loads the sections and hands them to the planner; a bad stored section keeps the last good one."""
 
     def __init__(
-        self, settings: SchedulerSettings, planner: Planner, documents: ConfigDocuments, *, production: bool
+        self,
+        settings: SchedulerSettings,
+        planner: Planner,
+        documents: ConfigDocuments,
+        boundary: Boundary,
+        *,
+        production: bool,
     ) -> None:
         self._settings = settings
+        self._boundary = boundary
         self._planner = planner
         self._documents = documents
         self._production = production
@@ -81,6 +89,7 @@ class Configuration:
                 "stored pools or timeouts are invalid, the last good ones stay", faults=error.error_count()
             )
             return
+        self._boundary.read(data.get("boundary"))
         encoded = self._encode(pools, timeouts)
         if encoded != self._active:
             self._planner.configure(encoded)
@@ -96,8 +105,10 @@ class Configuration:
                     **timeouts.reconciler.model_dump(),
                     "topics": {name: topic.model_dump() for name, topic in timeouts.topics.items()},
                 },
-                "readiness_required": self._settings.readiness_required,
-                "readiness_ttl_s": self._settings.readiness_ttl_s,
+                "readiness_required": self._boundary.readiness_required,
+                "readiness_ttl_s": self._boundary.readiness_ttl_s,
+                "limits_apply": self._boundary.attestation != "off",
+                "attestation_enforced": self._boundary.attestation == "enforce",
                 "worker_ttl_s": self._settings.worker_ttl_s,
             }
         )

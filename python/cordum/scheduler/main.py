@@ -16,6 +16,7 @@ from cordum.config.base import load_all
 from cordum.config.nats import NatsSettings
 from cordum.config.redis import RedisSettings, StoreSettings
 from cordum.config.scheduler import SchedulerSettings
+from cordum.config.worker_trust import WorkerTrustSettings
 from cordum.domain.errors import ConfigError, Unavailable
 from cordum.protocol import subjects
 from cordum.protocol.cap import BusPacket, Handshake
@@ -24,12 +25,16 @@ from cordum.runtime.clock import monotonic_s, now_us, rfc3339
 from cordum.runtime.ids import new_id
 from cordum.runtime.logs import get_logger
 from cordum.runtime.service import Service, run_service, wait_for_dependency
+from cordum.scheduler.attestation import Attestor
+from cordum.scheduler.boundary import Boundary
 from cordum.scheduler.cancel import BusEvents
 from cordum.scheduler.configuration import Configuration
 from cordum.scheduler.duties import Duties
 from cordum.scheduler.fail_mode import FailModes
+from cordum.scheduler.presence_gate import PresenceGate
 from cordum.scheduler.reconciler import Reconciler
 from cordum.scheduler.registry import Registry
+from cordum.scheduler.result_gate import ResultGate
 from cordum.scheduler.result_pipeline import ResultPipeline
 from cordum.scheduler.safety import SafetyClient
 from cordum.scheduler.settling import SERVICE, Settler
@@ -62,6 +67,7 @@ class Scheduler:
         self,
         service: Service,
         settings: SchedulerSettings,
+        trust: WorkerTrustSettings,
         store: StoreSettings,
         nats: NatsSettings,
         redis: RedisClient,
@@ -97,14 +103,26 @@ class Scheduler:
         self.results = ResultPipeline(
             self.planner, jobs, letters, self.submits, self.side, self.wheel.on_capacity, result_durable
         )
+        boundary = Boundary(settings, trust)
+        self.attestor = Attestor(documents, self.planner, settings.config_reload_s, self._judge_again)
         self.registry = Registry(
             self.planner,
             WorkerSnapshots(redis),
             Lock(redis, keys.LOCK_SNAPSHOT_WRITER, _WRITER_TTL_S),
             instance,
             self.wheel.on_capacity,
+            PresenceGate(self.attestor, lambda: boundary.attestation),
         )
-        self.configuration = Configuration(settings, self.planner, documents, production=service.production)
+        self.result_gate = ResultGate(
+            self.results.handle,
+            self.planner,
+            self.attestor,
+            lambda: boundary.attestation,
+            settings.worker_ttl_s,
+        )
+        self.configuration = Configuration(
+            settings, self.planner, documents, boundary, production=service.production
+        )
         self.duties = Duties(jobs, letters, bus, publisher, self.side)
         settler = Settler(
             self.planner, jobs, self.instances, bus, publisher, self.side, self.configs, instance
@@ -122,6 +140,7 @@ class Scheduler:
         await self.instances.beat()
         await self.configuration.start()
         await self.registry.warm_start()
+        await self.attestor.reload()
         reconciler = Reconciler(
             self.planner,
             self.jobs,
@@ -142,6 +161,7 @@ class Scheduler:
         spawn("side writes", self.side.run, on_error="restart")
         spawn("wheel", self.wheel.run, on_error="restart")
         spawn("capacity", self.wheel.watch_capacity, on_error="restart")
+        spawn("attestation", self.attestor.run, on_error="restart")
         spawn("worker snapshot", self._keep_snapshot, on_error="restart")
         spawn("configuration", self.configuration.keep_current, on_error="restart")
         spawn(
@@ -162,7 +182,7 @@ class Scheduler:
         settings = self.settings
         for subject, handler in (
             (subjects.SUBMIT, self.submits.handle),
-            (subjects.RESULT, self.results.handle),
+            (subjects.RESULT, self.result_gate.handle),
         ):
             self.consumers.append(
                 BatchConsumer(
@@ -198,6 +218,10 @@ class Scheduler:
     async def _on_config_changed(self, _messages: list[Msg]) -> None:
         self.configs.drop()
         self.configuration.changed.set()
+        self.attestor.changed.set()
+
+    async def _judge_again(self, packets: list[bytes]) -> None:
+        await self.registry.take(packets)
 
     async def _keep_snapshot(self) -> None:
         await self.registry.keep_snapshot(self.settings.snapshot_interval_s)
@@ -247,13 +271,15 @@ async def serve(service: Service, settings: SchedulerSettings) -> None:
     """Run the scheduler until the stop signal. Raises ConfigError, Unavailable."""
     if service.production and settings.policy_fail_mode == "open":
         raise ConfigError("POLICY_CHECK_FAIL_MODE: expected `closed` in production")
-    redis_settings, store_settings, nats_settings = load_all(RedisSettings, StoreSettings, NatsSettings)
+    redis_settings, store_settings, nats_settings, trust = load_all(
+        RedisSettings, StoreSettings, NatsSettings, WorkerTrustSettings
+    )
     service.listen_health("SCHEDULER_METRICS_ADDR", settings.metrics_addr, public=settings.metrics_public)
     redis = await wait_for_dependency("redis", lambda: RedisClient.open(redis_settings))
     bus = await wait_for_dependency("nats", lambda: Bus.open(nats_settings))
     await keep_streams(bus, nats_settings)
     jobs = await JobStore.open(redis, store_settings)
-    scheduler = Scheduler(service, settings, store_settings, nats_settings, redis, bus, jobs)
+    scheduler = Scheduler(service, settings, trust, store_settings, nats_settings, redis, bus, jobs)
     service.health.required |= {"redis": redis.ping, "nats": bus.ping}
     service.health.soft["safety"] = lambda: _check_kernel(scheduler.kernel)
     await scheduler.start()

@@ -44,6 +44,12 @@ BATCH_STAGE = Histogram("cordum_scheduler_batch_stage_seconds", "Time per stage"
 CANCEL_FAILURES = Counter("cordum_job_cancel_failures_total", "Cancels that could not be stored")
 DLQ_EMIT_FAILURES = Counter("cordum_dlq_emit_failures_total", "Dead-letter events not published", ["topic"])
 LAST_HEARTBEAT = Gauge("cordum_last_heartbeat_timestamp", "Newest heartbeat, Unix seconds", ["pool"])
+ATTESTATION_FAILURES = Counter(
+    "cordum_scheduler_attestation_failures_total", "Packets that did not attest their worker", ["reason"]
+)
+REJECTED_PACKETS = Counter(
+    "cordum_bus_rejected_packets_total", "Packets refused because of who sent them", ["reason"]
+)
 CONFIG_DRIFT = Gauge("cordum_config_drift", "1: the file differs from the stored section", ["section"])
 
 _PLAIN = {"received": RECEIVED, "dispatched": DISPATCHED, "denied": DENIED}

@@ -14,6 +14,7 @@ from cordum.domain.errors import CordumError
 from cordum.protocol import subjects
 from cordum.runtime.clock import monotonic_s, now_s, now_us, rfc3339
 from cordum.scheduler import metrics
+from cordum.scheduler.presence_gate import PresenceGate
 from cordum.store.locks import Lock
 from cordum.store.worker_snapshot import WorkerSnapshots
 
@@ -33,19 +34,28 @@ class Registry:
         writer_lock: Lock,
         instance: str,
         on_capacity: Callable[[Capacities], None],
+        gate: PresenceGate,
     ) -> None:
         self._planner = planner
         self._snapshots = snapshots
         self._lock = writer_lock
         self._instance = instance
         self._on_capacity = on_capacity
+        self._gate = gate
         self._remembered: dict[str, float] = {}
 
     async def on_presence(self, messages: list[Msg]) -> None:
         """Handle heartbeat and handshake packets."""
-        capacity, beats, shakes, invalid = self._planner.presence(
-            [message.data for message in messages], now_us()
-        )
+        await self.take([message.data for message in messages])
+
+    async def take(self, packets: list[bytes]) -> None:
+        """Apply the packets that the gate admits."""
+        if self._gate.is_open:
+            found = self._planner.presence(packets, now_us())
+        else:
+            admitted, proofs = self._gate.admit(packets)
+            found = self._planner.presence(admitted, now_us(), proofs)
+        capacity, beats, shakes, invalid = found
         if invalid:
             metrics.INVALID_PACKETS.labels(subjects.HEARTBEAT, "invalid").inc(invalid)
         for _, pool in beats:

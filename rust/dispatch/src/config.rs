@@ -21,6 +21,8 @@ struct Document {
     readiness_required: bool,
     readiness_ttl_s: f64,
     worker_ttl_s: f64,
+    attestation_enforced: bool,
+    limits_apply: bool,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -66,6 +68,10 @@ pub struct Config {
     pub readiness_ttl_us: i64,
     /// Age limit of a worker's last sign of life, µs.
     pub worker_ttl_us: i64,
+    /// Only workers that proved who they are are eligible.
+    pub attestation_enforced: bool,
+    /// The limits of credentials count.
+    pub limits_apply: bool,
 }
 
 impl Config {
@@ -100,6 +106,8 @@ impl Config {
             readiness_required: document.readiness_required,
             readiness_ttl_us: seconds_or(document.readiness_ttl_s, 60.0),
             worker_ttl_us: seconds_or(document.worker_ttl_s, 30.0),
+            attestation_enforced: document.attestation_enforced,
+            limits_apply: document.limits_apply,
         })
     }
 

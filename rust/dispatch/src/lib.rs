@@ -5,6 +5,7 @@ pub mod commit;
 pub mod config;
 mod draft;
 pub mod event;
+pub mod grants;
 pub mod intake;
 pub mod job_config;
 pub mod judge;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
+use crate::grants::Limits;
 use crate::workers::{Worker, WorkerTable};
 
 /// Worker part of `sys:workers:snapshot` (scheduler spec §18); zero and empty optional fields are omitted.
@@ -35,6 +36,16 @@ pub struct WorkerEntry {
     pub ready_topics: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ready_age_ms: Option<i64>,
+    /// Since it last proved who it is; absent for one that did not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attested_age_ms: Option<i64>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub allowed_pools: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub allowed_topics: Vec<String>,
+    /// Topics of its authenticated handshake.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub topic_ceiling: Option<Vec<String>>,
 }
 
 impl WorkerTable {
@@ -51,6 +62,15 @@ impl WorkerTable {
             return;
         }
         let seen = now_us - age_us;
+        let snapshot_age_us = age_us - entry.age_ms.saturating_mul(1000);
+        let attested_at_us = entry
+            .attested_age_ms
+            .map_or(0, |age_ms| now_us - snapshot_age_us - age_ms.saturating_mul(1000));
+        let limits = Limits {
+            pools: entry.allowed_pools,
+            topics: entry.allowed_topics,
+            ceiling: entry.topic_ceiling,
+        };
         self.adopt(Worker {
             id: entry.worker_id,
             pool: entry.pool,
@@ -66,6 +86,8 @@ impl WorkerTable {
             last_seen_us: seen,
             ready_topics: entry.ready_topics,
             ready_at_us: seen,
+            attested_at_us,
+            limits,
             ..Worker::default()
         });
     }
@@ -89,6 +111,10 @@ impl Worker {
             age_ms: (now_us - self.last_seen_us) / 1000,
             ready_topics: self.ready_topics.clone(),
             ready_age_ms,
+            attested_age_ms: (self.attested_at_us > 0).then(|| (now_us - self.attested_at_us) / 1000),
+            allowed_pools: self.limits.pools.clone(),
+            allowed_topics: self.limits.topics.clone(),
+            topic_ceiling: self.limits.ceiling.clone(),
         }
     }
 }

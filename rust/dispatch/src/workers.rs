@@ -6,6 +6,7 @@ use ahash::AHashMap;
 use cordum_wire::messages::{Handshake, Heartbeat};
 
 use crate::config::Config;
+use crate::grants::Limits;
 
 /// Most workers one table holds; further ones are refused.
 pub const MAX_WORKERS: usize = 100_000;
@@ -46,6 +47,10 @@ pub struct Worker {
     pub last_pick: u64,
     /// Pools it belongs to, kept current by the table.
     pub pools: Vec<String>,
+    /// When it last proved who it is; 0 = never.
+    pub attested_at_us: i64,
+    /// What its credential allows.
+    pub limits: Limits,
 }
 
 impl Worker {
@@ -84,6 +89,9 @@ impl Worker {
         } else {
             Mode::Topic
         };
+        if !self.may_serve(topic, config) || (config.attestation_enforced && !self.attested(config, now_us)) {
+            return None;
+        }
         let ready = !self.ready_topics.is_empty() && now_us - self.ready_at_us <= config.readiness_ttl_us;
         if !ready {
             return (!config.readiness_required).then_some(direct);
@@ -100,7 +108,11 @@ impl Worker {
     /// Pools it belongs to: the named one, else every pool mapped to a ready topic.
     fn derive_pools(&self, config: &Config) -> Vec<String> {
         if !self.pool.is_empty() {
-            return vec![self.pool.clone()];
+            let named = vec![self.pool.clone()];
+            return named
+                .into_iter()
+                .filter(|pool| self.may_join(pool, config))
+                .collect();
         }
         let mut pools: Vec<String> = config
             .topics()
@@ -109,7 +121,7 @@ impl Worker {
                     .iter()
                     .any(|ready| ready == *topic || subject_matches(ready, topic))
             })
-            .flat_map(|(_, pools)| pools.iter().cloned())
+            .flat_map(|(_, pools)| pools.iter().filter(|pool| self.may_join(pool, config)).cloned())
             .collect();
         pools.sort_unstable();
         pools.dedup();
@@ -188,19 +200,15 @@ impl WorkerTable {
         }
         worker.last_seen_us = now_us;
         worker.ready_at_us = now_us;
-        worker.ready_topics = topics;
+        worker.ready_topics = worker.limits.narrowed(topics);
         self.capacity_of(index, false, true, now_us, config)
     }
 
     /// Readiness remembered from an earlier life of the registry; never overrides a live announcement.
     pub fn remember_topics(&mut self, worker_id: &str, topics: &[String]) {
-        if let Some(worker) = self
-            .by_id
-            .get(worker_id)
-            .and_then(|index| self.workers.get_mut(*index))
-        {
+        if let Some(worker) = self.get_mut(worker_id) {
             if worker.ready_topics.is_empty() {
-                worker.ready_topics = clean_topics(topics);
+                worker.ready_topics = worker.limits.narrowed(clean_topics(topics));
                 self.indexed = false;
             }
         }
@@ -254,6 +262,17 @@ impl WorkerTable {
     /// One worker.
     pub fn get(&self, id: &str) -> Option<&Worker> {
         self.by_id.get(id).and_then(|index| self.workers.get(*index))
+    }
+
+    /// One worker, to be changed.
+    pub(crate) fn get_mut(&mut self, id: &str) -> Option<&mut Worker> {
+        let index = self.by_id.get(id).copied()?;
+        self.workers.get_mut(index)
+    }
+
+    /// Worker at a position, to be changed.
+    pub(crate) fn at_mut(&mut self, index: usize) -> Option<&mut Worker> {
+        self.workers.get_mut(index)
     }
 
     /// Worker at a candidate position.
@@ -327,7 +346,8 @@ impl WorkerTable {
             .fold(0_i64, |sum, worker| sum.saturating_add(worker.room(replicas)))
     }
 
-    fn entry(&mut self, id: &str) -> Option<usize> {
+    /// Position of a worker, a new one if it is not known; `None` when the table is full.
+    pub(crate) fn entry(&mut self, id: &str) -> Option<usize> {
         if let Some(index) = self.by_id.get(id) {
             return Some(*index);
         }
@@ -396,7 +416,8 @@ impl WorkerTable {
     }
 }
 
-fn clean_topics(topics: &[String]) -> Vec<String> {
+/// Trimmed topics in their order, without empty ones and doubles.
+pub fn clean_topics(topics: &[String]) -> Vec<String> {
     let mut seen = Vec::new();
     for topic in topics
         .iter()

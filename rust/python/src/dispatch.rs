@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cordum_dispatch::config::Config;
+use cordum_dispatch::grants::Limits;
 use cordum_dispatch::intake::decode_presence;
 use cordum_dispatch::job_config;
 use cordum_dispatch::outgoing::{self, Outgoing};
@@ -74,13 +75,16 @@ impl Planner {
         *lock(&self.replicas) = count.max(1);
     }
 
-    /// Apply heartbeat and handshake packets; returns (capacities, heartbeats, handshakes, invalid count).
+    /// Apply heartbeat and handshake packets; returns (capacities, heartbeats, handshakes, invalid count). `proofs`:
+    /// per packet, the pools and topics its sender is limited to when it proved who it is.
     #[allow(clippy::type_complexity)]
+    #[pyo3(signature = (packets, now_us, proofs = None))]
     fn presence(
         &self,
         py: Python<'_>,
         packets: Vec<PyBackedBytes>,
         now_us: i64,
+        proofs: Option<Vec<Option<Proof>>>,
     ) -> (
         Vec<(String, String, bool)>,
         Vec<(String, String)>,
@@ -92,13 +96,21 @@ impl Planner {
         py.detach(move || {
             let mut table = lock(&table);
             let (mut capacity, mut beats, mut shakes, mut invalid) = (Vec::new(), Vec::new(), Vec::new(), 0);
+            let mut proofs = proofs.unwrap_or_default().into_iter();
             for packet in &packets {
+                let limits = proofs.next().flatten().map(limits_of);
                 match decode_presence(packet) {
                     Some((envelope, Payload::Heartbeat(beat))) => {
+                        if let Some(limits) = limits {
+                            table.grant(&beat.worker_id, limits, now_us);
+                        }
                         capacity.extend(table.heartbeat(&beat, envelope.created_us, now_us, &config));
                         beats.push((beat.worker_id, beat.pool));
                     }
                     Some((_, Payload::Handshake(shake))) if shake.role == 3 => {
+                        if let Some(limits) = limits {
+                            table.grant(&shake.component_id, limits, now_us);
+                        }
                         capacity.extend(table.handshake(&shake, now_us, &config));
                         shakes.push((shake.component_id, shake.ready_topics, shake.sdk_version));
                     }
@@ -119,6 +131,34 @@ impl Planner {
     /// Remember the ready topics of a worker that announced them to an earlier process.
     fn remember_topics(&self, worker_id: &str, topics: Vec<String>) {
         lock(&self.table).remember_topics(worker_id, &topics);
+    }
+
+    /// Workers that proved who they are within their time to live.
+    fn attested_workers(&self, now_us: i64) -> Vec<String> {
+        let config = self.surroundings().config;
+        lock(&self.table).attested(&config, now_us)
+    }
+
+    /// Forget what a worker proved.
+    fn withdraw(&self, worker_id: &str) {
+        lock(&self.table).withdraw(worker_id);
+    }
+
+    /// Take over the limits of a changed credential.
+    fn limit_worker(&self, worker_id: &str, pools: Vec<String>, topics: Vec<String>) {
+        lock(&self.table).limit(worker_id, pools, topics);
+    }
+
+    /// Those of `ids` that did not prove who they are within their time to live.
+    fn unattested(&self, ids: Vec<String>, now_us: i64) -> Vec<String> {
+        let config = self.surroundings().config;
+        let table = lock(&self.table);
+        let unproven = |id: &String| {
+            !table
+                .get(id)
+                .is_some_and(|worker| worker.attested(&config, now_us))
+        };
+        ids.into_iter().filter(unproven).collect()
     }
 
     /// Drop silent workers; returns their ids.
@@ -246,6 +286,17 @@ impl Planner {
             order: Vec::new(),
             table: Arc::clone(&self.table),
         }
+    }
+}
+
+/// Allowed pools, allowed topics.
+type Proof = (Vec<String>, Vec<String>);
+
+fn limits_of((pools, topics): Proof) -> Limits {
+    Limits {
+        pools,
+        topics,
+        ceiling: None,
     }
 }
 

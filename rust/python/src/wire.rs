@@ -4,6 +4,7 @@ use cordum_wire::messages::JobRequest;
 use prost::Message;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
 
 /// Partition number of a job id.
 #[pyfunction]
@@ -35,9 +36,33 @@ fn request_from_json(text: &[u8]) -> PyResult<Vec<u8>> {
     Ok(cordum_wire::canonical_bytes(&request))
 }
 
+type Claims = (&'static str, String, String, String, String, String, String);
+
+/// What packets say about their senders: kind, sender, worker, job, tenant or pool, session token, credential token.
+#[pyfunction]
+fn packet_claims(py: Python<'_>, packets: Vec<PyBackedBytes>) -> Vec<Claims> {
+    py.detach(|| {
+        let claims = packets.iter().map(|packet| cordum_wire::Claim::read(packet));
+        claims
+            .map(|c| {
+                (
+                    c.kind,
+                    c.sender_id,
+                    c.subject_id,
+                    c.job_id,
+                    c.scope,
+                    c.session,
+                    c.credential,
+                )
+            })
+            .collect()
+    })
+}
+
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(job_partition, module)?)?;
     module.add_function(wrap_pyfunction!(request_hash, module)?)?;
+    module.add_function(wrap_pyfunction!(packet_claims, module)?)?;
     module.add_function(wrap_pyfunction!(request_to_json, module)?)?;
     module.add_function(wrap_pyfunction!(request_from_json, module)?)
 }

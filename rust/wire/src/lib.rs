@@ -1,6 +1,7 @@
 //! CAP packets and job records: messages, canonical encoding, hashing, protojson. No I/O, no Python.
 
 mod canonical;
+mod claims;
 mod decision;
 pub mod json;
 pub mod messages;
@@ -12,6 +13,7 @@ pub mod submit;
 mod transition;
 
 pub use canonical::canonical_bytes;
+pub use claims::Claim;
 pub use decision::{constraints_json, decision_word, remediations_json};
 pub use partition::partition;
 pub use record::{put_request_fields, record_tenant};

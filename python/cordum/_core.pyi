@@ -405,3 +405,28 @@ class PolicyReplay:
     def is_full(self) -> bool: ...
     def result(self) -> bytes:
         """Return JSON: summary, rule_hits, groups, changes, is_cut."""
+
+def check_outputs(
+    policy: PolicyEngine,
+    batch: bytes,
+    read: list[tuple[int, tuple[bytes, bytes, int] | None, int, str]] = ...,
+) -> bytes:
+    """Return the serialized `BatchResponse` to a `BatchRequest` of `OutputCheckRequest`s (output policy spec §10).
+
+    ``read`` says what a pointer of `output_pointers` gave: its index and (start, end, bytes stored), the end empty when the
+    start is all, or else a gRPC status number and what is wrong. Raises ValueError when the batch does not decode.
+    """
+
+def output_pointers(policy: PolicyEngine, batch: bytes) -> list[tuple[int, str, str, str]]:
+    """Return (index, job id, tenant, pointer) of the requests whose content a rule asks for. Raises ValueError."""
+
+def output_settings(policy: PolicyEngine) -> tuple[bool, str | None]:
+    """Return whether outputs are checked at all and the fail mode the documents ask for, if they do."""
+
+def redact_output(content: bytes, spans: list[tuple[int, int]]) -> bytes | None:
+    """Return the content with the spans (offset, length) masked, all of it without a usable span; JSON stays JSON.
+
+    None: no such copy can be made (output policy spec §7)."""
+
+def simulate_output(policy: PolicyEngine, request: bytes) -> bytes:
+    """Return as JSON what would be decided about an `OutputCheckRequest` and how each rule took part. Raises ValueError."""

@@ -135,3 +135,35 @@ class ReplayResponse(_message.Message):
     policy_snapshot: str
     warnings: _containers.RepeatedScalarFieldContainer[str]
     def __init__(self, result: _Optional[bytes] = ..., policy_snapshot: _Optional[str] = ..., warnings: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class SimulateOutputRequest(_message.Message):
+    __slots__ = ("request", "bundles", "use_bundles")
+    REQUEST_FIELD_NUMBER: _ClassVar[int]
+    BUNDLES_FIELD_NUMBER: _ClassVar[int]
+    USE_BUNDLES_FIELD_NUMBER: _ClassVar[int]
+    request: bytes
+    bundles: _containers.RepeatedCompositeFieldContainer[PolicyBundle]
+    use_bundles: bool
+    def __init__(self, request: _Optional[bytes] = ..., bundles: _Optional[_Iterable[_Union[PolicyBundle, _Mapping]]] = ..., use_bundles: bool = ...) -> None: ...
+
+class SimulateOutputResponse(_message.Message):
+    __slots__ = ("result", "problems")
+    RESULT_FIELD_NUMBER: _ClassVar[int]
+    PROBLEMS_FIELD_NUMBER: _ClassVar[int]
+    result: bytes
+    problems: _containers.RepeatedCompositeFieldContainer[PolicyProblem]
+    def __init__(self, result: _Optional[bytes] = ..., problems: _Optional[_Iterable[_Union[PolicyProblem, _Mapping]]] = ...) -> None: ...
+
+class OutputSettingsRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class OutputSettingsResponse(_message.Message):
+    __slots__ = ("is_active", "fail_mode", "policy_snapshot")
+    IS_ACTIVE_FIELD_NUMBER: _ClassVar[int]
+    FAIL_MODE_FIELD_NUMBER: _ClassVar[int]
+    POLICY_SNAPSHOT_FIELD_NUMBER: _ClassVar[int]
+    is_active: bool
+    fail_mode: str
+    policy_snapshot: str
+    def __init__(self, is_active: bool = ..., fail_mode: _Optional[str] = ..., policy_snapshot: _Optional[str] = ...) -> None: ...

@@ -65,6 +65,16 @@ class SafetyKernelBatchStub(object):
                 request_serializer=cordum_dot_v1_dot_safety__batch__pb2.ReplayRequest.SerializeToString,
                 response_deserializer=cordum_dot_v1_dot_safety__batch__pb2.ReplayResponse.FromString,
                 _registered_method=True)
+        self.SimulateOutput = channel.unary_unary(
+                '/cordum.v1.SafetyKernelBatch/SimulateOutput',
+                request_serializer=cordum_dot_v1_dot_safety__batch__pb2.SimulateOutputRequest.SerializeToString,
+                response_deserializer=cordum_dot_v1_dot_safety__batch__pb2.SimulateOutputResponse.FromString,
+                _registered_method=True)
+        self.OutputSettings = channel.unary_unary(
+                '/cordum.v1.SafetyKernelBatch/OutputSettings',
+                request_serializer=cordum_dot_v1_dot_safety__batch__pb2.OutputSettingsRequest.SerializeToString,
+                response_deserializer=cordum_dot_v1_dot_safety__batch__pb2.OutputSettingsResponse.FromString,
+                _registered_method=True)
 
 
 class SafetyKernelBatchServicer(object):
@@ -111,6 +121,20 @@ class SafetyKernelBatchServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SimulateOutput(self, request, context):
+        """Dry run of the output policy; nothing is stored or counted (output policy spec §11.5).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def OutputSettings(self, request, context):
+        """Whether outputs are checked and what the policy's documents say about failures (output policy spec §8.1).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_SafetyKernelBatchServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -143,6 +167,16 @@ def add_SafetyKernelBatchServicer_to_server(servicer, server):
                     servicer.ReplayDecisions,
                     request_deserializer=cordum_dot_v1_dot_safety__batch__pb2.ReplayRequest.FromString,
                     response_serializer=cordum_dot_v1_dot_safety__batch__pb2.ReplayResponse.SerializeToString,
+            ),
+            'SimulateOutput': grpc.unary_unary_rpc_method_handler(
+                    servicer.SimulateOutput,
+                    request_deserializer=cordum_dot_v1_dot_safety__batch__pb2.SimulateOutputRequest.FromString,
+                    response_serializer=cordum_dot_v1_dot_safety__batch__pb2.SimulateOutputResponse.SerializeToString,
+            ),
+            'OutputSettings': grpc.unary_unary_rpc_method_handler(
+                    servicer.OutputSettings,
+                    request_deserializer=cordum_dot_v1_dot_safety__batch__pb2.OutputSettingsRequest.FromString,
+                    response_serializer=cordum_dot_v1_dot_safety__batch__pb2.OutputSettingsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -308,6 +342,60 @@ class SafetyKernelBatch(object):
             '/cordum.v1.SafetyKernelBatch/ReplayDecisions',
             cordum_dot_v1_dot_safety__batch__pb2.ReplayRequest.SerializeToString,
             cordum_dot_v1_dot_safety__batch__pb2.ReplayResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SimulateOutput(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cordum.v1.SafetyKernelBatch/SimulateOutput',
+            cordum_dot_v1_dot_safety__batch__pb2.SimulateOutputRequest.SerializeToString,
+            cordum_dot_v1_dot_safety__batch__pb2.SimulateOutputResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def OutputSettings(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cordum.v1.SafetyKernelBatch/OutputSettings',
+            cordum_dot_v1_dot_safety__batch__pb2.OutputSettingsRequest.SerializeToString,
+            cordum_dot_v1_dot_safety__batch__pb2.OutputSettingsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -208,7 +208,7 @@ impl Pending {
     }
 }
 
-fn elapsed_us(before: Instant, now: Instant) -> u64 {
+pub(crate) fn elapsed_us(before: Instant, now: Instant) -> u64 {
     u64::try_from(now.saturating_duration_since(before).as_micros()).unwrap_or(u64::MAX)
 }
 

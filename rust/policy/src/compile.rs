@@ -12,6 +12,7 @@ use crate::index::{Entry, Index};
 use crate::mcp::McpLists;
 use crate::merge::{merge, Merged};
 pub use crate::merge::{Source, SourceKind};
+use crate::output::OutputPolicy;
 use crate::rule::{entry, CompiledInputRule, CompiledRule};
 
 /// A compiled policy; share it freely, it never changes.
@@ -36,6 +37,7 @@ pub struct Policy {
     has_job_input_rules: bool,
     pub(crate) tenant_mcp: AHashMap<String, McpLists>,
     pub(crate) require_human: Option<RequireHuman>,
+    pub(crate) output: OutputPolicy,
 }
 
 /// Ranks of the groups of policy spec §6.2.
@@ -119,6 +121,14 @@ impl Policy {
         }
     }
 
+    /// The same policy; findings below this confidence are ignored in outputs where the policy says nothing.
+    pub fn with_output_confidence(self, min_confidence: f64) -> Policy {
+        Policy {
+            output: self.output.with_default_confidence(min_confidence),
+            ..self
+        }
+    }
+
     /// Delegation keys of each rule that has some and an id, for what it denies (policy spec §20.1).
     pub fn delegation_fields(&self) -> Vec<(&str, Vec<&'static str>)> {
         let rules = self
@@ -183,6 +193,11 @@ impl Policy {
         self.rules.len() + self.overlay.len() + self.input_rules.len()
     }
 
+    /// What the policy says about outputs.
+    pub fn output(&self) -> &OutputPolicy {
+        &self.output
+    }
+
     /// Whether some rule counts requests.
     pub fn has_velocity(&self) -> bool {
         !self.overlay.is_empty() || self.rules.iter().any(|rule| rule.counted.is_some())
@@ -203,6 +218,7 @@ impl Policy {
             input_rules,
             tenants,
             require_human,
+            output,
             tests: _,
         } = merged;
         let scopes_with_rules = rules.iter().map(|rule| rule.scope.clone()).collect();
@@ -246,6 +262,7 @@ impl Policy {
                 .map(|(name, tenant)| (name, tenant.mcp))
                 .collect(),
             require_human,
+            output: OutputPolicy::build(output),
         }
     }
 }

@@ -6,6 +6,7 @@ use cordum_wire::messages::{DecisionType, PolicyConstraints, PolicyRemediation};
 
 use crate::error::Issue;
 use crate::mcp::McpLists;
+use crate::output::document::{OutputRule, OutputSettings};
 use crate::testing::TestCase;
 
 /// A decision; the order is the strictness order of policy spec §1.
@@ -81,6 +82,8 @@ pub struct Document {
     pub input_rules: Vec<InputRule>,
     pub tenants: BTreeMap<String, TenantPolicy>,
     pub require_human: Option<RequireHuman>,
+    pub output_policy: Option<OutputSettings>,
+    pub output_rules: Vec<OutputRule>,
     /// What its author says about the merged policy; decides nothing.
     pub tests: Vec<TestCase>,
 }

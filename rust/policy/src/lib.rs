@@ -22,6 +22,7 @@ pub mod limits;
 pub mod listing;
 pub mod mcp;
 pub mod merge;
+pub mod output;
 pub mod overlay;
 pub mod predicate;
 mod read_content;

@@ -8,6 +8,8 @@ use sha2::{Digest, Sha256};
 use crate::document::{Decision, Document, InputRule, RequireHuman, Rule, Scope, TenantPolicy};
 use crate::error::{Issue, PolicyError};
 use crate::limits::MAX_RULES;
+use crate::output::compile::MergedOutput;
+use crate::output::merge::{OutputMerger, Voice};
 use crate::testing::TestCase;
 use crate::warn;
 
@@ -50,6 +52,16 @@ impl Source<'_> {
         matches!(self.kind, SourceKind::Base) || self.is_secops()
     }
 
+    fn voice(&self) -> Voice {
+        match &self.kind {
+            SourceKind::Bundle(id) if id == INVARIANTS => Voice::Invariants,
+            kind if self.is_operator() => Voice::Operator {
+                is_bundle: *kind != SourceKind::Base,
+            },
+            _ => Voice::Other,
+        }
+    }
+
     fn is_secops(&self) -> bool {
         self.id().starts_with("secops/")
     }
@@ -78,6 +90,7 @@ pub(crate) struct Merged {
     pub input_rules: Vec<InputRule>,
     pub tenants: BTreeMap<String, TenantPolicy>,
     pub require_human: Option<RequireHuman>,
+    pub output: MergedOutput,
     pub warnings: Vec<String>,
     /// By source, in merge order.
     pub tests: Vec<(String, Vec<TestCase>)>,
@@ -99,7 +112,7 @@ pub(crate) fn merge(sources: &[Source<'_>]) -> Result<Merged, PolicyError> {
     }
     let rules: usize = documents
         .iter()
-        .map(|(_, document)| document.rules.len() + document.input_rules.len())
+        .map(|(_, document)| document.rules.len() + document.input_rules.len() + document.output_rules.len())
         .sum();
     if rules > MAX_RULES {
         issues.push(Issue::new("rules", format!("more than {MAX_RULES} rules")));
@@ -112,6 +125,7 @@ pub(crate) fn merge(sources: &[Source<'_>]) -> Result<Merged, PolicyError> {
         merger.add(source, document);
     }
     let mut merged = merger.merged;
+    merged.output = merger.output.merged();
     merged.rules = in_order(merged.rules, merger.behind);
     merged.input_rules = in_order(merged.input_rules, merger.input_behind);
     merged.is_loaded = !ordered.is_empty();
@@ -138,6 +152,9 @@ fn read(source: &Source<'_>) -> Result<Document, Vec<Issue>> {
     for rule in &mut document.input_rules {
         rule.path = source.located(&rule.path);
     }
+    for rule in &mut document.output_rules {
+        rule.path = source.located(&rule.path);
+    }
     if issues.is_empty() {
         Ok(document)
     } else {
@@ -148,6 +165,7 @@ fn read(source: &Source<'_>) -> Result<Document, Vec<Issue>> {
 #[derive(Default)]
 struct Merger {
     merged: Merged,
+    output: OutputMerger,
     version: String,
     sources: usize,
     /// Source number and place of the first rule of an id.
@@ -174,6 +192,8 @@ impl Merger {
             };
             self.merged.tests.push((name.to_owned(), document.tests));
         }
+        let settings = document.output_policy;
+        self.output.add(source.voice(), settings, document.output_rules);
         if source.id() == INVARIANTS {
             self.merged.invariants = document.rules;
             self.merged.input_invariants = document.input_rules;

@@ -1,9 +1,9 @@
-//! Input rules, output rules and output policy (policy spec §2.6, output policy spec §4). Output parts are checked and not kept.
+//! Input rules (policy spec §2.6).
 
 use cordum_output::NO_OP_SCANNERS;
 
 use crate::document::{ContentScope, Decision, Detectors, InputRule, Match, Severity};
-use crate::read_document::{read_severity, TierContext, SEVERITIES};
+use crate::read_document::{read_severity, TierContext};
 use crate::reader::{Object, Reader};
 
 const INPUT_DECISIONS: &[&str] = &["deny", "require_approval", "require-approval", "require_human"];
@@ -153,92 +153,4 @@ fn read_scope(reader: &mut Reader, object: &Object<'_>) -> Option<ContentScope> 
         allows_missing_input,
         allows_ambiguous,
     })
-}
-
-/// Check the shape of `output_policy` and `output_rules`.
-pub(crate) fn read_output(reader: &mut Reader, top: &Object<'_>) {
-    let policy = [
-        "enabled",
-        "fail_mode",
-        "min_confidence",
-        "redaction",
-        "custom_patterns",
-        "scanner_overrides",
-        "topic_overrides",
-    ];
-    if let Some(object) = reader.child(top, "output_policy", &policy) {
-        reader.boolean(&object, "enabled");
-        reader.one_of_or_blank(&object, "fail_mode", &["open", "closed"]);
-        reader.number(&object, "min_confidence");
-    }
-    let rule = [
-        "id",
-        "enabled",
-        "severity",
-        "description",
-        "reason",
-        "decision",
-        "match",
-        "tier",
-        "selector",
-    ];
-    for (node, path) in reader.items(top, "output_rules") {
-        if let Some(object) = reader.object(node, path, &rule) {
-            read_output_rule(reader, &object);
-        }
-    }
-}
-
-fn read_output_rule(reader: &mut Reader, rule: &Object<'_>) {
-    for key in ["id", "severity", "description", "reason"] {
-        reader.string(rule, key);
-    }
-    reader.boolean(rule, "enabled");
-    let names = ["allow", "deny", "quarantine", "redact"];
-    let decision = reader.string(rule, "decision").unwrap_or_default();
-    if !names.contains(&decision.trim().to_lowercase().as_str()) {
-        reader.report(
-            rule.at("decision"),
-            format!("must be one of {}", names.join(", ")),
-        );
-    }
-    let known = [
-        "tenants",
-        "topics",
-        "capabilities",
-        "risk_tags",
-        "content_types",
-        "has_error",
-        "output_size_gt",
-        "max_output_bytes",
-        "content_patterns",
-        "keywords",
-        "scanners",
-        "detectors",
-        "min_confidence",
-        "min_severity",
-        "artifacts",
-    ];
-    let Some(object) = reader.child(rule, "match", &known) else {
-        return;
-    };
-    for key in [
-        "tenants",
-        "capabilities",
-        "risk_tags",
-        "content_types",
-        "keywords",
-        "scanners",
-        "detectors",
-    ] {
-        reader.strings(&object, key);
-    }
-    reader.globs(&object, "topics");
-    reader.patterns(&object, "content_patterns");
-    reader.boolean(&object, "has_error");
-    reader.boolean(&object, "artifacts");
-    reader.integer(&object, "output_size_gt", 0, i64::MAX);
-    reader.integer(&object, "max_output_bytes", 0, i64::MAX);
-    reader.number(&object, "min_confidence");
-    reader.one_of_or_blank(&object, "min_severity", SEVERITIES);
 }

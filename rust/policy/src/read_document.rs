@@ -10,7 +10,8 @@ use cordum_wire::messages::{
 use crate::canonical::canonical;
 use crate::document::{Decision, Document, RequireHuman, Rule, Scope, Severity, TenantPolicy, Velocity};
 use crate::error::Issue;
-use crate::read_content::{read_input_rules, read_output};
+use crate::output::read::read_output;
+use crate::read_content::read_input_rules;
 use crate::read_match::{read_match, read_mcp};
 use crate::reader::{Object, Reader};
 use crate::testing::read_cases;
@@ -78,7 +79,7 @@ fn read_top(reader: &mut Reader, top: &Object<'_>) -> Document {
         .map(|at| if at == 0 { Decision::Allow } else { Decision::Deny });
     let rules = read_rules(reader, top, &tiers);
     let input_rules = read_input_rules(reader, top, &tiers);
-    read_output(reader, top);
+    let (output_policy, output_rules) = read_output(reader, top, &tiers);
     read_input_policy(reader, top);
     Document {
         version,
@@ -89,6 +90,8 @@ fn read_top(reader: &mut Reader, top: &Object<'_>) -> Document {
         input_rules,
         tenants: read_tenants(reader, top),
         require_human: read_require_human(reader, top),
+        output_policy,
+        output_rules,
         tests: read_cases(reader, top),
     }
 }

@@ -87,7 +87,7 @@ impl<'a> Request<'a> {
     }
 }
 
-fn push<A: smallvec::Array>(
+pub(crate) fn push<A: smallvec::Array>(
     list: &mut SmallVec<A>,
     item: A::Item,
     what: &'static str,
@@ -139,11 +139,11 @@ impl<'a> FieldValue<'a> {
         }
     }
 
-    fn text(self, tag: u32) -> Result<&'a str, RequestError> {
+    pub fn text(self, tag: u32) -> Result<&'a str, RequestError> {
         std::str::from_utf8(self.bytes(tag)?).map_err(|_| RequestError::Utf8(tag))
     }
 
-    fn number(self, tag: u32) -> Result<u64, RequestError> {
+    pub fn number(self, tag: u32) -> Result<u64, RequestError> {
         match self {
             FieldValue::Number(value) => Ok(value),
             _ => Err(RequestError::WireType(tag)),

@@ -22,7 +22,7 @@ pub(crate) fn put_bytes(tag: u8, bytes: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(bytes);
 }
 
-fn put_text(tag: u8, text: &str, out: &mut Vec<u8>) {
+pub(crate) fn put_text(tag: u8, text: &str, out: &mut Vec<u8>) {
     if !text.is_empty() {
         put_bytes(tag, text.as_bytes(), out);
     }

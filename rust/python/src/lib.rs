@@ -8,6 +8,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 mod analysis;
 mod dispatch;
+mod output;
 mod plans;
 mod policy;
 mod replay;
@@ -28,6 +29,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     )?;
     analysis::register(module)?;
     dispatch::register(module)?;
+    output::register(module)?;
     policy::register(module)?;
     replay::register(module)?;
     submit::register(module)?;

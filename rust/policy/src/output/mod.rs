@@ -1,0 +1,23 @@
+//! Output policy: what a worker's result may hold (output policy spec §3–§5, §10).
+//!
+//! Stages as for input rules: [`read`] → merged with everything else → [`compile`] → [`evaluate`]. The detectors themselves are another
+//! crate, met in [`engine`] only.
+
+pub(crate) mod compile;
+pub(crate) mod document;
+pub(crate) mod engine;
+pub(crate) mod evaluate;
+mod findings;
+pub(crate) mod merge;
+pub(crate) mod read;
+pub mod redact;
+mod request;
+mod response;
+
+pub use compile::OutputPolicy;
+pub use document::{FailMode, OutputDecision};
+pub use engine::OverBudget;
+pub use evaluate::{OutputContent, OutputOutcome, RuleTrace};
+pub use findings::{OutputFinding, Span};
+pub use request::OutputRequest;
+pub use response::{CheckError, Contents, Supplied};

@@ -413,8 +413,9 @@ def check_outputs(
 ) -> bytes:
     """Return the serialized `BatchResponse` to a `BatchRequest` of `OutputCheckRequest`s (output policy spec §10).
 
-    ``read`` says what a pointer of `output_pointers` gave: its index and (start, end, bytes stored), the end empty when the
-    start is all, or else a gRPC status number and what is wrong. Raises ValueError when the batch does not decode.
+    ``read`` says what a pointer of `output_pointers` gave: its index and (start, end, bytes stored), the end
+    empty when the start is all, or else a gRPC status number and what is wrong. Raises ValueError when the batch
+    does not decode.
     """
 
 def output_pointers(policy: PolicyEngine, batch: bytes) -> list[tuple[int, str, str, str]]:
@@ -429,4 +430,6 @@ def redact_output(content: bytes, spans: list[tuple[int, int]]) -> bytes | None:
     None: no such copy can be made (output policy spec §7)."""
 
 def simulate_output(policy: PolicyEngine, request: bytes) -> bytes:
-    """Return as JSON what would be decided about an `OutputCheckRequest` and how each rule took part. Raises ValueError."""
+    """Return as JSON what would be decided about an `OutputCheckRequest` and how each rule took part.
+
+    Raises ValueError."""

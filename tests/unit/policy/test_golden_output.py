@@ -33,7 +33,9 @@ def load(file: str) -> list[Any]:
 
 def compile_case(case: dict[str, Any]) -> PolicyEngine:
     source = case["policy"].encode() if "policy" in case else None
-    return PolicyEngine.compile(source, [(id_, text.encode()) for id_, text in case.get("bundles", {}).items()])
+    return PolicyEngine.compile(
+        source, [(id_, text.encode()) for id_, text in case.get("bundles", {}).items()]
+    )
 
 
 def ask(engine: PolicyEngine, *requests: OutputCheckRequest, read: Any = ()) -> BatchResponse:
@@ -88,7 +90,8 @@ def test_decisions(case: dict[str, Any]) -> None:
 @pytest.mark.parametrize("case", load("redaction.yaml"))
 def test_masked_copies(case: dict[str, Any]) -> None:
     copy = redact_output(case["content"].encode(), [tuple(span) for span in case["spans"]])
-    assert copy is not None and copy.decode() == case["masked"]
+    assert copy is not None
+    assert copy.decode() == case["masked"]
 
 
 @pytest.mark.parametrize("case", load("validation.yaml"))
@@ -111,7 +114,9 @@ def test_a_pointer_is_read_only_where_a_rule_asks_for_content_and_must_be_read_t
         b"output_rules: [{id: size, match: {topics: [job.small], output_size_gt: 9}, decision: deny},"
         b" {id: stop, match: {topics: [job.big], scanners: [secret]}, decision: deny}]"
     )
-    small = OutputCheckRequest(job_id="a", topic="job.small", result_ptr="redis://res:a", output_size_bytes=10)
+    small = OutputCheckRequest(
+        job_id="a", topic="job.small", result_ptr="redis://res:a", output_size_bytes=10
+    )
     big = OutputCheckRequest(job_id="b", topic="job.big", tenant="t", result_ptr="redis://res:b")
     batch = BatchRequest(requests=[small.SerializeToString(), big.SerializeToString()]).SerializeToString()
     assert output_pointers(engine, batch) == [(1, "b", "t", "redis://res:b")]
@@ -119,7 +124,10 @@ def test_a_pointer_is_read_only_where_a_rule_asks_for_content_and_must_be_read_t
     failed = ask(engine, small, big, read=[(1, None, 5, "output content missing")])
     assert (failed.items[1].code, failed.items[1].error) == (5, "output content missing")
     read = ask(engine, small, big, read=[(1, (AWS.encode(), b"", len(AWS)), 0, "")])
-    assert OutputCheckResponse.FromString(read.items[1].response).decision == OutputDecision.OUTPUT_DECISION_QUARANTINE
+    assert (
+        OutputCheckResponse.FromString(read.items[1].response).decision
+        == OutputDecision.OUTPUT_DECISION_QUARANTINE
+    )
 
 
 def test_content_that_was_scanned_in_part_is_never_redacted_and_says_so() -> None:
@@ -148,7 +156,9 @@ def test_no_policy_is_no_answer() -> None:
         ([SECRETS + b"\noutput_policy: {enabled: true, fail_mode: open}"], (True, "open")),
     ],
 )
-def test_what_the_documents_say_about_failures(documents: list[bytes], expected: tuple[bool, str | None]) -> None:
+def test_what_the_documents_say_about_failures(
+    documents: list[bytes], expected: tuple[bool, str | None]
+) -> None:
     assert output_settings(PolicyEngine.compile(documents[0])) == expected
 
 

@@ -286,9 +286,13 @@ class PolicyEngine:
 
     @staticmethod
     def compile(
-        source: bytes | None = None, bundles: list[tuple[str, bytes]] = [], delegation: bool = False
+        source: bytes | None = None,
+        bundles: list[tuple[str, bytes]] = [],
+        delegation: bool = False,
+        output_confidence: float | None = None,
     ) -> PolicyEngine:
         """Compile a base document and enabled bundles (id, document). Without ``delegation`` every call is direct.
+        Findings in outputs below ``output_confidence`` (0.5) are ignored where the documents say nothing.
         Raises PolicyError with every problem."""
 
     @staticmethod

@@ -23,6 +23,12 @@ def _size(value: int) -> int:
     return value
 
 
+def _scan_size(value: int) -> int:
+    if not 4096 <= value <= 64 * 1024 * 1024:
+        raise ValueError("expected a size from 4096 bytes to 64 MiB")
+    return value
+
+
 _STRICTNESS: Final[dict[Literal["off", "warn", "enforce"], frozenset[str]]] = {
     "off": frozenset({"off", "disabled", "none", "false", "0"}),
     "warn": frozenset({"warn"}),
@@ -113,6 +119,15 @@ class KernelSettings(SigningSettings):
     decision_log_max_bytes: Annotated[ByteSize, AfterValidator(_size)] = Field(
         256 * 1024 * 1024, validation_alias="CORDUM_DECISION_LOG_MAX_BYTES"
     )
+
+    output_max_scan_bytes: Annotated[ByteSize, AfterValidator(_scan_size)] = Field(
+        16 * 1024 * 1024, validation_alias="OUTPUT_POLICY_MAX_SCAN_BYTES", json_schema_extra=SECURITY
+    )
+    """Of a larger result only the beginning and the end are scanned; at most 64 MiB."""
+    output_min_confidence: float = Field(
+        0.5, ge=0, le=1, validation_alias="OUTPUT_POLICY_MIN_CONFIDENCE", json_schema_extra=SECURITY
+    )
+    """Less certain findings are ignored where the policy says nothing."""
 
     @property
     def cache_size(self) -> int:

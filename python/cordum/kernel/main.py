@@ -14,6 +14,7 @@ from cordum.kernel.decision_cache import DecisionCache
 from cordum.kernel.decisions import DecisionWriter, SharedRedis
 from cordum.kernel.evaluator import Evaluator
 from cordum.kernel.notices import PolicyNotices
+from cordum.kernel.outputs import OutputChecks
 from cordum.kernel.replay import Replays
 from cordum.kernel.service import KernelServer
 from cordum.kernel.signed_source import SignedSource, TextSource, trusted_keys
@@ -57,6 +58,7 @@ async def serve(service: Service, settings: KernelSettings) -> None:
         decisions=decisions,
         replays=Replays(policies, redis),
         evaluator=Evaluator(velocity, AgentDirectory(redis), decision_cache(settings)),
+        outputs=OutputChecks(redis, settings.output_max_scan_bytes),
     )
 
     async def policy_is_loaded() -> None:

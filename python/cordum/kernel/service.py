@@ -15,25 +15,27 @@ from google.protobuf.message import DecodeError
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from cordum._core import PolicyError
+from cordum._core import PolicyError, output_settings, simulate_output
 from cordum.config.kernel import KernelSettings
 from cordum.domain.errors import CordumError, InvalidInput, LimitExceeded, Unavailable
 from cordum.kernel.decisions import Observer
 from cordum.kernel.evaluator import Evaluator
 from cordum.kernel.metrics import EVALUATION_SECONDS
+from cordum.kernel.outputs import OutputChecks
 from cordum.kernel.replay import Replays
 from cordum.kernel.snapshots import PolicyStore
 from cordum.kernel.tls import server_credentials
 from cordum.protocol.cap import safety_pb2
 from cordum.runtime.logs import get_logger
-from cordum.v1 import safety_batch_pb2
+from cordum.v1 import output_policy_pb2, safety_batch_pb2
 
 __all__ = ["KernelServer"]
 
 SAFETY_KERNEL: Final = "cordum.agent.v1.SafetyKernel"
 POLICY_EVALUATOR: Final = "cordum.agent.v1.PolicyEvaluator"
 SAFETY_BATCH: Final = "cordum.v1.SafetyKernelBatch"
-SERVICES: Final = (SAFETY_KERNEL, SAFETY_BATCH)
+OUTPUT_POLICY: Final = "cordum.v1.OutputPolicyService"
+SERVICES: Final = (SAFETY_KERNEL, SAFETY_BATCH, OUTPUT_POLICY)
 
 MESSAGE_MAX_BYTES: Final = 8 * 1024 * 1024
 BATCH_MAX_BYTES: Final = 7 * 1024 * 1024
@@ -58,12 +60,14 @@ class KernelServer:
         decisions: Observer | None = None,
         replays: Replays | None = None,
         evaluator: Evaluator | None = None,
+        outputs: OutputChecks | None = None,
     ) -> None:
         self._settings = settings
         self._policies = policies
         self._decisions = decisions
         self._replays = replays
         self._evaluator = evaluator or Evaluator()
+        self._outputs = outputs
         # A comparison may take seconds of a core.
         self._comparing = asyncio.Semaphore(1)
         self._testing = asyncio.Semaphore(1)
@@ -114,13 +118,16 @@ class KernelServer:
                 SAFETY_BATCH,
                 {
                     "EvaluateBatch": self._evaluate_batch,
-                    "CheckOutputBatch": _not_built,
+                    "CheckOutputBatch": self._check_outputs if self._outputs else _not_built,
+                    "SimulateOutput": self._simulate_output,
+                    "OutputSettings": self._output_settings,
                     "ExplainDecision": self._explain,
                     "CheckPolicy": self._check_policy,
                     "BaseDocument": self._base_document,
                     "ReplayDecisions": self._replay if self._replays else _not_built,
                 },
             ),
+            _service(OUTPUT_POLICY, {"CheckOutput": self._check_output if self._outputs else _not_built}),
             _service(POLICY_EVALUATOR, {"EvaluateUnified": _not_built}),
         )
 
@@ -159,6 +166,48 @@ class KernelServer:
         if self._decisions is not None:
             self._decisions.note(request, answer, is_batch=True)
         return answer
+
+    async def _check_outputs(self, request: bytes, context: Context) -> bytes:
+        if self._outputs is None:
+            return await _not_built(request, context)
+        if len(request) > BATCH_MAX_BYTES:
+            await _refuse(
+                context, f"batch too large: expected at most {BATCH_MAX_BYTES} bytes, got {len(request)}"
+            )
+        return await _answered(self._outputs.batch(self._policies.engine, request), context)
+
+    async def _check_output(self, request: bytes, context: Context) -> bytes:
+        if self._outputs is None:
+            return await _not_built(request, context)
+        item = await _answered(self._outputs.one(self._policies.engine, request), context)
+        context.set_trailing_metadata(((_EVAL_US, str(item.eval_us)),))
+        if item.code:
+            await context.abort(_STATUS[item.code], item.error)
+        return bytes(item.response)
+
+    async def _simulate_output(self, request: bytes, context: Context) -> bytes:
+        answer = safety_batch_pb2.SimulateOutputResponse()
+        try:
+            asked = safety_batch_pb2.SimulateOutputRequest.FromString(request)
+            engine = self._policies.engine
+            if asked.use_bundles:
+                bundles = [(bundle.id, bundle.content) for bundle in asked.bundles]
+                engine = await asyncio.to_thread(self._policies.with_bundles, bundles)
+            answer.result = await asyncio.to_thread(simulate_output, engine, asked.request)
+        except PolicyError as error:
+            for path, message in error.errors[:100]:
+                answer.problems.add(path=path, message=message)
+        except (DecodeError, ValueError) as error:
+            return await _refuse(context, str(error))
+        return bytes(answer.SerializeToString())
+
+    async def _output_settings(self, _request: bytes, _context: Context) -> bytes:
+        engine = self._policies.engine
+        is_active, fail_mode = output_settings(engine)
+        answer = safety_batch_pb2.OutputSettingsResponse(
+            is_active=is_active, fail_mode=fail_mode or "", policy_snapshot=engine.snapshot
+        )
+        return bytes(answer.SerializeToString())
 
     async def _explain(self, request: bytes, context: Context) -> bytes:
         try:
@@ -225,6 +274,10 @@ _REPLAY_STATUS: Final[dict[type, grpc.StatusCode]] = {
     LimitExceeded: grpc.StatusCode.RESOURCE_EXHAUSTED,
     Unavailable: grpc.StatusCode.UNAVAILABLE,
 }
+_EVAL_US: Final = "x-cordum-eval-us"
+_STATUS: Final = {int(status.value[0]): status for status in grpc.StatusCode}
+_OUTPUT_FILE: Final = output_policy_pb2.DESCRIPTOR
+"""Named here so that reflection knows the service."""
 _BATCH_SECONDS: Final = EVALUATION_SECONDS.labels("EvaluateBatch")
 
 

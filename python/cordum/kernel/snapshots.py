@@ -56,6 +56,7 @@ class PolicyStore:
         self._tells_delegation = settings is not None and settings.delegation_policy_enabled
         self.report = DecisionReport("", {})
         """Reports decisions of the active policy."""
+        self._output_confidence = settings.output_min_confidence if settings is not None else 0.5
         self._skip_malformed = settings is not None and settings.skip_malformed_bundles
         self._history: deque[str] = deque(maxlen=HISTORY)
         self._active: Sources | None = None
@@ -121,7 +122,7 @@ class PolicyStore:
         return self._compile(base, bundles) if base is not None or bundles else PolicyEngine.empty()
 
     def _compile(self, base: bytes | None, bundles: list[tuple[str, bytes]]) -> PolicyEngine:
-        return PolicyEngine.compile(base, bundles, self._tells_delegation)
+        return PolicyEngine.compile(base, bundles, self._tells_delegation, self._output_confidence)
 
     def tested(self, bundles: list[tuple[str, bytes]]) -> bytes:
         """Run the tests of the base that decides now and of other bundles against both; JSON. Blocking.

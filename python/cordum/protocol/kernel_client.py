@@ -18,6 +18,9 @@ from cordum.v1 import safety_batch_pb2
 __all__ = ["KernelCallFailed", "KernelTls", "PolicyClient"]
 
 _EVALUATE_BATCH: Final = "/cordum.v1.SafetyKernelBatch/EvaluateBatch"
+_CHECK_OUTPUTS: Final = "/cordum.v1.SafetyKernelBatch/CheckOutputBatch"
+_SIMULATE_OUTPUT: Final = "/cordum.v1.SafetyKernelBatch/SimulateOutput"
+_OUTPUT_SETTINGS: Final = "/cordum.v1.SafetyKernelBatch/OutputSettings"
 _REPLAY_DECISIONS: Final = "/cordum.v1.SafetyKernelBatch/ReplayDecisions"
 _EXPLAIN_DECISION: Final = "/cordum.v1.SafetyKernelBatch/ExplainDecision"
 _CHECK_POLICY: Final = "/cordum.v1.SafetyKernelBatch/CheckPolicy"
@@ -50,13 +53,14 @@ class KernelCallFailed(Unavailable):
     """A call to the kernel ended without an answer.
 
     ``is_failure``: the kernel is to blame, not the call, so a circuit breaker counts it (policy spec §15.2).
-    ``is_unreachable``: nobody listens there.
+    ``is_unreachable``: nobody listens there. ``is_late``: the time was over first.
     """
 
     def __init__(self, status: grpc.StatusCode) -> None:
         super().__init__(f"safety kernel did not answer: {status.name}")
         self.is_failure = status in _KERNEL_FAILURES
         self.is_unreachable = status is grpc.StatusCode.UNAVAILABLE
+        self.is_late = status is grpc.StatusCode.DEADLINE_EXCEEDED
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +88,9 @@ class PolicyClient:
         self._explain = self._channel.unary_unary(_EXPLAIN_DECISION)
         self._check_policy = self._channel.unary_unary(_CHECK_POLICY)
         self._base_document = self._channel.unary_unary(_BASE_DOCUMENT)
+        self._check_outputs = self._channel.unary_unary(_CHECK_OUTPUTS)
+        self._simulate_output = self._channel.unary_unary(_SIMULATE_OUTPUT)
+        self._output_settings = self._channel.unary_unary(_OUTPUT_SETTINGS)
         self._replay = self._channel.unary_unary(_REPLAY_DECISIONS)
 
     async def evaluate_batch(self, requests: Sequence[bytes], timeout_s: float) -> bytes:
@@ -152,6 +159,30 @@ class PolicyClient:
             asked.bundles.add(id=name, content=content)
         answer = await _answer(self._check_policy, asked.SerializeToString(), timeout_s)
         return safety_batch_pb2.CheckPolicyResponse.FromString(answer)
+
+    async def check_outputs(self, batch_request: bytes, timeout_s: float) -> bytes:
+        """Send one serialized `BatchRequest` of `OutputCheckRequest`s, return the serialized `BatchResponse`.
+
+        Raises KernelCallFailed.
+        """
+        return await _answer(self._check_outputs, batch_request, timeout_s)
+
+    async def simulate_output(
+        self, request: bytes, bundles: Sequence[tuple[str, bytes]] | None, timeout_s: float
+    ) -> safety_batch_pb2.SimulateOutputResponse:
+        """Ask what would be decided about a serialized `OutputCheckRequest`, with other bundles if given; nothing is
+        counted. Raises KernelCallFailed.
+        """
+        asked = safety_batch_pb2.SimulateOutputRequest(request=request, use_bundles=bundles is not None)
+        for name, content in bundles or ():
+            asked.bundles.add(id=name, content=content)
+        answer = await _answer(self._simulate_output, asked.SerializeToString(), timeout_s)
+        return safety_batch_pb2.SimulateOutputResponse.FromString(answer)
+
+    async def output_settings(self, timeout_s: float) -> safety_batch_pb2.OutputSettingsResponse:
+        """Return whether outputs are checked and the fail mode the policy asks for. Raises KernelCallFailed."""
+        answer = await _answer(self._output_settings, b"", timeout_s)
+        return safety_batch_pb2.OutputSettingsResponse.FromString(answer)
 
     async def base_document(self, timeout_s: float) -> safety_batch_pb2.BaseDocumentResponse:
         """Return the base document that decides now and the name of its source. Raises Unavailable."""

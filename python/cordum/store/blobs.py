@@ -1,6 +1,8 @@
 """Payloads behind pointers: contexts and results (protocol spec §10). Keys are literal, workers read and
 write them."""
 
+import hashlib
+import re
 from collections.abc import Iterable, Sequence
 
 from cordum.domain.errors import InvalidInput, Unavailable
@@ -8,11 +10,12 @@ from cordum.store import keys
 from cordum.store.connection import RedisClient
 from cordum.store.scripts import Command
 
-__all__ = ["BlobStore", "key_of_pointer", "pointer_to", "result_key"]
+__all__ = ["BlobStore", "key_of_pointer", "pointed_key", "pointer_to", "redacted_key", "result_key"]
 
 _SCHEME = "redis://"
 _READABLE = ("ctx:", "res:", "art:", "mem:")
 _MAX_KEY_BYTES = 1024
+_COPY = re.compile(r"[0-9a-f]{16}")
 
 
 def pointer_to(key: str) -> str:
@@ -33,6 +36,27 @@ def key_of_pointer(pointer: str) -> str:
 def result_key(pointer: str, job_id: str) -> str | None:
     """Return the key of a worker's result pointer if it is exactly the result of this job, else None."""
     return keys.result_blob(job_id) if pointer == pointer_to(keys.result_blob(job_id)) else None
+
+
+def redacted_key(job_id: str, copy: bytes) -> str:
+    """Return the key of a masked copy of a job's result (output policy spec §7)."""
+    return keys.redacted_blob(job_id, hashlib.sha256(copy).hexdigest()[:16])
+
+
+def pointed_key(pointer: str, job_id: str) -> str | None:
+    """Return the key of a pointer that a check of this job may follow, else None: its result, a masked copy of it,
+    or an artifact, whose tenant is still to be compared (output policy spec §6)."""
+    own = result_key(pointer, job_id)
+    if own is not None:
+        return own
+    copies = pointer_to(keys.redacted_blob(job_id, ""))
+    if pointer.startswith(copies) and _COPY.fullmatch(pointer.removeprefix(copies)):
+        return pointer.removeprefix(_SCHEME)
+    try:
+        key = key_of_pointer(pointer)
+    except InvalidInput:
+        return None
+    return key if key.startswith("art:") else None
 
 
 class BlobStore:

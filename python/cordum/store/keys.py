@@ -178,6 +178,16 @@ def result_blob(job_id: str) -> str:
     return f"res:{job_id}"
 
 
+def redacted_blob(job_id: str, digest: str) -> str:
+    """Return the literal key of a masked copy of a job's result; ``digest`` is the start of the copy's SHA-256."""
+    return f"res:{job_id}:redacted:{digest}"
+
+
+def artifact_meta(artifact_id: str) -> str:
+    """Return the string with an artifact's metadata (JSON)."""
+    return f"art:meta:{artifact_id}"
+
+
 def config_document(scope: str, scope_id: str) -> str:
     """Return the string with a configuration document."""
     return f"cfg:{scope}:{scope_id}"

@@ -55,12 +55,13 @@ impl PolicyEngine {
 impl PolicyEngine {
     /// Compile a base document and enabled bundles (id, document).
     #[staticmethod]
-    #[pyo3(signature = (source=None, bundles=Vec::new(), delegation=false))]
+    #[pyo3(signature = (source=None, bundles=Vec::new(), delegation=false, output_confidence=None))]
     fn compile(
         py: Python<'_>,
         source: Option<PyBackedBytes>,
         bundles: Vec<(String, PyBackedBytes)>,
         delegation: bool,
+        output_confidence: Option<f64>,
     ) -> PyResult<Self> {
         let compiled = py.detach(|| {
             let base = source.iter().map(|content| Source {
@@ -74,7 +75,13 @@ impl PolicyEngine {
             Policy::compile(&base.chain(extra).collect::<Vec<_>>())
         });
         compiled
-            .map(|policy| PolicyEngine(Arc::new(policy.with_delegation(delegation))))
+            .map(|policy| {
+                let policy = policy.with_delegation(delegation);
+                PolicyEngine(Arc::new(match output_confidence {
+                    Some(least) => policy.with_output_confidence(least),
+                    None => policy,
+                }))
+            })
             .map_err(|error| refused(py, &error))
     }
 

@@ -66,6 +66,12 @@ class Planner:
     def restore_workers(self, entries: bytes, elapsed_us: int, now_us: int) -> None: ...
     def alive(self, worker_id: str, pool: str, now_us: int) -> bool: ...
     def room(self, pool: str) -> int: ...
+    def looked_at_line(self, pool: str, front: int | None) -> None:
+        """Note the place of whoever is first in a pool's line; None when nobody waits."""
+
+    def route_delay_us(self, failures: int, seed: int) -> int:
+        """Return the delay of the attempt after so many routing failures, in µs."""
+
     def pools_of(self, topic: str) -> list[str]: ...
     def running_timeout_us(self, topic: str) -> int: ...
     def metric_topic(self, topic: str) -> str: ...
@@ -92,7 +98,7 @@ class SubmitPlan:
     """One batch of submits and due retries: reads → creates → policy → reservations → commits → effects."""
 
     def reads(self) -> list[str]: ...
-    def supply(self, rows: list[tuple[dict[str, str] | None, bytes | None]]) -> None: ...
+    def supply(self, rows: list[tuple[dict[str, str] | None, bytes | None]], now_us: int) -> None: ...
     def creates(self, now_us: int) -> list[tuple[int, int, bytes]]: ...
     def created(self, outcomes: list[tuple[int, bool]], now_us: int) -> None: ...
     def config_scopes(self) -> list[tuple[str, str, str, str]]:
@@ -125,7 +131,9 @@ class SubmitPlan:
     def decide(self, answers: list[bytes | None], reason: str = "") -> bool:
         """Supply the answers of the last `policy_requests`; tell whether the kernel is well."""
 
-    def reservations(self) -> list[tuple[str, int, list[str]]]: ...
+    def reservations(self, now_us: int) -> list[tuple[str, int, list[str]]]:
+        """Return (tenant, limit, job ids) in the order in which slots are given."""
+
     def refused(self, ids: list[str]) -> None: ...
     def commits(self, entropy: bytes, now_us: int) -> list[tuple[int, list[bytes]]]: ...
     def admissions(self) -> list[tuple[str, str, bool, bool]]:
@@ -135,6 +143,17 @@ class SubmitPlan:
     def apply(self, replies: list[list[bytes | int]], now_us: int) -> SubmitEffects: ...
     def verdicts(self) -> list[tuple[int, float]]: ...
     def invalid(self) -> list[str]: ...
+    def job_of(self, position: int) -> str:
+        """Return the job of a message; empty when it is not part of the plan."""
+
+    def reports(self) -> list[tuple[str, str, str, str, str]]:
+        """Return forged or conflicting submits, once: (kind, job id, tenant, topic, sender)."""
+
+    def owed(self) -> list[str]:
+        """Return ended jobs submitted again whose dead-letter event is still owed."""
+
+    def strays(self) -> list[str]:
+        """Return due entries of jobs that wait for nothing."""
 
 class SubmitEffects:
     """What follows from a committed submit batch."""
@@ -152,6 +171,10 @@ class SubmitEffects:
     """(tenant, job id) of admitted jobs that somebody else moved first: read their state before listing them."""
     bypassed: list[tuple[str, str, str, str]]
     """(job id, tenant, topic label, reason) of jobs that run without a policy answer."""
+    released: list[tuple[str, str]]
+    """(tenant, job id) of jobs that got a slot of their tenant and wait all the same."""
+    undo: list[tuple[str, str, int]]
+    """Per dispatch (job id, topic label, routing failures since the last confirmed one)."""
     configs: list[tuple[str, str, str]]
     """(key, job id, JSON) to store before the dispatch of the job, which points to it, is published."""
 

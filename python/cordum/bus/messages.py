@@ -12,6 +12,7 @@ from cordum.domain.errors import TooLarge, Unavailable
 __all__ = [
     "ACK",
     "CORRUPT_RETRY",
+    "MAX_DELIVERIES",
     "NAK",
     "TERM",
     "FailureKind",

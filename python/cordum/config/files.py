@@ -10,7 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from cordum.domain.errors import ConfigError
 
-__all__ = ["PoolsFile", "TimeoutsFile", "load_file", "section_hash"]
+__all__ = ["PoolsFile", "SchedulerSection", "TimeoutsFile", "load_file", "section_hash", "stored_section"]
 
 _MAX_BYTES = 2 * 1024 * 1024
 
@@ -78,6 +78,15 @@ class TimeoutsFile(_Strict):
     reconciler: ReconcilerTimeouts = ReconcilerTimeouts()
 
 
+class SchedulerSection(BaseModel):
+    """What the planner reads of the stored section `scheduler`; other members belong to others."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    tenant_weights: dict[str, Annotated[int, Field(ge=1, le=1000, strict=True)]] = {}
+    """Shares of scarce workers, relative to other tenants; 1 for tenants not named (scheduler spec §32)."""
+
+
 class _UniqueKeyLoader(yaml.CSafeLoader):
     """Safe loader that refuses duplicate keys."""
 
@@ -117,6 +126,38 @@ def load_file(path: str, model: type[M]) -> M:
             for fault in error.errors()[:5]
         )
         raise ConfigError(f"`{path}`: {faults}") from error
+
+
+_ENTRIES: dict[type[BaseModel], dict[str, type[BaseModel]]] = {
+    PoolsFile: {"pools": PoolEntry},
+    TimeoutsFile: {"topics": TopicTimeouts, "workflows": WorkflowTimeouts},
+}
+
+
+def stored_section(model: type[M], section: Any) -> M:
+    """Check a stored section; old documents may capitalise member names (configuration spec §4.2).
+
+    Raises ValidationError.
+    """
+    section = _members(model, section or {})
+    for member, entry in _ENTRIES.get(model, {}).items():
+        if isinstance(entries := section.get(member), dict):
+            section[member] = {name: _members(entry, value) for name, value in entries.items()}
+    if isinstance(limits := section.get("reconciler"), dict):
+        section["reconciler"] = _members(ReconcilerTimeouts, limits)
+    return model.model_validate(section)
+
+
+def _members(model: type[BaseModel], section: Any) -> Any:
+    """Rename capitalised members, `TimeoutSeconds` to `timeout_seconds`; the plain name wins."""
+    if not isinstance(section, dict):
+        return section
+    plain = {name.replace("_", ""): name for name in model.model_fields}
+    renamed = {
+        plain.get(str(key).lower(), key) if str(key)[:1].isupper() else key: value
+        for key, value in section.items()
+    }
+    return renamed | {key: value for key, value in section.items() if key in model.model_fields}
 
 
 def section_hash(section: Any) -> str:

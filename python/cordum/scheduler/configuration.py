@@ -3,20 +3,30 @@
 
 import asyncio
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import orjson
 import structlog
 from pydantic import ValidationError
 
 from cordum._core import Planner
-from cordum.config.files import PoolsFile, TimeoutsFile, load_file, section_hash
+from cordum.config.files import (
+    PoolsFile,
+    SchedulerSection,
+    TimeoutsFile,
+    load_file,
+    section_hash,
+    stored_section,
+)
 from cordum.config.scheduler import SchedulerSettings
 from cordum.domain.errors import ConfigError, CordumError
+from cordum.licensing import Entitlements
 from cordum.runtime.clock import rfc3339
 from cordum.scheduler import metrics
 from cordum.scheduler.boundary import Boundary
 from cordum.store.config_documents import ConfigDocuments
+
+M = TypeVar("M")
 
 _log = structlog.get_logger("cordum.scheduler")
 
@@ -30,6 +40,7 @@ class Configuration:
         planner: Planner,
         documents: ConfigDocuments,
         boundary: Boundary,
+        limits: Entitlements,
         *,
         production: bool,
     ) -> None:
@@ -39,6 +50,9 @@ class Configuration:
         self._documents = documents
         self._production = production
         self._active = b""
+        self._limits = limits
+        self._pools: PoolsFile | None = None
+        self._scheduler = SchedulerSection()
         self.timeouts = TimeoutsFile()
         self.changed = asyncio.Event()
 
@@ -81,35 +95,51 @@ class Configuration:
         """Load the stored sections; invalid ones are reported and ignored."""
         document = await self._documents.get("system", "default")
         data: dict[str, Any] = dict(document.data) if document else {}
-        try:
-            pools = PoolsFile.model_validate(data.get("pools") or {})
-            timeouts = TimeoutsFile.model_validate(data.get("timeouts") or {})
-        except ValidationError as error:
-            _log.warning(
-                "stored pools or timeouts are invalid, the last good ones stay", faults=error.error_count()
-            )
+        self._pools = self._section(data, "pools", PoolsFile, self._pools)
+        self.timeouts = self._section(data, "timeouts", TimeoutsFile, self.timeouts)
+        self._scheduler = self._section(data, "scheduler", SchedulerSection, self._scheduler)
+        if self._pools is None:
             return
         self._boundary.read(data.get("boundary"))
-        encoded = self._encode(pools, timeouts)
+        encoded = self._encode(self._pools)
         if encoded != self._active:
             self._planner.configure(encoded)
-            self._active, self.timeouts = encoded, timeouts
-            _log.info("routing loaded", topics=len(pools.topics), pools=len(pools.pools))
+            self._active = encoded
+            _log.info("routing loaded", topics=len(self._pools.topics), pools=len(self._pools.pools))
 
-    def _encode(self, pools: PoolsFile, timeouts: TimeoutsFile) -> bytes:
+    def _section(self, data: dict[str, Any], name: str, model: type[M], last: M) -> M:
+        """Return a stored section, or the last good one when it is invalid."""
+        try:
+            section = stored_section(cast("type[Any]", model), data.get(name))
+        except ValidationError as error:
+            _log.warning(
+                "stored section is invalid, the last good one stays",
+                section=name,
+                faults=[
+                    f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()[:5]
+                ],
+            )
+            metrics.CONFIG_INVALID.labels(name).set(1)
+            return last
+        metrics.CONFIG_INVALID.labels(name).set(0)
+        return cast("M", section)
+
+    def _encode(self, pools: PoolsFile) -> bytes:
         return orjson.dumps(
             {
                 "topics": pools.topics,
                 "pools": {n: {"requires": p.requires, "status": p.status} for n, p in pools.pools.items()},
                 "timeouts": {
-                    **timeouts.reconciler.model_dump(),
-                    "topics": {name: topic.model_dump() for name, topic in timeouts.topics.items()},
+                    **self.timeouts.reconciler.model_dump(),
+                    "topics": {name: topic.model_dump() for name, topic in self.timeouts.topics.items()},
                 },
                 "readiness_required": self._boundary.readiness_required,
                 "readiness_ttl_s": self._boundary.readiness_ttl_s,
                 "limits_apply": self._boundary.attestation != "off",
                 "attestation_enforced": self._boundary.attestation == "enforce",
                 "worker_ttl_s": self._settings.worker_ttl_s,
+                "tenant_weights": self._scheduler.tenant_weights,
+                "max_concurrent_jobs": self._limits.max_concurrent_jobs,
             }
         )
 

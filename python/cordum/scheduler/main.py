@@ -1,23 +1,27 @@
 """`cordum-scheduler`: wiring and the written start and stop sequences (scheduler spec §25)."""
 
 import asyncio
+import os
 from collections.abc import Iterable
 from importlib.metadata import version
 
 from nats.aio.msg import Msg
 
 from cordum._core import Planner
+from cordum.audit import AuditChain, AuditWriter, ChainKeys
 from cordum.bus.connection import Bus
 from cordum.bus.consumer import BatchConsumer
 from cordum.bus.publisher import Publisher
 from cordum.bus.streams import keep_streams
 from cordum.bus.subscriptions import CoreSubscription
+from cordum.config.audit import AuditSettings
 from cordum.config.base import load_all
 from cordum.config.nats import NatsSettings
 from cordum.config.redis import RedisSettings, StoreSettings
 from cordum.config.scheduler import SchedulerSettings
 from cordum.config.worker_trust import WorkerTrustSettings
 from cordum.domain.errors import ConfigError, Unavailable
+from cordum.licensing import UNLIMITED
 from cordum.protocol import subjects
 from cordum.protocol.cap import BusPacket, Handshake
 from cordum.protocol.kernel_client import PolicyClient
@@ -40,6 +44,7 @@ from cordum.scheduler.safety import SafetyClient
 from cordum.scheduler.settling import SERVICE, Settler
 from cordum.scheduler.side_writes import SideWrites
 from cordum.scheduler.submit_pipeline import SubmitPipeline
+from cordum.scheduler.trail import Trail
 from cordum.scheduler.wheel import Wheel
 from cordum.store import keys
 from cordum.store.blobs import BlobStore
@@ -73,8 +78,10 @@ class Scheduler:
         redis: RedisClient,
         bus: Bus,
         jobs: JobStore,
+        audit: AuditWriter,
     ) -> None:
         self.service = service
+        self.audit = audit
         self.settings = settings
         self.redis = redis
         self.bus = bus
@@ -92,12 +99,21 @@ class Scheduler:
         documents = ConfigDocuments(redis)
         self.fail_modes = FailModes(documents, settings.policy_fail_mode, production=service.production)
         breaker = CircuitBreaker(redis, keys.BREAKER_SAFETY, monotonic_s)
-        self.safety = SafetyClient(self.kernel, breaker, self.blobs, self.fail_modes, redis)
+        trail = Trail(audit)
+        self.safety = SafetyClient(self.kernel, breaker, self.blobs, self.fail_modes, redis, trail)
         self.configs = EffectiveConfigs(documents, settings.config_reload_s, monotonic_s)
         submit_durable = subjects.durable_name(_NAME, subjects.SUBMIT)
         result_durable = subjects.durable_name(_NAME, subjects.RESULT)
         self.submits = SubmitPipeline(
-            self.planner, jobs, letters, self.safety, publisher, self.side, self.configs, submit_durable
+            self.planner,
+            jobs,
+            letters,
+            self.safety,
+            publisher,
+            self.side,
+            self.configs,
+            trail,
+            submit_durable,
         )
         self.wheel = Wheel(self.planner, jobs, self.submits, settings.batch_max)
         self.results = ResultPipeline(
@@ -120,10 +136,13 @@ class Scheduler:
             lambda: boundary.attestation,
             settings.worker_ttl_s,
         )
+        # Licence documents are not read yet; until they are, nothing is limited.
+        self.limits = UNLIMITED
         self.configuration = Configuration(
-            settings, self.planner, documents, boundary, production=service.production
+            settings, self.planner, documents, boundary, self.limits, production=service.production
         )
         self.duties = Duties(jobs, letters, bus, publisher, self.side)
+        self.submits.perform_duties = self.duties.perform
         settler = Settler(
             self.planner, jobs, self.instances, bus, publisher, self.side, self.configs, instance
         )
@@ -132,6 +151,7 @@ class Scheduler:
         self.settler = settler
         self.consumers: list[BatchConsumer] = []
         self._consuming: list[asyncio.Task[None]] = []
+        self._auditing: asyncio.Task[None] | None = None
         self.subscriptions: list[CoreSubscription] = []
 
     async def start(self) -> None:
@@ -158,6 +178,7 @@ class Scheduler:
             spawn(f"consumer {consumer.durable}", consumer.run, on_error="restart")
             for consumer in self.consumers
         ]
+        self._auditing = spawn("audit events", self.audit.run, on_error="restart")
         spawn("side writes", self.side.run, on_error="restart")
         spawn("wheel", self.wheel.run, on_error="restart")
         spawn("capacity", self.wheel.watch_capacity, on_error="restart")
@@ -252,6 +273,9 @@ class Scheduler:
             stoppable.stop()
         await self._drained()
         await self.side.flush()
+        self.audit.stop()
+        if self._auditing is not None:
+            await asyncio.wait((self._auditing,))
         await self.instances.leave()
         await self.kernel.close()
 
@@ -271,15 +295,17 @@ async def serve(service: Service, settings: SchedulerSettings) -> None:
     """Run the scheduler until the stop signal. Raises ConfigError, Unavailable."""
     if service.production and settings.policy_fail_mode == "open":
         raise ConfigError("POLICY_CHECK_FAIL_MODE: expected `closed` in production")
-    redis_settings, store_settings, nats_settings, trust = load_all(
-        RedisSettings, StoreSettings, NatsSettings, WorkerTrustSettings
+    redis_settings, store_settings, nats_settings, trust, audit_settings = load_all(
+        RedisSettings, StoreSettings, NatsSettings, WorkerTrustSettings, AuditSettings
     )
+    chain_keys = ChainKeys(audit_settings.key, audit_settings.key_id, audit_settings.older_keys(os.environ))
     service.listen_health("SCHEDULER_METRICS_ADDR", settings.metrics_addr, public=settings.metrics_public)
     redis = await wait_for_dependency("redis", lambda: RedisClient.open(redis_settings))
     bus = await wait_for_dependency("nats", lambda: Bus.open(nats_settings))
     await keep_streams(bus, nats_settings)
     jobs = await JobStore.open(redis, store_settings)
-    scheduler = Scheduler(service, settings, trust, store_settings, nats_settings, redis, bus, jobs)
+    audit = AuditWriter(AuditChain(redis, chain_keys), audit_settings.buffer_size)
+    scheduler = Scheduler(service, settings, trust, store_settings, nats_settings, redis, bus, jobs, audit)
     service.health.required |= {"redis": redis.ping, "nats": bus.ping}
     service.health.soft["safety"] = lambda: _check_kernel(scheduler.kernel)
     await scheduler.start()

@@ -51,6 +51,7 @@ REJECTED_PACKETS = Counter(
     "cordum_bus_rejected_packets_total", "Packets refused because of who sent them", ["reason"]
 )
 CONFIG_DRIFT = Gauge("cordum_config_drift", "1: the file differs from the stored section", ["section"])
+CONFIG_INVALID = Gauge("cordum_config_invalid", "1: the stored section is invalid and ignored", ["section"])
 
 _PLAIN = {"received": RECEIVED, "dispatched": DISPATCHED, "denied": DENIED}
 

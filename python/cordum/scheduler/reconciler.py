@@ -24,8 +24,7 @@ from cordum.store.blobs import BlobStore
 from cordum.store.effective_config import EffectiveConfigs
 from cordum.store.jobs import JobStore, Record
 from cordum.store.locks import LeaderLock
-from cordum.store.schedule import overdue
-from cordum.store.scripts import Command
+from cordum.store.schedule import make_due, overdue
 
 _log = structlog.get_logger("cordum.scheduler")
 _BATCH = 200
@@ -193,17 +192,7 @@ class Reconciler:
                 metrics.REPLAYED.labels(self._planner.metric_topic((topic or b"").decode())).inc()
 
     async def _feed(self, job_ids: list[str]) -> None:
-        now = now_us()
-        commands: list[Command] = [
-            (
-                "ZADD",
-                keys.job_retry(self._jobs.tags[partition]),
-                *(part for job_id in ids for part in (now, job_id)),
-            )
-            for partition, ids in self._jobs.by_partition(job_ids).items()
-        ]
-        if commands:
-            await self._jobs.client.pipeline(commands)
+        await make_due(self._jobs, job_ids, at_us=now_us())
 
 
 def _index_of(state: JobState, tag: str) -> str:

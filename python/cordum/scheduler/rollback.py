@@ -1,11 +1,13 @@
 """Dispatches whose publish failed (scheduler spec §8, §31.3)."""
 
+import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import orjson
 import structlog
 
+from cordum._core import Planner
 from cordum.bus.messages import PubOutcome
 from cordum.domain.states import JobState
 from cordum.runtime.clock import now_us, rfc3339
@@ -14,11 +16,14 @@ from cordum.scheduler.outgoing import Outgoing
 from cordum.store.jobs import JobStore
 
 _log = structlog.get_logger("cordum.scheduler")
-_DELAY_US = 1_000_000
 
 
-def rollback_change(job_id: str, dispatch_id: str, now: int) -> dict[str, Any]:
-    """Return the change DISPATCHED → SCHEDULED of one unpublished dispatch, parked for a second."""
+def rollback_change(
+    planner: Planner, job_id: str, dispatch_id: str, failures: int, now: int
+) -> dict[str, Any]:
+    """Return the change DISPATCHED → SCHEDULED of one unpublished dispatch, parked with the back-off of a job that has
+    had so many routing ``failures`` before."""
+    delay_us = planner.route_delay_us(failures, int.from_bytes(os.urandom(8), "little"))
     return {
         "id": job_id,
         "from": [JobState.DISPATCHED],
@@ -27,7 +32,7 @@ def rollback_change(job_id: str, dispatch_id: str, now: int) -> dict[str, Any]:
         "incr": {"rollbacks": 1, "route_failures": 1},
         "set": {"last_cause": "dispatch_failed"},
         "due": 0,
-        "retry": now + _DELAY_US,
+        "retry": now + delay_us,
         "events": [
             orjson.dumps({"ts": now, "state": "SCHEDULED", "ctx": {"reason": "dispatch_failed"}}).decode()
         ],
@@ -55,8 +60,13 @@ def too_large_change(job_id: str, dispatch_id: str, now: int) -> dict[str, Any]:
     }
 
 
-async def roll_back(jobs: JobStore, failed: Iterable[tuple[Outgoing, PubOutcome]]) -> None:
-    """Undo dispatches nobody can have received.
+async def roll_back(
+    planner: Planner,
+    jobs: JobStore,
+    failed: Iterable[tuple[Outgoing, PubOutcome]],
+    undo: Mapping[str, tuple[str, int]],
+) -> None:
+    """Undo dispatches nobody can have received; ``undo`` has the topic label and routing failures of each job.
 
     A time-out or a lost connection proves nothing: such a job keeps its `job:disp` entry and is settled
     against the stream later.
@@ -69,8 +79,9 @@ async def roll_back(jobs: JobStore, failed: Iterable[tuple[Outgoing, PubOutcome]
         if outcome.kind == "too_large":
             changes.append(too_large_change(outgoing[3], dispatch_id, now))
         elif outcome.kind in ("no_stream", "refused"):
-            metrics.ROLLBACKS.labels("other").inc()
-            changes.append(rollback_change(outgoing[3], dispatch_id, now))
+            topic, failures = undo[outgoing[3]]
+            metrics.ROLLBACKS.labels(topic).inc()
+            changes.append(rollback_change(planner, outgoing[3], dispatch_id, failures, now))
     if changes:
         groups = [(jobs.partition(change["id"]), (jobs.pack(change),)) for change in changes]
         await jobs.apply("job_move", groups, now_us=now)

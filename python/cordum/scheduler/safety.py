@@ -13,6 +13,7 @@ from cordum.protocol.kernel_client import KernelCallFailed, PolicyClient
 from cordum.runtime.clock import monotonic_s
 from cordum.scheduler import metrics
 from cordum.scheduler.fail_mode import FailModes
+from cordum.scheduler.trail import Trail
 from cordum.store import keys
 from cordum.store.blobs import BlobStore
 from cordum.store.breaker import BreakerState, CircuitBreaker
@@ -40,12 +41,14 @@ class SafetyClient:
         blobs: BlobStore,
         fail_modes: FailModes,
         redis: RedisClient,
+        trail: Trail,
     ) -> None:
         self._kernel = kernel
         self._breaker = breaker
         self._blobs = blobs
         self._fail_modes = fail_modes
         self._redis = redis
+        self._trail = trail
         self._topics: set[str] = set()
         self._unreachable = False
         self.snapshot = ""
@@ -58,8 +61,7 @@ class SafetyClient:
         if plan.claims_approval():
             # An approval counts under the policy in force only. Without an answer the last one known stands.
             await self.check(())
-        for mismatch in plan.judge_approved(self.snapshot):
-            _report_mismatch(*mismatch)
+        await self._trail.approvals(plan.judge_approved(self.snapshot))
         if not plan.is_undecided():
             return
         if not await self._ask(plan) and not self.stopping:
@@ -176,16 +178,8 @@ class SafetyClient:
         for job_id, tenant, topic, reason in jobs:
             metrics.INPUT_FAIL_OPEN.labels(topic).inc()
             metrics.SCHEDULER_INPUT_FAIL_OPEN.labels(topic).inc()
-            _log.warning(
-                "safety.bypass_admit",
-                audit=True,
-                severity="HIGH",
-                job_id=job_id,
-                tenant=tenant,
-                topic=topic,
-                reason=reason,
-                fail_mode_origin=origins.get(tenant, "global_default"),
-            )
+            origin = origins.get(tenant, "global_default")
+            await self._trail.bypassed(job_id, tenant, topic, reason, origin)
         try:
             await self._redis.execute("INCRBY", keys.INPUT_FAIL_OPEN, len(jobs))
         except Unavailable as error:
@@ -211,21 +205,3 @@ class SafetyClient:
                 gone = self._unreachable = False
                 await self._breaker.half_open()
                 _log.info("safety kernel serves again, circuit half open")
-
-
-def _report_mismatch(
-    cause: str, job_id: str, tenant: str, topic: str, stored_snapshot: str, asserted_snapshot: str
-) -> None:
-    """Report an approval that does not count (policy spec §16.3)."""
-    _log.warning(
-        "approval.revision_mismatch",
-        audit=True,
-        severity="HIGH",
-        action="scheduler.approval_fast_path_reject",
-        cause=cause,
-        job_id=job_id,
-        tenant=tenant,
-        topic=topic,
-        stored_snapshot=stored_snapshot,
-        asserted_snapshot=asserted_snapshot,
-    )

@@ -82,13 +82,13 @@ class Settler:
             return
         for record in group:
             if f"dispatch:{record['dispatch_id']}" in found:
-                await self._jobs.confirm_dispatch([record["id"]])
+                self._confirmed(record)
             elif record.get("dispatched_by") == self._instance:
                 # Our own publish failed and the stream never stored it.
                 metrics.ROLLBACKS.labels(self._planner.metric_topic(record.get("topic", ""))).inc()
-                await self._jobs.move(
-                    rollback_change(record["id"], record["dispatch_id"], now_us()), now_us=now_us()
-                )
+                now, failures = now_us(), int(record.get("route_failures", "0"))
+                change = rollback_change(self._planner, record["id"], record["dispatch_id"], failures, now)
+                await self._jobs.move(change, now_us=now)
             else:
                 await self._publish(record)
 
@@ -107,4 +107,7 @@ class Settler:
             _log.info(
                 "dispatch of a lost replica published", job_id=record["id"], dispatch_id=record["dispatch_id"]
             )
-            await self._jobs.confirm_dispatch([record["id"]])
+            self._confirmed(record)
+
+    def _confirmed(self, record: Record) -> None:
+        self._side.confirmed([record["id"]], [record["id"]] if "route_failures" in record else ())

@@ -39,6 +39,7 @@ class SideWrites:
         self._workers: list[tuple[str, str, int]] = []
         self._letters: list[tuple[str, str, int]] = []
         self._confirmed: list[str] = []
+        self._recovered: list[str] = []
         self._done: list[str] = []
         self._results: list[str] = []
         self._trimmed_s: dict[str, float] = {}
@@ -75,9 +76,10 @@ class SideWrites:
         self._letters.extend((tenant, job_id, now) for tenant, job_id in pairs)
         self._pending.set()
 
-    def confirmed(self, job_ids: Iterable[str]) -> None:
-        """Note dispatches whose publish is confirmed."""
+    def confirmed(self, job_ids: Iterable[str], recovered: Iterable[str] = ()) -> None:
+        """Note dispatches whose publish is confirmed; the ``recovered`` ones had routing failures before."""
         self._confirmed.extend(job_ids)
+        self._recovered.extend(recovered)
         self._pending.set()
 
     def duties_done(self, job_ids: Iterable[str]) -> None:
@@ -102,12 +104,14 @@ class SideWrites:
             commands += dead_letter_commands(self._letters, max_size=self._jobs.settings.dlq_max_size)
         if self._confirmed:
             commands += self._jobs.confirm_dispatch_commands(self._confirmed)
+        if self._recovered:
+            commands += self._jobs.forget_failures_commands(self._recovered)
         if self._done:
             commands += self._jobs.clear_after_commands(self._done)
         if self._results:
             commands += self._blobs.keep_commands(self._results)
         self._tenants, self._workers, self._letters = [], [], []
-        self._confirmed, self._done, self._results = [], [], []
+        self._confirmed, self._recovered, self._done, self._results = [], [], [], []
         self._pending.clear()
         return commands
 

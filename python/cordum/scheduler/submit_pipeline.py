@@ -7,13 +7,13 @@ of times; the planner (`cordum._core`) holds every rule.
 
 import asyncio
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import structlog
 
 from cordum._core import Planner, SubmitEffects, SubmitPlan
-from cordum.bus.messages import InMessage, OutMessage, PubOutcome, Verdict
+from cordum.bus.messages import MAX_DELIVERIES, InMessage, OutMessage, PubOutcome, Verdict
 from cordum.bus.publisher import Publisher
 from cordum.domain.errors import CordumError
 from cordum.domain.states import ACTIVE_STATES, TERMINAL_STATES
@@ -24,15 +24,26 @@ from cordum.scheduler.outgoing import Outgoing
 from cordum.scheduler.rollback import roll_back
 from cordum.scheduler.safety import SafetyClient
 from cordum.scheduler.side_writes import SideWrites
-from cordum.scheduler.verdicts import settle_verdicts
+from cordum.scheduler.trail import Trail
+from cordum.scheduler.verdicts import NAK_KIND, settle_verdicts
 from cordum.store.dlq import DeadLetterStore
 from cordum.store.effective_config import EffectiveConfigs
 from cordum.store.job_sets import reserve_tenant_slots
 from cordum.store.jobs import JobStore
+from cordum.store.schedule import drop_strays, make_due
 
 _log = structlog.get_logger("cordum.scheduler")
+_RESCUE_US = 30_000_000
 _PARK_CAUSES = frozenset(
-    {"throttle", "tenant_limit", "safety_unavailable", "no_workers", "pool_overloaded", "no_pool_mapping"}
+    {
+        "throttle",
+        "tenant_limit",
+        "tier_limit_exceeded",
+        "safety_unavailable",
+        "no_workers",
+        "pool_overloaded",
+        "no_pool_mapping",
+    }
 )
 
 
@@ -48,6 +59,7 @@ class SubmitPipeline:
         publisher: Publisher,
         side_writes: SideWrites,
         configs: EffectiveConfigs,
+        trail: Trail,
         consumer: str,
     ) -> None:
         self._planner = planner
@@ -57,11 +69,14 @@ class SubmitPipeline:
         self._publisher = publisher
         self._side = side_writes
         self._configs = configs
+        self._trail = trail
         self._consumer = consumer
         self.waiting: set[str] = set()
         """Pools some parked job waits for, as far as this process knows."""
         self.on_parked: Callable[[], None] | None = None
         """Called after a batch that parked jobs, so that the wheel can plan its next turn."""
+        self.perform_duties: Callable[[Sequence[str]], Awaitable[None]] | None = None
+        """Publishes what ended jobs still owe."""
 
     async def handle(self, messages: list[InMessage]) -> Sequence[Verdict]:
         """Process one batch of `sys.job.submit`. Raises Unavailable when the store is away: nothing is
@@ -75,9 +90,34 @@ class SubmitPipeline:
         metrics.count_invalid(subjects.SUBMIT, plan.invalid())
         with metrics.IN_FLIGHT.track_inprogress():
             await self._run(plan, len(messages))
-        return await settle_verdicts(
-            self._letters, self._consumer, subjects.STREAM_SYS, messages, plan.verdicts()
-        )
+        verdicts = await self._rescued(plan, messages)
+        return await settle_verdicts(self._letters, self._consumer, subjects.STREAM_SYS, messages, verdicts)
+
+    async def _rescued(self, plan: SubmitPlan, messages: Sequence[InMessage]) -> list[tuple[int, float]]:
+        """Park the jobs of messages that were delivered too often, and acknowledge those (scheduler spec §4).
+
+        A message whose job has no record is left to the poison rules.
+        """
+        verdicts = plan.verdicts()
+        last = {
+            plan.job_of(position): position
+            for position, message in enumerate(messages)
+            if verdicts[position][0] == NAK_KIND and message.delivered >= MAX_DELIVERIES
+        }
+        ids = [job_id for job_id in last if job_id]
+        if not ids:
+            return verdicts
+        try:
+            rows = await self._jobs.fields(ids, ("state",))
+            stored = [job_id for job_id, (state,) in zip(ids, rows, strict=True) if state is not None]
+            await make_due(self._jobs, stored, at_us=now_us() + _RESCUE_US)
+        except CordumError as error:
+            _log.warning("jobs of often delivered messages not parked yet", error=error.message)
+            return verdicts
+        for job_id in stored:
+            _log.warning("submit delivered too often, its job is parked", job_id=job_id)
+            verdicts[last[job_id]] = (0, 0.0)
+        return verdicts
 
     async def handle_due(self, job_ids: list[str]) -> None:
         """Process parked jobs that are due, as if they had been delivered."""
@@ -97,6 +137,7 @@ class SubmitPipeline:
         effects = await self._commit(plan, size)
         committed_s = monotonic_s()
         await self._publish(effects)
+        await self._look_after(plan)
         metrics.BATCH_STAGE.labels("judge").observe(judged_s - started_s)
         metrics.BATCH_STAGE.labels("commit").observe(committed_s - judged_s)
         metrics.BATCH_STAGE.labels("publish").observe(monotonic_s() - committed_s)
@@ -107,7 +148,7 @@ class SubmitPipeline:
             return
         records = await self._jobs.get_many(ids)
         requests = await self._jobs.requests(ids)
-        plan.supply(list(zip(records, requests, strict=True)))
+        plan.supply(list(zip(records, requests, strict=True)), now_us())
 
     async def _create(self, plan: SubmitPlan) -> None:
         now = now_us()
@@ -128,9 +169,10 @@ class SubmitPipeline:
         plan.supply_configs([(config.for_worker, config.for_policy) for config in configs])
 
     async def _reserve(self, plan: SubmitPlan) -> None:
-        for tenant, limit, ids in plan.reservations():
-            granted = await reserve_tenant_slots(self._jobs.client, tenant, limit, ids, now_us())
-            plan.refused([job_id for job_id in ids if job_id not in granted])
+        now = now_us()
+        wanted = plan.reservations(now)
+        granted = await reserve_tenant_slots(self._jobs.client, wanted, now) if wanted else set()
+        plan.refused([job_id for _, _, ids in wanted for job_id in ids if job_id not in granted])
 
     async def _commit(self, plan: SubmitPlan, size: int) -> SubmitEffects:
         now = now_us()
@@ -138,6 +180,17 @@ class SubmitPipeline:
         self._side.tenants(plan.admissions())
         replies = await commit(self._jobs, "sched_commit", groups, self._side, now) if groups else []
         return plan.apply([reply for group in replies for reply in group], now)
+
+    async def _look_after(self, plan: SubmitPlan) -> None:
+        """Report what was refused, pay what ended jobs owe, drop due entries nobody waits for."""
+        await self._trail.submits(plan.reports())
+        try:
+            if (owed := plan.owed()) and self.perform_duties is not None:
+                await self.perform_duties(owed)
+            if strays := plan.strays():
+                await drop_strays(self._jobs, strays)
+        except CordumError as error:
+            _log.warning("duties and stray entries are left to the sweeps", error=error.message)
 
     async def _list_anew(self, contested: Sequence[tuple[str, str]]) -> None:
         """Take back the listing of jobs that were admitted here but moved by somebody else.
@@ -163,6 +216,8 @@ class SubmitPipeline:
         if self.on_parked is not None and any(name in _PARK_CAUSES for name, _ in effects.counts):
             self.on_parked()
         self._side.tenants(effects.tenants)
+        for tenant, job_id in effects.released:
+            self._side.inactive(tenant, job_id)
         self._side.dead_letters(effects.dead_letters)
         self._side.assignments(effects.assignments)
         if effects.dispatches and effects.events:
@@ -187,9 +242,10 @@ class SubmitPipeline:
                 confirmed.append(outgoing[3])
             else:
                 failed.append((outgoing, outcome))
-        self._side.confirmed(confirmed)
+        undo = {job_id: (topic, failures) for job_id, topic, failures in effects.undo}
+        self._side.confirmed(confirmed, [job_id for job_id in confirmed if undo[job_id][1]])
         if failed:
-            await roll_back(self._jobs, failed)
+            await roll_back(self._planner, self._jobs, failed, undo)
 
     async def _with_configs(self, effects: SubmitEffects) -> Sequence[Outgoing]:
         """Store the configurations dispatches point to; return the dispatches that can be published now.

@@ -12,7 +12,8 @@ from cordum.scheduler import metrics
 from cordum.store.dlq import DeadLetterStore
 
 _log = structlog.get_logger("cordum.scheduler")
-_NAK, _CORRUPT = 1, 2
+NAK_KIND = 1
+_CORRUPT = 2
 _RAW_LIMIT = 64 * 1024
 
 
@@ -26,7 +27,7 @@ async def settle_verdicts(
     """Return one bus verdict per message; poison is dead-lettered first, then terminated."""
     return [
         ACK
-        if kind not in (_NAK, _CORRUPT)
+        if kind not in (NAK_KIND, _CORRUPT)
         else await _trouble(letters, consumer, stream, message, kind, delay_s)
         for message, (kind, delay_s) in zip(messages, planned, strict=True)
     ]

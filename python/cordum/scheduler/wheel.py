@@ -112,7 +112,8 @@ class Wheel:
         room = self._planner.room(pool)
         if room <= 0:
             return
-        woken = await wake_pool(self._jobs, pool, now_us=now_us(), limit=min(room, _WAKE_MAX))
+        woken, front = await wake_pool(self._jobs, pool, now_us=now_us(), limit=min(room, _WAKE_MAX))
+        self._planner.looked_at_line(pool, front)
         if woken == 0:
             self._submits.waiting.discard(pool)
             return

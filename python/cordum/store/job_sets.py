@@ -105,12 +105,22 @@ def reserve_command(tenant: str, limit: int, job_ids: Sequence[str], now_us: int
 
 
 async def reserve_tenant_slots(
-    client: RedisClient, tenant: str, limit: int, job_ids: Sequence[str], now_us: int
+    client: RedisClient, wanted: Sequence[tuple[str, int, Sequence[str]]], now_us: int
 ) -> set[str]:
-    """Reserve slots; return the granted ids. Ids that already hold a slot are granted. Raises Unavailable."""
-    return {
-        job_id.decode() for job_id in await client.execute(*reserve_command(tenant, limit, job_ids, now_us))
-    }
+    """Reserve slots for (tenant, limit, job ids), in one round trip; return the granted ids.
+
+    Ids that already hold a slot are granted. Of a tenant named twice the earlier entry is served first. Raises
+    Unavailable.
+    """
+    replies = await client.pipeline(
+        [reserve_command(tenant, limit, job_ids, now_us) for tenant, limit, job_ids in wanted]
+    )
+    granted: set[str] = set()
+    for reply in replies:
+        if isinstance(reply, Exception):
+            raise reply
+        granted.update(job_id.decode() for job_id in reply)
+    return granted
 
 
 async def release_tenant_slots(client: RedisClient, tenant: str, job_ids: Sequence[str]) -> int:

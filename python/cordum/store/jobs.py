@@ -155,6 +155,10 @@ class JobStore:
             for partition, ids in self.by_partition(job_ids).items()
         ]
 
+    def forget_failures_commands(self, job_ids: Iterable[str]) -> list[Command]:
+        """Return commands that reset the routing failures of jobs whose dispatch is confirmed (scheduler spec §9)."""
+        return [("HDEL", keys.job_meta(self.tag(job_id), job_id), "route_failures") for job_id in job_ids]
+
     async def confirm_dispatch(self, job_ids: Iterable[str]) -> None:
         """Run `confirm_dispatch_commands`. Raises Unavailable or CordumError."""
         _raise_first(await self.client.pipeline(self.confirm_dispatch_commands(job_ids)))

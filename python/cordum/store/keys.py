@@ -98,6 +98,11 @@ def job_retry(tag: str) -> str:
     return f"job:retry:{tag}"
 
 
+def job_parked(tag: str) -> str:
+    """Return the hash with the number of parked jobs per cause; exact, kept by the job scripts."""
+    return f"job:parked:{tag}"
+
+
 def job_wait(tag: str, pool: str) -> str:
     """Return the zset of parked jobs that wait for a pool."""
     return f"job:wait:{tag}:{pool}"

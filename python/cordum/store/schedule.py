@@ -10,7 +10,7 @@ from cordum.store import keys
 from cordum.store.jobs import JobStore
 from cordum.store.scripts import Command, script
 
-__all__ = ["earliest_due", "lease_due", "overdue", "wake_pool"]
+__all__ = ["drop_strays", "earliest_due", "lease_due", "make_due", "overdue", "parked_counts", "wake_pool"]
 
 Index = Callable[[str], str]
 """A key function of one partition tag, such as `keys.job_due`."""
@@ -49,9 +49,44 @@ async def overdue(
     return [job_id.decode() for ids in await _all(store, commands) for job_id in ids]
 
 
-async def wake_pool(store: JobStore, pool: str, *, now_us: int, limit: int) -> int:
-    """Make the ``limit`` jobs that have waited longest for a pool due now; return how many (scheduler spec
-    §16.3)."""
+async def parked_counts(store: JobStore) -> dict[str, int]:
+    """Return how many jobs are parked now, per cause."""
+    commands: list[Command] = [("HGETALL", keys.job_parked(tag)) for tag in store.tags]
+    counts: dict[str, int] = {}
+    for reply in await _all(store, commands):
+        for index in range(0, len(reply), 2):
+            cause = reply[index].decode()
+            counts[cause] = counts.get(cause, 0) + int(reply[index + 1])
+    return counts
+
+
+async def make_due(store: JobStore, job_ids: Sequence[str], *, at_us: int) -> None:
+    """Give jobs a due entry of their own, parked or not; the wheel feeds them from then on. Raises Unavailable."""
+    await _all(
+        store,
+        [
+            ("ZADD", keys.job_retry(store.tags[partition]), *(part for job in ids for part in (at_us, job)))
+            for partition, ids in store.by_partition(job_ids).items()
+        ],
+    )
+
+
+async def drop_strays(store: JobStore, job_ids: Sequence[str]) -> None:
+    """Remove due entries of jobs that wait for nothing. Raises Unavailable."""
+    await _all(
+        store,
+        [
+            ("ZREM", keys.job_retry(store.tags[partition]), *ids)
+            for partition, ids in store.by_partition(job_ids).items()
+        ],
+    )
+
+
+async def wake_pool(store: JobStore, pool: str, *, now_us: int, limit: int) -> tuple[int, int | None]:
+    """Make the first ``limit`` jobs in the line of a pool due now (scheduler spec §16.3).
+
+    Return how many, and the place of the first one; None when nobody waits.
+    """
     share = limit // store.partitions + 1
     commands: list[Command] = [
         ("ZRANGE", keys.job_wait(tag, pool), 0, share - 1, "WITHSCORES") for tag in store.tags
@@ -66,7 +101,8 @@ async def wake_pool(store: JobStore, pool: str, *, now_us: int, limit: int) -> i
     # XX: a job that left in the meantime must not come back.
     updates: list[Command] = [("ZADD", keys.job_retry(tag), "XX", *pairs) for tag, pairs in chosen.items()]
     await _all(store, updates)
-    return sum(len(pairs) // 2 for pairs in chosen.values())
+    front = int(waiting[0][0]) if waiting else None
+    return sum(len(pairs) // 2 for pairs in chosen.values()), front
 
 
 async def _all(store: JobStore, commands: Sequence[Command]) -> list[list[bytes]]:

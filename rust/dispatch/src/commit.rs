@@ -7,11 +7,13 @@ use cordum_wire::{put_request_fields, record_tenant, Transition};
 use serde_json::{json, Value};
 
 use crate::draft::{set_deadline, Draft};
+use crate::fairness::{contests, Claim, Turns};
+use crate::intake::About;
 use crate::job_config::{self, JobConfig};
 use crate::matching::{Matcher, Target};
 use crate::outgoing::{self, Outgoing, SUBJECT_ACCEPTED, SUBJECT_DLQ};
 use crate::reply::Reply;
-use crate::submit::{Item, SubmitPlan, Verdict};
+use crate::submit::{Item, Judgement, SubmitPlan, Verdict};
 use crate::workers::{Mode, WorkerTable};
 
 /// What a committed change leads to.
@@ -46,6 +48,16 @@ pub struct Planned {
     pub effect: Effect,
 }
 
+/// What is needed to roll a dispatch back, or to forget its routing failures once it is confirmed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Undo {
+    pub job_id: String,
+    /// Metric label.
+    pub topic: String,
+    /// Routing failures since the last confirmed dispatch.
+    pub failures: i64,
+}
+
 /// Result of applying the store's replies.
 #[derive(Debug, Default)]
 pub struct Applied {
@@ -70,6 +82,10 @@ pub struct Applied {
     pub bypassed: Vec<(String, String, String, String)>,
     /// Seconds from arrival to commit are not measured here; arrival per dispatched job, µs.
     pub arrivals: Vec<(String, i64)>,
+    /// tenant, job id of jobs that got a slot of their tenant and wait all the same.
+    pub released: Vec<(String, String)>,
+    /// One per dispatch, in their order.
+    pub undo: Vec<Undo>,
     /// Job id and configuration of dispatches that point to it; it has to be stored before they are published.
     pub configs: Vec<(String, Arc<JobConfig>)>,
 }
@@ -113,34 +129,70 @@ impl SubmitPlan {
     /// Match workers and build every change of the batch. `entropy` gives four unguessable bytes per item.
     pub fn commits(&mut self, table: &mut WorkerTable, entropy: &[u8], now_us: i64) -> Vec<Planned> {
         let surroundings = self.surroundings.clone();
-        let mut matcher = Matcher::new(table, &surroundings.config, surroundings.replicas, now_us);
+        let config = &surroundings.config;
+        let mut matcher = Matcher::new(table, config, surroundings.replicas, now_us);
         let mut planned = Vec::with_capacity(self.items.len());
-        for index in 0..self.items.len() {
-            let Some(item) = self.items.get_mut(index).filter(|item| item.open) else {
-                continue;
-            };
-            let judgement = item.judgement.take();
-            let item = &*item;
-            let random = entropy
-                .chunks_exact(4)
-                .nth(index)
-                .map_or(0, |b| b.iter().fold(0_u32, |n, byte| n << 8 | u32::from(*byte)));
-            let mut draft = Draft::new(item, &surroundings.instance, now_us);
-            let effect = draft.plan(
-                judgement,
-                &mut matcher,
-                random,
-                &mut self.jitter,
-                &surroundings.config,
-            );
-            planned.push(Planned {
-                item: index,
-                partition: cordum_wire::partition(&item.request.job_id, surroundings.partitions),
-                packed: draft.change.pack(),
-                effect,
-            });
+        let (contests, others) = self.contests(&mut matcher, now_us);
+        for index in others {
+            planned.extend(self.change(index, &mut matcher, entropy, now_us));
+        }
+        for (pool, claims) in contests {
+            let weight_of = |tenant: &str| config.tenant_weight(tenant);
+            let mut turns = Turns::new(&pool, claims, weight_of, &matcher.table().rotation);
+            while let Some(index) = turns.take() {
+                let change = self.change(index, &mut matcher, entropy, now_us);
+                let placed = |plan: &Planned| matches!(plan.effect, Effect::Dispatch { .. });
+                turns.settle(change.as_ref().is_some_and(placed));
+                planned.extend(change);
+            }
+            turns.finish(&mut matcher.table().rotation);
         }
         planned
+    }
+
+    /// The jobs that ask for a worker, by the pools they compete for, and the positions of all others.
+    fn contests(&self, matcher: &mut Matcher<'_>, now_us: i64) -> (Vec<(String, Vec<Claim>)>, Vec<usize>) {
+        let (mut claims, mut others) = (Vec::new(), Vec::new());
+        for (index, item) in self.items.iter().enumerate().filter(|(_, item)| item.open) {
+            let route = item.asks_for_worker().then(|| matcher.pools(&item.request).ok());
+            let Some(pools) = route.flatten() else {
+                others.push(index);
+                continue;
+            };
+            let claim = Claim {
+                item: index,
+                tenant: record_tenant(&item.request).to_owned(),
+                class: item.class(now_us),
+                arrived_us: item.arrival_us(),
+            };
+            claims.push((claim, pools));
+        }
+        (contests(claims), others)
+    }
+
+    fn change(
+        &mut self,
+        index: usize,
+        matcher: &mut Matcher<'_>,
+        entropy: &[u8],
+        now_us: i64,
+    ) -> Option<Planned> {
+        let item = self.items.get_mut(index)?;
+        let judgement = item.judgement.take();
+        let item = &*item;
+        let random = entropy
+            .chunks_exact(4)
+            .nth(index)
+            .map_or(0, |b| b.iter().fold(0_u32, |n, byte| n << 8 | u32::from(*byte)));
+        let mut draft = Draft::new(item, &self.surroundings.instance, now_us);
+        let config = &self.surroundings.config;
+        let effect = draft.plan(judgement, matcher, random, &mut self.jitter, config);
+        Some(Planned {
+            item: index,
+            partition: cordum_wire::partition(&item.request.job_id, self.surroundings.partitions),
+            packed: draft.change.pack(),
+            effect,
+        })
     }
 
     /// Tenant set changes of the planned dispatches (tenant, job id, open, active). They belong into the same step as the commits:
@@ -166,6 +218,7 @@ impl SubmitPlan {
         now_us: i64,
     ) -> Applied {
         let mut applied = Applied::default();
+        let mut conflicts = Vec::new();
         for (position, plan) in planned.into_iter().enumerate() {
             let reply = replies.get(position).cloned().unwrap_or(Reply::Failed);
             let Some(item) = self.items.get_mut(plan.item) else {
@@ -174,6 +227,10 @@ impl SubmitPlan {
             let message = item.message;
             let verdict = match reply {
                 Reply::Moved { .. } => {
+                    if item.gives_slot_back(&plan.effect) {
+                        let tenant = record_tenant(&item.request).to_owned();
+                        applied.released.push((tenant, item.request.job_id.clone()));
+                    }
                     moved(&mut applied, item, plan.effect, &self.surroundings.config, now_us);
                     Verdict::Ack
                 }
@@ -183,12 +240,40 @@ impl SubmitPlan {
                         let tenant = record_tenant(&item.request).to_owned();
                         applied.contested.push((tenant, item.request.job_id.clone()));
                     }
+                    if is_request_conflict(&other) {
+                        conflicts.push(About {
+                            job_id: item.request.job_id.clone(),
+                            tenant: record_tenant(&item.request).to_owned(),
+                            topic: item.request.topic.clone(),
+                            sender: item.sender.clone(),
+                        });
+                    }
                     refused(&mut applied, &other)
                 }
             };
             self.settle(message, verdict);
         }
+        for about in conflicts {
+            self.report("request_conflict", about);
+        }
         applied
+    }
+}
+
+impl Item {
+    fn asks_for_worker(&self) -> bool {
+        let admitted = matches!(
+            self.judgement,
+            Some(Judgement::Allow { .. } | Judgement::Bypass { .. })
+        );
+        admitted && self.over_limit.is_none() && !self.is_gate()
+    }
+
+    /// A slot reserved for a job that waits again would keep others of its tenant waiting. A job that was SCHEDULED before has
+    /// a slot of its own.
+    fn gives_slot_back(&self, effect: &Effect) -> bool {
+        let reserved = self.limit.is_some() && self.over_limit.is_none();
+        reserved && self.state() != "SCHEDULED" && matches!(effect, Effect::Park { .. })
     }
 }
 
@@ -206,6 +291,10 @@ fn refused(applied: &mut Applied, reply: &Reply) -> Verdict {
     }
 }
 
+fn is_request_conflict(reply: &Reply) -> bool {
+    matches!(reply, Reply::Conflict { why, .. } if why == "request_hash")
+}
+
 fn is_settled(state: &str) -> bool {
     !matches!(state, "PENDING" | "SCHEDULED" | "RETRYING")
 }
@@ -220,7 +309,7 @@ fn moved(
     let job_id = item.request.job_id.clone();
     let tenant = record_tenant(&item.request).to_owned();
     let topic = config.metric_topic(&item.request.topic).to_owned();
-    if item.record.is_none() || item.state() == "PENDING" && item.number("route_failures") == 0 {
+    if item.is_new() {
         applied.counts.push(("received", topic.clone()));
     }
     match effect {
@@ -230,6 +319,11 @@ fn moved(
             constraints,
             bypass,
         } => {
+            applied.undo.push(Undo {
+                job_id: job_id.clone(),
+                topic: topic.clone(),
+                failures: item.number("route_failures"),
+            });
             let mut request = std::mem::take(&mut item.request);
             outgoing::apply_constraints(&mut request, &constraints);
             if let Some(config) = item.config.as_ref() {

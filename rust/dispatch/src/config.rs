@@ -23,6 +23,8 @@ struct Document {
     worker_ttl_s: f64,
     attestation_enforced: bool,
     limits_apply: bool,
+    tenant_weights: HashMap<String, u32>,
+    max_concurrent_jobs: i64,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -72,6 +74,9 @@ pub struct Config {
     pub attestation_enforced: bool,
     /// The limits of credentials count.
     pub limits_apply: bool,
+    tenant_weights: HashMap<String, u32>,
+    /// Active jobs the licence allows a tenant; 0 or less: no limit.
+    pub max_concurrent_jobs: i64,
 }
 
 impl Config {
@@ -108,6 +113,8 @@ impl Config {
             worker_ttl_us: seconds_or(document.worker_ttl_s, 30.0),
             attestation_enforced: document.attestation_enforced,
             limits_apply: document.limits_apply,
+            tenant_weights: document.tenant_weights,
+            max_concurrent_jobs: document.max_concurrent_jobs,
         })
     }
 
@@ -124,6 +131,11 @@ impl Config {
     /// Topics with their pools, in name order.
     pub fn topics(&self) -> impl Iterator<Item = (&String, &Vec<String>)> {
         self.topics.iter()
+    }
+
+    /// Share of scarce workers relative to other tenants, at least 1 (scheduler spec §32).
+    pub fn tenant_weight(&self, tenant: &str) -> u32 {
+        self.tenant_weights.get(tenant).copied().unwrap_or(1).max(1)
     }
 
     /// Label value of a topic in metrics: only routed topics keep their name.

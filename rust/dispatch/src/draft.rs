@@ -1,13 +1,12 @@
 //! One change of a submit batch: from a judgement and a matched worker to a packed transition (scheduler spec §5, §6, §8, §9).
 
 use cordum_wire::messages::{DispatchIdentity, JobStatus, PolicyCheckResponse};
-use cordum_wire::{decision_word, remediations_json, DeadLetter, Transition};
+use cordum_wire::{decision_word, record_tenant, DeadLetter, Transition};
 use serde_json::Value;
 
 use crate::backoff::{route_delay_us, safety_delay_us};
 use crate::commit::{status_name, Effect};
-use crate::event::{event, Context, Decision};
-use crate::judge::Content;
+use crate::event::{event, Context};
 use crate::matching::{Matcher, Target};
 use crate::outgoing::{self, budget_of};
 use crate::submit::{Item, Judgement, MAX_ROUTE_FAILURES};
@@ -32,9 +31,9 @@ const RESOLUTION: [&str; 11] = [
 
 /// Builder of one change.
 pub(crate) struct Draft<'a> {
-    item: &'a Item,
+    pub(crate) item: &'a Item,
     instance: &'a str,
-    now_us: i64,
+    pub(crate) now_us: i64,
     pub(crate) change: Transition,
 }
 
@@ -48,6 +47,10 @@ impl<'a> Draft<'a> {
             hash: Some(item.hash.clone()),
             ..Transition::default()
         };
+        if item.message.is_none() && item.text("next_attempt_at").is_empty() {
+            // It was made due by a sweep: nothing in the record tells the store of the entry that has to go.
+            change.retry = Some(0);
+        }
         if item.text("approval_publish_status") == "pending" {
             // The approval has reached us: nobody needs to publish it again.
             change.set.insert("approval_publish_status", "published".into());
@@ -124,8 +127,8 @@ impl<'a> Draft<'a> {
                 &format!("max retries exceeded (attempts={attempts}, max_retries={budget})"),
             );
         }
-        if self.item.over_limit {
-            return self.park("tenant_limit", TENANT_LIMIT_US, Vec::new(), false);
+        if let Some(cause) = self.item.over_limit {
+            return self.park(cause, TENANT_LIMIT_US, Vec::new(), false);
         }
         let pools = matcher.pools(&self.item.request);
         let target = pools
@@ -135,9 +138,25 @@ impl<'a> Draft<'a> {
             Ok(target) => self.dispatch(target, constraints, bypass, random, config),
             Err(miss) => {
                 let delay = route_delay_us(self.item.number("route_failures"), jitter);
-                self.park(miss.cause(), delay, pools.unwrap_or_default(), true)
+                let pools = pools.map(|pools| pools.to_vec()).unwrap_or_default();
+                self.line_up(&pools, matcher, config);
+                self.park(miss.cause(), delay, pools, true)
             }
         }
+    }
+
+    /// Give the job its places in the lines of its pools; one that stands there keeps the places it has.
+    fn line_up(&mut self, pools: &[String], matcher: &mut Matcher<'_>, config: &crate::config::Config) {
+        if pools.is_empty() || self.item.text("wait_pools") == pools.join(",") {
+            return;
+        }
+        let tenant = record_tenant(&self.item.request);
+        let (class, weight) = (self.item.class(self.now_us), config.tenant_weight(tenant));
+        let lines = &mut matcher.table().lines;
+        self.change.wait_at = pools
+            .iter()
+            .map(|pool| lines.place(pool, tenant, class, weight, self.now_us).to_string())
+            .collect();
     }
 
     fn dispatch(
@@ -172,7 +191,7 @@ impl<'a> Draft<'a> {
             set.insert("worker_id", assigned.clone());
         }
         if self.item.record.is_some() {
-            self.change.del.extend(["route_failures", "failure_reason"]);
+            self.change.del.push("failure_reason");
         }
         let own = self
             .item
@@ -329,6 +348,9 @@ impl<'a> Draft<'a> {
         self.change.wait.clone_from(&pools);
         self.change.set.insert("next_attempt_at", at.to_string());
         self.change.set.insert("last_cause", cause.to_owned());
+        if self.item.text("parked_at").is_empty() {
+            self.change.set.insert("parked_at", self.now_us.to_string());
+        }
         if route_failure {
             self.change.incr.insert("route_failures", 1);
         }
@@ -393,92 +415,6 @@ impl<'a> Draft<'a> {
 
     fn event(&mut self, state: &str, context: Option<Context<'_>>) {
         self.change.events.push(event(self.now_us, state, context));
-    }
-
-    /// Decision record on the hash and in the decision list (scheduler spec §3.4, policy spec §16.1). `constraints` are those of
-    /// the response unless given.
-    fn record_decision(
-        &mut self,
-        response: &PolicyCheckResponse,
-        word: &'static str,
-        constraints: Option<&Value>,
-    ) {
-        let constraints = constraints.cloned().unwrap_or_else(|| {
-            let given = response.constraints.as_ref();
-            given.map_or(Value::Null, cordum_wire::constraints_json)
-        });
-        let remediations = match response.remediations.as_slice() {
-            [] => Value::Null,
-            list => remediations_json(list),
-        };
-        self.append_decision(response, word, &constraints, &remediations);
-        self.put_or_drop("safety_reason", &response.reason);
-        self.put_or_drop("safety_rule_id", &response.rule_id);
-        self.change.set_if("safety_snapshot", &response.policy_snapshot);
-        self.put_or_drop("safety_constraints", &json_text(&constraints));
-        self.put_or_drop("safety_remediations", &json_text(&remediations));
-        self.put_or_drop("safety_defers", "");
-    }
-
-    /// The kernel did not answer: what was decided before stays readable in the list (policy spec §15.3).
-    fn record_no_answer(&mut self, reason: &str) {
-        let response = PolicyCheckResponse {
-            reason: reason.to_owned(),
-            ..PolicyCheckResponse::default()
-        };
-        self.append_decision(&response, "UNAVAILABLE", &Value::Null, &Value::Null);
-        self.change.set_if("safety_reason", reason);
-    }
-
-    fn append_decision(
-        &mut self,
-        response: &PolicyCheckResponse,
-        word: &'static str,
-        constraints: &Value,
-        remediations: &Value,
-    ) {
-        let now = self.now_us;
-        let entry = Decision {
-            decision: word,
-            reason: &response.reason,
-            rule_id: &response.rule_id,
-            policy_snapshot: &response.policy_snapshot,
-            constraints,
-            remediations,
-            approval_required: response.approval_required,
-            approval_ref: &response.approval_ref,
-            job_hash: &self.item.hash,
-            checked_at: now,
-            content: if self.item.content == Content::Missing {
-                "missing"
-            } else {
-                ""
-            },
-        };
-        self.change.decision = Some(entry.to_json());
-        self.change.decision_key = Some(format!(
-            "{word}|{}|{}|{}",
-            response.rule_id, response.policy_snapshot, response.reason
-        ));
-        self.change.set.insert("safety_decision", word.to_owned());
-        self.change.set.insert("safety_checked_at", now.to_string());
-    }
-
-    /// Set a field, or remove what an earlier decision left in it.
-    fn put_or_drop(&mut self, field: &'static str, value: &str) {
-        if !value.is_empty() {
-            self.change.set.insert(field, value.to_owned());
-        } else if !self.item.text(field).is_empty() {
-            self.change.del.push(field);
-        }
-    }
-}
-
-fn json_text(value: &Value) -> String {
-    if value.is_null() {
-        String::new()
-    } else {
-        value.to_string()
     }
 }
 

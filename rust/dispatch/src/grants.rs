@@ -70,7 +70,10 @@ impl WorkerTable {
         };
         if worker.limits != limits {
             worker.limits = limits;
-            self.invalidate();
+            // A worker in no pool yet is indexed by its packet; a fleet's start must not cost an index per member.
+            if !worker.pools.is_empty() {
+                self.invalidate();
+            }
         }
     }
 

@@ -14,9 +14,23 @@ pub enum Intake<T> {
     /// Usable.
     Accepted { packet: Envelope, body: T },
     /// Decodes, but breaks a rule: acknowledged without effect. The word is the metric label.
-    Invalid { reason: &'static str, detail: String },
+    Invalid {
+        reason: &'static str,
+        detail: String,
+        /// Of a request that was readable.
+        about: Option<Box<About>>,
+    },
     /// Does not decode.
     Corrupt,
+}
+
+/// What a refused request was about.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct About {
+    pub job_id: String,
+    pub tenant: String,
+    pub topic: String,
+    pub sender: String,
 }
 
 /// The parts of the envelope the pipelines use.
@@ -39,7 +53,16 @@ pub fn decode_request(bytes: &[u8]) -> Intake<JobRequest> {
     request.job_id = request.job_id.trim().to_owned();
     request.topic = request.topic.trim().to_owned();
     match request_fault(&request) {
-        Some((reason, detail)) => invalid(reason, detail),
+        Some((reason, detail)) => Intake::Invalid {
+            reason,
+            detail: detail.to_owned(),
+            about: Some(Box::new(About {
+                job_id: request.job_id,
+                tenant: request.tenant_id,
+                topic: request.topic,
+                sender: envelope.sender_id,
+            })),
+        },
         None => Intake::Accepted {
             packet: envelope,
             body: request,
@@ -144,13 +167,22 @@ fn invalid<T>(reason: &'static str, detail: impl Into<String>) -> Intake<T> {
     Intake::Invalid {
         reason,
         detail: detail.into(),
+        about: None,
     }
 }
 
 impl Intake<()> {
     fn cast<T>(self) -> Intake<T> {
         match self {
-            Intake::Invalid { reason, detail } => Intake::Invalid { reason, detail },
+            Intake::Invalid {
+                reason,
+                detail,
+                about,
+            } => Intake::Invalid {
+                reason,
+                detail,
+                about,
+            },
             _ => Intake::Corrupt,
         }
     }

@@ -2,18 +2,23 @@
 
 use std::sync::Arc;
 
-use ahash::{AHashMap, AHashSet};
+use ahash::AHashMap;
 use cordum_wire::messages::JobRequest;
-use cordum_wire::{canonical_hash, tenant_of};
+use cordum_wire::{canonical_hash, record_tenant};
 
 use crate::backoff::Jitter;
 use crate::config::Config;
-use crate::intake::{decode_request, Intake};
+use crate::fairness;
+use crate::intake::{decode_request, About, Intake};
 use crate::job_config::JobConfig;
 use crate::judge::{Content, Mismatch};
 use crate::record::Record;
+use crate::slots::Limit;
 
 pub use crate::judge::Judgement;
+
+/// Sender of submits whose record is known to exist.
+const GATEWAY: &str = "api-gateway";
 
 /// Routing tries before a job fails.
 pub const MAX_ROUTE_FAILURES: i64 = 50;
@@ -34,6 +39,8 @@ pub struct Item {
     /// Position of the message it came with; `None` for a due retry.
     pub message: Option<usize>,
     pub trace_id: String,
+    /// Sender of its message.
+    pub(crate) sender: String,
     pub request: JobRequest,
     pub hash: String,
     pub arrived_us: i64,
@@ -42,15 +49,28 @@ pub struct Item {
     pub judgement: Option<Judgement>,
     /// False once the item needs nothing more.
     pub open: bool,
-    /// Refused by the tenant's concurrency limit.
-    pub over_limit: bool,
+    /// The limit on its tenant's active jobs it needs a slot under.
+    pub(crate) limit: Option<Limit>,
+    /// Cause word when that limit refused it.
+    pub over_limit: Option<&'static str>,
     pub content: Content,
     /// Effective configuration, once supplied.
     pub config: Option<Arc<JobConfig>>,
     /// Position of its scope among those asked for.
     pub(crate) scope: usize,
+    /// Its message says that a human approved it.
+    claims_approval: bool,
     needs_read: bool,
     needs_create: bool,
+}
+
+/// Something a submit claimed that must not be taken silently (scheduler spec §4).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// `request_conflict`: another request under the id of a stored job; `approval_claim`: an approval nobody gave;
+    /// `tenant_mismatch`: two tenants in one request.
+    pub kind: &'static str,
+    pub about: About,
 }
 
 /// Inputs of a batch that do not change while it is planned.
@@ -75,6 +95,12 @@ pub struct SubmitPlan {
     pub snapshot: String,
     /// Approvals that did not count.
     pub mismatches: Vec<Mismatch>,
+    /// Forged or conflicting submits.
+    pub reports: Vec<Report>,
+    /// Ended jobs submitted again whose dead-letter event is still owed.
+    pub owed: Vec<String>,
+    /// Due entries of jobs that wait for nothing.
+    pub strays: Vec<String>,
     /// Items of the current round of policy requests, in their order.
     pub(crate) asked: Vec<usize>,
 }
@@ -96,9 +122,12 @@ impl SubmitPlan {
             jitter: Jitter::new(seed),
             snapshot: String::new(),
             mismatches: Vec::new(),
+            reports: Vec::new(),
+            owed: Vec::new(),
+            strays: Vec::new(),
             asked: Vec::new(),
         };
-        let mut seen = AHashSet::with_capacity(messages.len() + due.len());
+        let mut seen = AHashMap::with_capacity(messages.len() + due.len());
         for (position, bytes) in messages.iter().enumerate() {
             plan.take_message(
                 position,
@@ -108,41 +137,56 @@ impl SubmitPlan {
             );
         }
         for job_id in due {
-            if seen.insert(job_id.clone()) {
+            if seen.insert(job_id.clone(), plan.items.len()).is_none() {
                 plan.items.push(Item::due(job_id));
             }
         }
         plan
     }
 
-    fn take_message(&mut self, position: usize, bytes: &[u8], delivered: u64, seen: &mut AHashSet<String>) {
+    fn take_message(
+        &mut self,
+        position: usize,
+        bytes: &[u8],
+        delivered: u64,
+        seen: &mut AHashMap<String, usize>,
+    ) {
         match decode_request(bytes) {
             Intake::Corrupt => self.verdict(position, Verdict::Corrupt),
-            Intake::Invalid { reason, .. } => self.invalid.push(reason),
+            Intake::Invalid { reason, about, .. } => {
+                self.invalid.push(reason);
+                if let Some(about) = about.filter(|_| reason == "tenant_mismatch") {
+                    self.report(reason, *about);
+                }
+            }
             Intake::Accepted { packet, body } => {
-                // Duplicates inside a batch: the kept one decides, all are acknowledged.
-                if !seen.insert(body.job_id.clone()) {
+                let hash = canonical_hash(&body);
+                if let Some(first) = seen.get(&body.job_id) {
+                    // Duplicates inside a batch: the kept one decides, all are acknowledged.
+                    if self.items.get(*first).is_some_and(|kept| kept.hash != hash) {
+                        self.report("request_conflict", about(&body, &packet.sender_id));
+                    }
                     return;
                 }
-                let resubmit = body.labels.contains_key("cordum.bus_msg_id");
+                seen.insert(body.job_id.clone(), self.items.len());
+                let claims_approval = claims_approval(&body);
+                let resubmit = claims_approval || body.labels.contains_key("cordum.bus_msg_id");
                 self.items.push(Item {
                     message: Some(position),
+                    needs_read: delivered > 1 || resubmit || packet.sender_id != GATEWAY,
+                    claims_approval,
                     trace_id: packet.trace_id,
-                    hash: canonical_hash(&body),
+                    sender: packet.sender_id,
+                    hash,
                     arrived_us: packet.created_us,
-                    needs_read: delivered > 1 || resubmit || packet.sender_id != "api-gateway",
-                    needs_create: false,
-                    request: body,
-                    record: None,
-                    judgement: None,
-                    open: true,
-                    over_limit: false,
-                    content: Content::Omitted,
-                    config: None,
-                    scope: 0,
+                    ..Item::empty(body)
                 });
             }
         }
+    }
+
+    pub(crate) fn report(&mut self, kind: &'static str, about: About) {
+        self.reports.push(Report { kind, about });
     }
 
     /// Job ids whose record and request must be read before planning goes on.
@@ -155,18 +199,31 @@ impl SubmitPlan {
     }
 
     /// Supply the reads, in the order of [`SubmitPlan::reads`].
-    pub fn supply(&mut self, mut rows: Vec<(Option<Record>, Option<JobRequest>)>) {
+    pub fn supply(&mut self, mut rows: Vec<(Option<Record>, Option<JobRequest>)>, now_us: i64) {
         rows.reverse();
-        let mut verdicts = Vec::new();
-        for item in self.items.iter_mut().filter(|item| item.needs_read) {
+        for index in 0..self.items.len() {
+            let Some(item) = self.items.get_mut(index).filter(|item| item.needs_read) else {
+                continue;
+            };
             item.needs_read = false;
             let (record, request) = rows.pop().unwrap_or_default();
-            if let Some(verdict) = item.supply(record, request) {
-                verdicts.push((item.message, verdict));
+            let sender = std::mem::take(&mut item.sender);
+            let about = about(&item.request, &sender);
+            let job_id = item.request.job_id.clone();
+            let found = item.supply(record, request, now_us);
+            let message = item.message;
+            for kind in found.reports.into_iter().flatten() {
+                self.report(kind, about.clone());
             }
-        }
-        for (message, verdict) in verdicts {
-            self.settle(message, verdict);
+            if found.owes {
+                self.owed.push(job_id.clone());
+            }
+            if found.stray {
+                self.strays.push(job_id);
+            }
+            if let Some(verdict) = found.verdict {
+                self.settle(message, verdict);
+            }
         }
     }
 
@@ -202,38 +259,6 @@ impl SubmitPlan {
         }
     }
 
-    /// Jobs that need a slot of their tenant: tenant, limit, job ids.
-    pub fn reservations(&self) -> Vec<(String, i64, Vec<String>)> {
-        let mut wanted: AHashMap<String, (i64, Vec<String>)> = AHashMap::new();
-        for item in self.items.iter().filter(|item| item.open) {
-            if let Some(Judgement::Allow { constraints, .. }) = &item.judgement {
-                let limit = crate::outgoing::budget_of(constraints, "maxConcurrentJobs");
-                if limit > 0 {
-                    let entry = wanted
-                        .entry(tenant_of(&item.request).to_owned())
-                        .or_insert((limit, Vec::new()));
-                    entry.0 = entry.0.min(limit);
-                    entry.1.push(item.request.job_id.clone());
-                }
-            }
-        }
-        wanted
-            .into_iter()
-            .map(|(tenant, (limit, ids))| (tenant, limit, ids))
-            .collect()
-    }
-
-    /// Note which of `ids` got no slot.
-    pub fn refused(&mut self, ids: &[String]) {
-        for item in self
-            .items
-            .iter_mut()
-            .filter(|item| ids.contains(&item.request.job_id))
-        {
-            item.over_limit = true;
-        }
-    }
-
     fn verdict(&mut self, position: usize, verdict: Verdict) {
         if let Some(slot) = self.verdicts.get_mut(position) {
             *slot = verdict;
@@ -248,53 +273,129 @@ impl SubmitPlan {
     }
 }
 
+/// What the stored record of an item told.
+#[derive(Default)]
+struct Found {
+    /// Set when the item ends here.
+    verdict: Option<Verdict>,
+    reports: [Option<&'static str>; 2],
+    owes: bool,
+    stray: bool,
+}
+
+fn about(request: &JobRequest, sender: &str) -> About {
+    About {
+        job_id: request.job_id.clone(),
+        tenant: record_tenant(request).to_owned(),
+        topic: request.topic.clone(),
+        sender: sender.to_owned(),
+    }
+}
+
+fn claims_approval(request: &JobRequest) -> bool {
+    let label = request.labels.get("approval_granted");
+    label.is_some_and(|label| label.eq_ignore_ascii_case("true"))
+}
+
 impl Item {
-    fn due(job_id: String) -> Self {
+    fn empty(request: JobRequest) -> Self {
         Item {
             message: None,
             trace_id: String::new(),
-            request: JobRequest {
-                job_id,
-                ..JobRequest::default()
-            },
+            sender: String::new(),
+            request,
             hash: String::new(),
             arrived_us: 0,
             record: None,
             judgement: None,
             open: true,
-            over_limit: false,
+            limit: None,
+            over_limit: None,
             content: Content::Omitted,
             config: None,
             scope: 0,
+            claims_approval: false,
             needs_read: true,
             needs_create: false,
         }
     }
 
-    /// Take the stored record and request; the stored request wins. Returns a verdict when the item ends here.
-    fn supply(&mut self, record: Option<Record>, request: Option<JobRequest>) -> Option<Verdict> {
+    fn due(job_id: String) -> Self {
+        Item::empty(JobRequest {
+            job_id,
+            ..JobRequest::default()
+        })
+    }
+
+    /// Take the stored record and request; the stored request wins (table of scheduler spec §4).
+    fn supply(&mut self, record: Option<Record>, request: Option<JobRequest>, now_us: i64) -> Found {
+        let mut found = Found::default();
         let Some(record) = record.filter(|record| !record.state().is_empty()) else {
             self.needs_create = self.message.is_some();
             self.open = self.needs_create;
-            return None;
+            found.stray = !self.open;
+            return found;
         };
-        let processable = matches!(record.state(), "PENDING" | "SCHEDULED" | "RETRYING");
-        let same = self.hash.is_empty()
-            || record.text("req_hash").is_empty()
-            || record.text("req_hash") == self.hash;
-        if !processable || !same {
+        let stored_hash = record.text("req_hash");
+        let differs = !self.hash.is_empty() && !stored_hash.is_empty() && stored_hash != self.hash;
+        let unapproved = self.claims_approval && record.text("approval_decision") != "approve";
+        let waiting = matches!(
+            record.state(),
+            "PENDING" | "SCHEDULED" | "RETRYING" | "APPROVAL_REQUIRED"
+        );
+        found.reports = [
+            differs.then_some("request_conflict"),
+            (unapproved && waiting).then_some("approval_claim"),
+        ];
+        let processable = match record.state() {
+            "PENDING" | "SCHEDULED" => true,
+            // Another attempt comes when it is due, and not at all from here when a workflow owns the job.
+            "RETRYING" => {
+                let at_us = record.number("next_attempt_at");
+                self.message.is_none() || (at_us > 0 && at_us <= now_us)
+            }
+            _ => false,
+        };
+        if !processable || differs {
             self.open = false;
-            return Some(Verdict::Ack);
+            found.owes = self.message.is_some()
+                && matches!(record.state(), "DENIED" | "FAILED")
+                && record.text("after").split(',').any(|duty| duty == "dlq");
+            found.stray = self.message.is_none();
+            found.verdict = Some(Verdict::Ack);
+            return found;
         }
         let Some(request) = request else {
             self.open = false;
-            return Some(Verdict::Nak(1_000_000));
+            found.verdict = Some(Verdict::Nak(1_000_000));
+            return found;
         };
         self.hash = canonical_hash(&request);
         self.request = request;
         self.trace_id = record.text("trace_id").to_owned();
         self.record = Some(record);
-        None
+        found
+    }
+
+    /// Priority class among its tenant's jobs, 0 first; parking raises it (scheduler spec §32).
+    pub fn class(&self, now_us: i64) -> u8 {
+        let parked_at = self.number("parked_at");
+        let parked_us = if parked_at > 0 { now_us - parked_at } else { 0 };
+        fairness::class(self.request.priority, parked_us)
+    }
+
+    /// When the job came to us, µs.
+    pub fn arrival_us(&self) -> i64 {
+        match self.number("created_at") {
+            0 => self.arrived_us,
+            created_at => created_at,
+        }
+    }
+
+    /// Whether this message is the first this job came with: duplicates and retries are not new.
+    pub(crate) fn is_new(&self) -> bool {
+        let untouched = self.number("attempts") == 0 && self.text("last_cause").is_empty();
+        self.message.is_some() && untouched
     }
 
     /// Counter of the stored record, 0 without one.

@@ -1,133 +1,18 @@
-//! Worker table: heartbeats, handshakes, readiness, load with in-flight corrections (scheduler spec §7, §18; protocol spec §13).
-
-use std::collections::BTreeMap;
+//! Worker table: heartbeats, handshakes, and who may be offered a job next (scheduler spec §7, §18).
 
 use ahash::AHashMap;
 use cordum_wire::messages::{Handshake, Heartbeat};
 
 use crate::config::Config;
-use crate::grants::Limits;
+use crate::fairness::Rotation;
+use crate::ranking::{Rank, Ranking};
+use crate::waits::Lines;
+
+pub use crate::subjects::{clean_topics, is_subject_token, subject_matches};
+pub use crate::worker::{Mode, Worker};
 
 /// Most workers one table holds; further ones are refused.
 pub const MAX_WORKERS: usize = 100_000;
-
-/// How a worker gets a job of some topic.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// On `worker.<id>.jobs`.
-    Direct,
-    /// On the topic subject.
-    Topic,
-}
-
-/// One known worker.
-#[derive(Clone, Debug, Default)]
-pub struct Worker {
-    pub id: String,
-    pub pool: String,
-    pub region: String,
-    pub kind: String,
-    pub labels: BTreeMap<String, String>,
-    pub capabilities: Vec<String>,
-    pub cpu_load: f32,
-    pub gpu_utilization: f32,
-    pub memory_load: f32,
-    /// Reported by the last heartbeat.
-    pub active_jobs: i64,
-    /// 0 = unlimited; 1 until the first heartbeat.
-    pub max_parallel: i64,
-    pub last_seen_us: i64,
-    pub heartbeat_at_us: i64,
-    pub ready_topics: Vec<String>,
-    pub ready_at_us: i64,
-    /// Own dispatches and results since the last heartbeat.
-    pub dispatched: i64,
-    pub finished: i64,
-    /// Rotates among equal workers.
-    pub last_pick: u64,
-    /// Pools it belongs to, kept current by the table.
-    pub pools: Vec<String>,
-    /// When it last proved who it is; 0 = never.
-    pub attested_at_us: i64,
-    /// What its credential allows.
-    pub limits: Limits,
-}
-
-impl Worker {
-    /// Jobs this worker is taken to hold now; `replicas` schedulers dispatch at about the same rate.
-    pub fn active(&self, replicas: i64) -> i64 {
-        (self.active_jobs.max(0) + self.dispatched * replicas.max(1) - self.finished).max(0)
-    }
-
-    /// No further job now (scheduler spec §7.2).
-    pub fn overloaded(&self, replicas: i64) -> bool {
-        let active = self.active(replicas);
-        let full =
-            self.max_parallel > 0 && (active >= self.max_parallel || active * 10 >= self.max_parallel * 9);
-        full || self.cpu_load >= 90.0 || self.gpu_utilization >= 90.0
-    }
-
-    /// Jobs it can still take before it counts as overloaded; `i64::MAX` when unlimited.
-    pub fn room(&self, replicas: i64) -> i64 {
-        match self.max_parallel {
-            _ if self.overloaded(replicas) => 0,
-            0 => i64::MAX,
-            max => max - self.active(replicas),
-        }
-    }
-
-    /// Load score in thousandths; lowest wins.
-    pub fn score(&self, replicas: i64) -> u64 {
-        let load = f64::from(self.cpu_load.max(0.0)) + f64::from(self.gpu_utilization.max(0.0));
-        (self.active(replicas).unsigned_abs()) * 1000 + (load * 10.0) as u64
-    }
-
-    /// Whether and how this worker may get `topic` (readiness table of protocol spec §13).
-    pub fn mode_for(&self, topic: &str, config: &Config, now_us: i64) -> Option<Mode> {
-        let direct = if is_subject_token(&self.id) {
-            Mode::Direct
-        } else {
-            Mode::Topic
-        };
-        if !self.may_serve(topic, config) || (config.attestation_enforced && !self.attested(config, now_us)) {
-            return None;
-        }
-        let ready = !self.ready_topics.is_empty() && now_us - self.ready_at_us <= config.readiness_ttl_us;
-        if !ready {
-            return (!config.readiness_required).then_some(direct);
-        }
-        if self.ready_topics.iter().any(|listed| listed == topic) {
-            return Some(direct);
-        }
-        self.ready_topics
-            .iter()
-            .any(|pattern| subject_matches(pattern, topic))
-            .then_some(Mode::Topic)
-    }
-
-    /// Pools it belongs to: the named one, else every pool mapped to a ready topic.
-    fn derive_pools(&self, config: &Config) -> Vec<String> {
-        if !self.pool.is_empty() {
-            let named = vec![self.pool.clone()];
-            return named
-                .into_iter()
-                .filter(|pool| self.may_join(pool, config))
-                .collect();
-        }
-        let mut pools: Vec<String> = config
-            .topics()
-            .filter(|(topic, _)| {
-                self.ready_topics
-                    .iter()
-                    .any(|ready| ready == *topic || subject_matches(ready, topic))
-            })
-            .flat_map(|(_, pools)| pools.iter().filter(|pool| self.may_join(pool, config)).cloned())
-            .collect();
-        pools.sort_unstable();
-        pools.dedup();
-        pools
-    }
-}
 
 /// A pool that gained capacity: it came online, or a worker of it has room again.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -146,6 +31,13 @@ pub struct WorkerTable {
     by_pool: AHashMap<String, Vec<usize>>,
     indexed: bool,
     picks: u64,
+    /// Live schedulers, see [`Worker::active`]; at least 1.
+    replicas: i64,
+    ranking: Ranking,
+    /// Turns of tenants at scarce pools.
+    pub(crate) rotation: Rotation,
+    /// Places of parked jobs.
+    pub(crate) lines: Lines,
 }
 
 impl WorkerTable {
@@ -183,6 +75,7 @@ impl WorkerTable {
         worker.max_parallel = i64::from(beat.max_parallel_jobs.max(0));
         worker.dispatched = 0;
         worker.finished = 0;
+        self.rank(index);
         self.capacity_of(index, was_fresh && !moved, moved, now_us, config)
     }
 
@@ -288,24 +181,37 @@ impl WorkerTable {
             worker.dispatched += 1;
             worker.last_pick = pick;
         }
+        self.rank(index);
     }
 
     /// Take back a dispatch that was not granted.
     pub fn refund(&mut self, id: &str) {
-        if let Some(worker) = self.by_id.get(id).and_then(|index| self.workers.get_mut(*index)) {
-            worker.dispatched -= 1;
+        let Some(index) = self.by_id.get(id).copied() else {
+            return;
+        };
+        if let Some(worker) = self.workers.get_mut(index) {
+            // A heartbeat may have begun the count anew meanwhile.
+            worker.dispatched = (worker.dispatched - 1).max(0);
         }
+        self.rank(index);
     }
 
     /// Note a finished job; returns its pools' capacity when the worker stopped being overloaded.
     pub fn finished(&mut self, id: &str, replicas: i64) -> Vec<Capacity> {
-        let Some(worker) = self.by_id.get(id).and_then(|index| self.workers.get_mut(*index)) else {
+        let Some(index) = self.by_id.get(id).copied() else {
             return Vec::new();
         };
-        worker.finished += 1;
-        if worker.overloaded(replicas) {
-            return Vec::new();
+        if let Some(worker) = self.workers.get_mut(index) {
+            worker.finished += 1;
         }
+        self.rank(index);
+        let Some(worker) = self
+            .workers
+            .get(index)
+            .filter(|worker| !worker.overloaded(replicas))
+        else {
+            return Vec::new();
+        };
         let of = |pool: &String| Capacity {
             pool: pool.clone(),
             worker_id: id.to_owned(),
@@ -332,9 +238,49 @@ impl WorkerTable {
             .any(|worker| worker.last_seen_us >= limit)
     }
 
+    /// Bring index and ranking up to date; `replicas` are the live schedulers.
+    pub(crate) fn prepare(&mut self, replicas: i64, config: &Config) {
+        if !self.indexed || self.replicas != replicas {
+            self.replicas = replicas;
+            self.reindex(config);
+        }
+    }
+
+    /// The workers of a pool that have room, best first; call [`WorkerTable::prepare`] before.
+    pub(crate) fn ranked(&self, pool: &str) -> impl Iterator<Item = &Rank> {
+        self.ranking.of(pool)
+    }
+
+    /// Positions of the workers of a pool; call [`WorkerTable::prepare`] before.
+    pub(crate) fn members(&self, pool: &str) -> &[usize] {
+        self.by_pool.get(pool).map_or(&[], Vec::as_slice)
+    }
+
+    /// One worker with its position.
+    pub(crate) fn find(&self, id: &str) -> Option<(usize, &Worker)> {
+        let index = *self.by_id.get(id)?;
+        Some((index, self.workers.get(index)?))
+    }
+
+    fn rank(&mut self, index: usize) {
+        if !self.indexed {
+            return;
+        }
+        if let Some(worker) = self.workers.get(index) {
+            let rank =
+                (!worker.overloaded(self.replicas)).then(|| (worker.score(self.replicas), worker.last_pick));
+            self.ranking.put(index, &worker.pools, rank);
+        }
+    }
+
     /// Forget the pool index, e.g. after a routing change.
     pub fn invalidate(&mut self) {
         self.indexed = false;
+    }
+
+    /// Note the place of whoever is first in a pool's line; `None` when nobody waits.
+    pub fn looked_at_line(&mut self, pool: &str, front: Option<i64>) {
+        self.lines.looked(pool, front);
     }
 
     /// Free slots of a pool, `i64::MAX` when a worker is unlimited.
@@ -360,7 +306,6 @@ impl WorkerTable {
             id: id.to_owned(),
             ..Worker::default()
         });
-        self.indexed = false;
         Some(index)
     }
 
@@ -372,11 +317,8 @@ impl WorkerTable {
         now_us: i64,
         config: &Config,
     ) -> Vec<Capacity> {
-        if moved {
-            self.indexed = false;
-        }
-        if !self.indexed {
-            self.reindex(config);
+        if moved || !self.indexed {
+            self.settle_pools(index, config);
         }
         let Some(worker) = self.workers.get(index).filter(|worker| !worker.overloaded(1)) else {
             return Vec::new();
@@ -404,8 +346,34 @@ impl WorkerTable {
             .collect()
     }
 
+    /// Bring the index up to date for one worker: a fleet that announces itself must not cost a new index per member.
+    fn settle_pools(&mut self, index: usize, config: &Config) {
+        if !self.indexed {
+            self.reindex(config);
+            return;
+        }
+        let Some(worker) = self.workers.get_mut(index) else {
+            return;
+        };
+        let pools = worker.derive_pools(config);
+        if pools != worker.pools {
+            self.ranking.put(index, &worker.pools, None);
+            for pool in &worker.pools {
+                if let Some(members) = self.by_pool.get_mut(pool) {
+                    members.retain(|member| *member != index);
+                }
+            }
+            for pool in &pools {
+                self.by_pool.entry(pool.clone()).or_default().push(index);
+            }
+            worker.pools = pools;
+        }
+        self.rank(index);
+    }
+
     fn reindex(&mut self, config: &Config) {
         self.by_pool.clear();
+        self.ranking.clear();
         for (index, worker) in self.workers.iter_mut().enumerate() {
             worker.pools = worker.derive_pools(config);
             for pool in &worker.pools {
@@ -413,47 +381,8 @@ impl WorkerTable {
             }
         }
         self.indexed = true;
-    }
-}
-
-/// Trimmed topics in their order, without empty ones and doubles.
-pub fn clean_topics(topics: &[String]) -> Vec<String> {
-    let mut seen = Vec::new();
-    for topic in topics
-        .iter()
-        .map(|topic| topic.trim())
-        .filter(|topic| !topic.is_empty())
-    {
-        if !seen.iter().any(|known| known == topic) {
-            seen.push(topic.to_owned());
+        for index in 0..self.workers.len() {
+            self.rank(index);
         }
     }
-    seen
-}
-
-/// Printable ASCII without whitespace and wildcards: usable in `worker.<id>.jobs`.
-pub fn is_subject_token(id: &str) -> bool {
-    !id.is_empty()
-        && !id.starts_with('.')
-        && !id.ends_with('.')
-        && !id.contains("..")
-        && id
-            .bytes()
-            .all(|byte| byte.is_ascii_graphic() && byte != b'*' && byte != b'>')
-}
-
-/// NATS subject matching: `*` is one token, a final `>` the rest.
-pub fn subject_matches(pattern: &str, subject: &str) -> bool {
-    let mut tokens = subject.split('.');
-    let mut wanted = pattern.split('.').peekable();
-    while let Some(token) = wanted.next() {
-        if token == ">" && wanted.peek().is_none() {
-            return tokens.next().is_some();
-        }
-        match tokens.next() {
-            Some(actual) if token == "*" || token == actual => {}
-            _ => return false,
-        }
-    }
-    tokens.next().is_none()
 }

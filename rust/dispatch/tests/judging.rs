@@ -19,7 +19,7 @@ fn plan_of(request: JobRequest) -> SubmitPlan {
 /// A plan that starts from a stored record and request.
 fn plan_from(record: Record, request: JobRequest) -> SubmitPlan {
     let mut plan = SubmitPlan::new(surroundings(), &[], &[], vec!["j".into()], 7);
-    plan.supply(vec![(Some(record), Some(request))]);
+    plan.supply(vec![(Some(record), Some(request))], NOW);
     plan.judge_approved("v1:aa|cfg:3");
     plan
 }
@@ -114,7 +114,7 @@ fn an_approval_that_is_not_in_the_record_or_of_another_policy_is_checked_anew() 
 fn an_approval_waits_while_the_policy_in_force_is_unknown_and_is_void_under_another() {
     let start = || {
         let mut plan = SubmitPlan::new(surroundings(), &[], &[], vec!["j".into()], 7);
-        plan.supply(vec![(Some(approved_record(&[])), Some(approved_request()))]);
+        plan.supply(vec![(Some(approved_record(&[])), Some(approved_request()))], NOW);
         assert!(plan.claims_approval());
         plan
     };

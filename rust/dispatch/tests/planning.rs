@@ -144,7 +144,7 @@ fn a_job_woken_early_keeps_its_place_and_its_count() {
         ("rev", "4"),
         ("next_attempt_at", &planned.to_string()),
     ]);
-    due.supply(vec![(Some(stored), Some(request("j", "job.a")))]);
+    due.supply(vec![(Some(stored), Some(request("j", "job.a")))], NOW);
     let (_, changes) = judged(due, &[1], &mut WorkerTable::default());
     assert_eq!(changes[0]["retry"].as_i64(), Some(planned));
     assert!(changes[0].get("incr").is_none());
@@ -159,7 +159,7 @@ fn fifty_routing_failures_end_the_job() {
         ("route_failures", "50"),
         ("last_cause", "no_workers"),
     ]);
-    due.supply(vec![(Some(stored), Some(request("j", "job.a")))]);
+    due.supply(vec![(Some(stored), Some(request("j", "job.a")))], NOW);
     let (_, changes) = judged(due, &[1], &mut WorkerTable::default());
     assert_eq!(
         changes[0]["dlq"]["reason"],
@@ -174,10 +174,13 @@ fn fifty_routing_failures_end_the_job() {
 #[test]
 fn a_submit_that_differs_from_the_stored_request_is_refused() {
     let mut plan = plan(&[submitted(approved_request())], 1);
-    plan.supply(vec![(
-        Some(record(&[("state", "PENDING"), ("req_hash", "other")])),
-        Some(request("j", "job.a")),
-    )]);
+    plan.supply(
+        vec![(
+            Some(record(&[("state", "PENDING"), ("req_hash", "other")])),
+            Some(request("j", "job.a")),
+        )],
+        NOW,
+    );
     assert!(plan.policy_batches().is_empty());
     assert_eq!(plan.verdicts, [Verdict::Ack]);
 }
@@ -195,10 +198,10 @@ fn a_redelivered_submit_of_a_finished_job_does_nothing() {
         "APPROVAL_REQUIRED",
     ] {
         let mut plan = plan(&[submitted(request("j", "job.a"))], 2);
-        plan.supply(vec![(
-            Some(record(&[("state", state)])),
-            Some(request("j", "job.a")),
-        )]);
+        plan.supply(
+            vec![(Some(record(&[("state", state)])), Some(request("j", "job.a")))],
+            NOW,
+        );
         assert!(
             plan.commits(&mut WorkerTable::default(), &[0; 4], NOW).is_empty(),
             "{state}"
@@ -222,7 +225,7 @@ fn a_job_submitted_on_the_bus_is_recorded_first() {
         1,
     );
     assert_eq!(plan.reads(), ["j"]);
-    plan.supply(vec![(None, None)]);
+    plan.supply(vec![(None, None)], NOW);
     assert_eq!(plan.to_create(), [0]);
     plan.created(0, true, NOW);
     assert_eq!(plan.policy_batches().len(), 1);

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use cordum_dispatch::backoff::{route_delay_us, Jitter};
 use cordum_dispatch::config::Config;
 use cordum_dispatch::grants::Limits;
 use cordum_dispatch::intake::decode_presence;
@@ -203,9 +204,20 @@ impl Planner {
         lock(&self.table).room(pool, surroundings.replicas, &surroundings.config)
     }
 
+    /// Note the place of whoever is first in a pool's line; `None` when nobody waits.
+    #[pyo3(signature = (pool, front))]
+    fn looked_at_line(&self, pool: &str, front: Option<i64>) {
+        lock(&self.table).looked_at_line(pool, front);
+    }
+
     /// Pools of a topic.
     fn pools_of(&self, topic: &str) -> Vec<String> {
         lock(&self.config).pools_of(topic).to_vec()
+    }
+
+    /// Delay of the attempt after `failures` routing failures, µs.
+    fn route_delay_us(&self, failures: i64, seed: u64) -> i64 {
+        route_delay_us(failures, &mut Jitter::new(seed))
     }
 
     /// Running time-out of a topic, µs.

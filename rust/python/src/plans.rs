@@ -21,6 +21,7 @@ use pyo3::types::{PyBytes, PyList};
 use crate::dispatch::{lock, request_from, to_py, tuples, Fields, PyOutgoing};
 
 type Mismatched = (&'static str, String, String, String, String, String);
+type Reported = (&'static str, String, String, String, String);
 type TenantChange = (String, String, bool, bool);
 
 /// One submit batch.
@@ -38,7 +39,7 @@ impl SubmitPlan {
         self.inner.reads()
     }
 
-    fn supply(&mut self, rows: Vec<(Option<Fields>, Option<PyBackedBytes>)>) {
+    fn supply(&mut self, rows: Vec<(Option<Fields>, Option<PyBackedBytes>)>, now_us: i64) {
         let rows = rows
             .into_iter()
             .map(|(fields, request)| {
@@ -48,7 +49,7 @@ impl SubmitPlan {
                 )
             })
             .collect();
-        self.inner.supply(rows);
+        self.inner.supply(rows, now_us);
     }
 
     /// Records to create first: (item, partition, packed change).
@@ -192,8 +193,8 @@ impl SubmitPlan {
         })
     }
 
-    fn reservations(&self) -> Vec<(String, i64, Vec<String>)> {
-        self.inner.reservations()
+    fn reservations(&mut self, now_us: i64) -> Vec<(String, i64, Vec<String>)> {
+        self.inner.reservations(now_us)
     }
 
     fn refused(&mut self, ids: Vec<String>) {
@@ -257,6 +258,12 @@ impl SubmitPlan {
             arrivals: applied.arrivals,
             contested: applied.contested,
             bypassed: applied.bypassed,
+            released: applied.released,
+            undo: applied
+                .undo
+                .into_iter()
+                .map(|undo| (undo.job_id, undo.topic, undo.failures))
+                .collect(),
             configs: applied
                 .configs
                 .into_iter()
@@ -272,6 +279,36 @@ impl SubmitPlan {
 
     fn invalid(&self) -> Vec<&'static str> {
         self.inner.invalid.clone()
+    }
+
+    /// Job of the message at a position; empty when it is not part of the plan.
+    fn job_of(&self, position: usize) -> String {
+        let mut items = self.inner.items.iter();
+        items
+            .find(|item| item.message == Some(position))
+            .map(|item| item.request.job_id.clone())
+            .unwrap_or_default()
+    }
+
+    /// Forged or conflicting submits: (kind, job id, tenant, topic, sender).
+    fn reports(&mut self) -> Vec<Reported> {
+        let reports = std::mem::take(&mut self.inner.reports).into_iter();
+        reports
+            .map(|report| {
+                let about = report.about;
+                (report.kind, about.job_id, about.tenant, about.topic, about.sender)
+            })
+            .collect()
+    }
+
+    /// Ended jobs submitted again whose dead-letter event is still owed.
+    fn owed(&self) -> Vec<String> {
+        self.inner.owed.clone()
+    }
+
+    /// Due entries of jobs that wait for nothing.
+    fn strays(&self) -> Vec<String> {
+        self.inner.strays.clone()
     }
 }
 
@@ -289,6 +326,8 @@ pub struct SubmitEffects {
     arrivals: Vec<(String, i64)>,
     contested: Vec<(String, String)>,
     bypassed: Vec<(String, String, String, String)>,
+    released: Vec<(String, String)>,
+    undo: Vec<(String, String, i64)>,
     configs: Vec<(String, String, String)>,
 }
 

@@ -71,6 +71,9 @@ pub struct Transition {
     /// Pools the parked job waits for.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub wait: Vec<String>,
+    /// Its places there, in the same order; empty: it keeps the places it has.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub wait_at: Vec<String>,
     /// Duties left after the commit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub after: Option<Vec<&'static str>>,

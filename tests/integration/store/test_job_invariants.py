@@ -1,5 +1,6 @@
 """Any order and repetition of job scripts keeps the invariants of a record (scheduler spec §31)."""
 
+from collections import Counter
 from typing import Any
 
 from hypothesis import HealthCheck, given, settings
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 from cordum.domain.states import TERMINAL_STATES
 from cordum.store import keys
 from cordum.store.jobs import JobStore
+from cordum.store.schedule import parked_counts
 from tests.integration.store.conftest import NOW, key_names, members
 
 ACTIVE = ["PENDING", "APPROVAL_REQUIRED", "SCHEDULED", "DISPATCHED", "RUNNING", "RETRYING"]
@@ -99,6 +101,10 @@ async def _check(jobs: JobStore, model: Model) -> None:
         assert (ttl > 0) == (state in TERMINAL_STATES)
         if state in TERMINAL_STATES:
             assert not {"job:due", "job:retry", "job:disp"} & names
+    records = [record for job_id in IDS if (record := await jobs.get(job_id)) is not None]
+    causes = Counter(record["last_cause"] for record in records if "next_attempt_at" in record)
+    counted = {cause: number for cause, number in (await parked_counts(jobs)).items() if number}
+    assert counted == dict(causes)
 
 
 @settings(

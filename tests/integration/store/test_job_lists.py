@@ -17,7 +17,7 @@ from cordum.store.job_sets import (
     worker_job_commands,
 )
 from cordum.store.jobs import JobStore
-from cordum.store.schedule import lease_due, overdue, wake_pool
+from cordum.store.schedule import drop_strays, lease_due, make_due, overdue, parked_counts, wake_pool
 from tests.integration.store.conftest import NOW, members
 
 
@@ -99,11 +99,19 @@ async def test_tenant_sets_follow_the_last_change_of_a_job(redis_client: RedisCl
 
 
 async def test_a_tenant_never_holds_more_slots_than_its_limit(redis_client: RedisClient) -> None:
-    assert await reserve_tenant_slots(redis_client, "acme", 2, ["a", "b", "c"], NOW) == {"a", "b"}
-    assert await reserve_tenant_slots(redis_client, "acme", 2, ["b", "c"], NOW) == {"b"}
+    async def reserve(limit: int, *ids: str) -> set[str]:
+        return await reserve_tenant_slots(redis_client, [("acme", limit, ids)], NOW)
+
+    assert await reserve(2, "a", "b", "c") == {"a", "b"}
+    assert await reserve(2, "b", "c") == {"b"}
     assert await release_tenant_slots(redis_client, "acme", ["a", "zzz"]) == 1
-    assert await reserve_tenant_slots(redis_client, "acme", 2, ["c", "d"], NOW) == {"c"}
-    assert await reserve_tenant_slots(redis_client, "acme", -1, ["d"], NOW) == {"d"}
+    assert await reserve(2, "c", "d") == {"c"}
+    assert await reserve(-1, "d") == {"d"}
+
+
+async def test_slots_of_many_tenants_are_reserved_in_one_step(redis_client: RedisClient) -> None:
+    wanted = [("acme", 1, ["a"]), ("acme", 2, ["b", "c"]), ("globex", 1, ["x", "y"])]
+    assert await reserve_tenant_slots(redis_client, wanted, NOW) == {"a", "b", "x"}
 
 
 async def test_an_idempotency_key_names_the_first_job(redis_client: RedisClient) -> None:
@@ -134,9 +142,54 @@ async def test_a_due_job_is_leased_to_one_caller_until_the_lease_ends(jobs: JobS
 async def test_jobs_waiting_for_a_pool_become_due_when_it_wakes(jobs: JobStore) -> None:
     park = {"id": "p", "from": [""], "to": "PENDING", "retry": NOW + 10**9, "wait": ["gpu"]}
     await jobs.change("job_create", park, now_us=NOW)
-    assert await wake_pool(jobs, "cpu", now_us=NOW, limit=10) == 0
-    assert await wake_pool(jobs, "gpu", now_us=NOW, limit=10) == 1
+    assert await wake_pool(jobs, "cpu", now_us=NOW, limit=10) == (0, None)
+    assert await wake_pool(jobs, "gpu", now_us=NOW, limit=10) == (1, NOW)
     assert await overdue(jobs, keys.job_retry, before_us=NOW, limit=5) == ["p"]
+
+
+async def test_a_pool_offers_room_in_the_order_of_places(jobs: JobStore) -> None:
+    for number, place in enumerate([30, 10, 20]):
+        park = {"id": f"p{number}", "from": [""], "to": "PENDING", "retry": NOW + 10**9}
+        park |= {"wait": ["gpu", "cpu"], "wait_at": [str(NOW + place), str(NOW + 99)]}
+        await jobs.change("job_create", park, now_us=NOW)
+    assert await wake_pool(jobs, "gpu", now_us=NOW, limit=2) == (2, NOW + 10)
+    assert sorted(await overdue(jobs, keys.job_retry, before_us=NOW, limit=5)) == ["p1", "p2"]
+    again = {"id": "p1", "from": ["PENDING"], "to": "PENDING", "retry": NOW + 5, "wait": ["gpu", "cpu"]}
+    await jobs.move(again, now_us=NOW + 1)
+    tag = jobs.tag("p1")
+    assert (await members(jobs.client, keys.job_wait(tag, "gpu")))["p1"] == NOW + 10, "it keeps its place"
+    await jobs.move(again | {"wait": ["cpu"], "wait_at": [str(NOW + 7)]}, now_us=NOW + 2)
+    assert "p1" not in await members(jobs.client, keys.job_wait(tag, "gpu"))
+    assert (await members(jobs.client, keys.job_wait(tag, "cpu")))["p1"] == NOW + 7
+
+
+async def test_parked_jobs_are_counted_by_cause(jobs: JobStore) -> None:
+    def park(job_id: str, cause: str) -> dict[str, object]:
+        return {
+            "id": job_id,
+            "from": ["", "PENDING"],
+            "to": "PENDING",
+            "retry": NOW + 9,
+            "set": {"last_cause": cause},
+        }
+
+    for job_id in ("a", "b", "c"):
+        await jobs.change("sched_commit", park(job_id, "no_workers"), now_us=NOW)
+    await jobs.change("sched_commit", park("a", "throttle"), now_us=NOW)
+    await jobs.change("sched_commit", park("a", "throttle"), now_us=NOW)
+    await jobs.move({"id": "b", "from": ["PENDING"], "to": "CANCELLED"}, now_us=NOW)
+    await jobs.move({"id": "d", "from": [""], "to": "RETRYING", "retry": NOW + 1}, now_us=NOW)
+    assert await parked_counts(jobs) == {"no_workers": 1, "throttle": 1, "retrying": 1}
+
+
+async def test_a_job_made_due_by_a_sweep_leaves_no_entry_behind(jobs: JobStore) -> None:
+    await jobs.change("job_create", {"id": "o", "from": [""], "to": "PENDING"}, now_us=NOW)
+    await make_due(jobs, ["o", "gone"], at_us=NOW)
+    assert sorted(await overdue(jobs, keys.job_retry, before_us=NOW, limit=5)) == ["gone", "o"]
+    await jobs.move({"id": "o", "from": ["PENDING"], "to": "DISPATCHED", "retry": 0}, now_us=NOW)
+    await drop_strays(jobs, ["gone"])
+    assert await overdue(jobs, keys.job_retry, before_us=NOW, limit=5) == []
+    assert await parked_counts(jobs) == {}
 
 
 async def test_a_confirmed_dispatch_is_no_longer_overdue(jobs: JobStore) -> None:

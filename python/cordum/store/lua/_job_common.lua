@@ -15,6 +15,10 @@ local FINAL = {SUCCEEDED = true, FAILED = true, CANCELLED = true, TIMEOUT = true
 -- Sorted-set changes are collected as argument lists and written once per key: a call for several jobs touches each index
 -- twice at most. A removal goes before an addition to the same key.
 local added, removed = {}, {}
+-- Jobs parked per cause, as changes to the partition's counts.
+local parked = {}
+local function count_parked(cause, change) parked[cause] = (parked[cause] or 0) + change end
+
 local function add(key, score, id)
   local list = added[key]
   if list then
@@ -41,7 +45,10 @@ local function flush()
     end
     if key == RECENT and new > 0 then call('ZREMRANGEBYRANK', key, 0, -(opt.recent_max + 1)) end
   end
-  added, removed = {}, {}
+  for cause, change in pairs(parked) do
+    if change ~= 0 then call('HINCRBY', 'job:parked:' .. slot, cause, change) end
+  end
+  added, removed, parked = {}, {}, {}
 end
 
 local function has(list, value)
@@ -74,30 +81,46 @@ local function refusal(j, r, cur, rev, attempts, mode)
   return nil
 end
 
--- Parking and its end: job:retry, the wait sets of pools, next_attempt_at, last_cause, wait_pools.
+-- The cause of a job that is parked now; every parked record names one, because the counts are kept by it.
+local function cause_of(j, fields)
+  for i = 1, #fields, 2 do if fields[i] == 'last_cause' then return fields[i + 1] end end
+  local cause = string.lower(j.to)
+  fields[#fields + 1] = 'last_cause'
+  fields[#fields + 1] = cause
+  return cause
+end
+
+-- Parking and its end: job:retry, the wait sets of pools, counts, next_attempt_at, last_cause, parked_at, wait_pools.
 local function park(j, r, changed, fields, dels)
   local id, waits = j.id, nil
+  local leaves = r.next_attempt_at and (changed or j.retry)
+  if leaves and r.last_cause then count_parked(r.last_cause, -1) end
   if j.retry and j.retry ~= '0' then
     add(RETRY, j.retry, id)
     fields[#fields + 1] = 'next_attempt_at'
     fields[#fields + 1] = j.retry
+    count_parked(cause_of(j, fields), 1)
     waits = j.wait or {}
-  elseif r.next_attempt_at and (changed or j.retry) then
+  elseif leaves or j.retry then
     remove(RETRY, id)
-    dels[#dels + 1] = 'next_attempt_at'
-    dels[#dels + 1] = 'last_cause'
-    waits = {}
+    if leaves then
+      for _, name in ipairs({'next_attempt_at', 'last_cause', 'parked_at'}) do dels[#dels + 1] = name end
+      waits = {}
+    end
   end
   if waits then
     local old = r.next_attempt_at and call('HGET', META .. id, 'wait_pools')
+    local new = table.concat(waits, ',')
+    -- A job that goes on waiting for the same pools keeps its places there.
+    if old == new and not j.wait_at then return end
     if old then
       for pool in string.gmatch(old, '[^,]+') do remove(WAIT .. pool, id) end
       dels[#dels + 1] = 'wait_pools'
     end
     if #waits > 0 then
-      for i = 1, #waits do add(WAIT .. waits[i], now, id) end
+      for i = 1, #waits do add(WAIT .. waits[i], j.wait_at and j.wait_at[i] or now, id) end
       fields[#fields + 1] = 'wait_pools'
-      fields[#fields + 1] = table.concat(waits, ',')
+      fields[#fields + 1] = new
     end
   end
 end
@@ -177,8 +200,9 @@ end
 local function read(j, mode)
   local names, n = {META .. j.id, 'state', 'rev'}, 3
   if mode ~= 'create' then
-    names = {names[1], 'state', 'rev', 'attempts', 'topic', 'tenant', 'created_at', 'worker_id', 'pool', 'next_attempt_at'}
-    n = 10
+    names = {names[1], 'state', 'rev', 'attempts', 'topic', 'tenant', 'created_at', 'worker_id', 'pool', 'next_attempt_at',
+      'last_cause'}
+    n = 11
   end
   if j.hash then n = n + 1; names[n] = 'req_hash' end
   if j.dispatch_id then n = n + 1; names[n] = 'dispatch_id' end

@@ -1,0 +1,202 @@
+"""Second submits, forged ones, and scarce workers shared between tenants (scheduler spec §4, §32)."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cap.heartbeat import emit_heartbeat, heartbeat_payload
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from cordum.audit import AuditChain
+from cordum.bus.connection import Bus
+from cordum.bus.messages import OutMessage
+from cordum.bus.publisher import Publisher
+from cordum.gateway.packets import config_changed
+from cordum.protocol import subjects
+from cordum.protocol.cap import BusPacket, JobRequest
+from cordum.runtime.clock import now_us
+from cordum.store.blobs import BlobStore
+from cordum.store.config_documents import ConfigDocuments
+from cordum.store.jobs import JobStore, Record
+from cordum.store.schedule import parked_counts
+from tests.support.hand_worker import HandWorker
+from tests.support.observer import connect
+from tests.support.processes import wait_until
+from tests.support.stack import Stack, StackOptions, running_stack
+from tests.support.submitting import new_ids, open_bus
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+
+ECHO, REVIEW = "job.test.echo", "job.test.review"
+
+
+class Floor:
+    """A system without gateway; the test plays submitter and worker."""
+
+    def __init__(self, stack: Stack, jobs: JobStore, bus: Bus, client: Client) -> None:
+        self.stack = stack
+        self.jobs = jobs
+        self.dispatched: list[BusPacket] = []
+        self.worker = HandWorker(client, BlobStore(jobs.client, 600), "hand", "test")
+        self._bus = bus
+        self._client = client
+
+    async def on_dispatch(self, message: Msg) -> None:
+        self.dispatched.append(BusPacket.FromString(message.data))
+
+    async def beat(self, slots: int, active: int = 0) -> None:
+        await emit_heartbeat(self._client, heartbeat_payload("hand", "test", active, slots, 0.0))
+
+    async def submit(self, *requests: JobRequest) -> list[str]:
+        """Publish submits of a client of the bus."""
+        messages = []
+        for request in requests:
+            packet = BusPacket(trace_id="t", sender_id="client", protocol_version=1, job_request=request)
+            packet.created_at.FromMicroseconds(now_us())
+            payload = packet.SerializeToString(deterministic=True)
+            messages.append(OutMessage(subjects.SUBMIT, payload, new_ids(1)[0]))
+        outcomes = await Publisher(self._bus).publish_burst(messages)
+        assert all(outcome.ok for outcome in outcomes)
+        return [request.job_id for request in requests]
+
+    async def write_config(self, data: dict[str, Any]) -> None:
+        await ConfigDocuments(self.jobs.client).update(
+            "system", "default", lambda found: {**found.data, **data}, updated_at="2026-01-01T00:00:00Z"
+        )
+        await self._bus.publish_core(subjects.CONFIG_CHANGED, config_changed("system", "default"))
+
+    async def record(self, job_id: str, is_so: Callable[[Record], bool]) -> Record:
+        async def holds() -> bool:
+            record = await self.jobs.get(job_id)
+            return record is not None and is_so(record)
+
+        await wait_until(holds, timeout_s=20)
+        record = await self.jobs.get(job_id)
+        assert record is not None
+        return record
+
+    async def audited(self, tenant: str, event_type: str) -> dict[str, Any]:
+        """Wait for an event of the tenant's chain and return it."""
+
+        async def find() -> dict[str, Any] | None:
+            async for stored in AuditChain(self.jobs.client).newest(tenant, 50):
+                if stored.fields is not None and stored.fields["event_type"] == event_type:
+                    return stored.fields
+            return None
+
+        async def there() -> bool:
+            return await find() is not None
+
+        await wait_until(there, timeout_s=20)
+        event = await find()
+        assert event is not None
+        return event
+
+    async def parked(self, count: int) -> None:
+        async def so_many() -> bool:
+            return sum((await parked_counts(self.jobs)).values()) == count
+
+        await wait_until(so_many, timeout_s=30)
+
+    async def work_through(self, count: int) -> list[str]:
+        """Answer ``count`` dispatches one after the other; return their job ids in order."""
+        done: list[str] = []
+        while len(done) < count:
+            await wait_until(lambda: len(self.dispatched) > len(done), timeout_s=40)
+            request = self.dispatched[len(done)].job_request
+            await self.worker.report(request.job_id, 5, dispatch_id=request.dispatch.dispatch_id)
+            done.append(request.job_id)
+        return done
+
+
+@asynccontextmanager
+async def _floor(folder: Path) -> AsyncIterator[Floor]:
+    options = StackOptions(gateway=False, dispatch_timeout_s=60, scan_interval_s=5)
+    async with running_stack(folder, options) as stack, stack.store() as jobs:
+        client, bus = await connect(stack.nats.url), await open_bus(stack.nats.url)
+        floor = Floor(stack, jobs, bus, client)
+        try:
+            await client.subscribe("worker.>", cb=floor.on_dispatch)
+            yield floor
+        finally:
+            await bus.close()
+            await client.close()
+
+
+def _jobs(tenant: str, count: int, priority: int = 1, topic: str = ECHO) -> list[JobRequest]:
+    return [
+        JobRequest(job_id=f"{tenant}-{job_id}", topic=topic, tenant_id=tenant, priority=priority)
+        for job_id in new_ids(count)
+    ]
+
+
+async def test_what_a_second_submit_claims_changes_nothing_and_is_audited(tmp_path: Path) -> None:
+    async with _floor(tmp_path) as floor:
+        (request,) = _jobs("acme", 1)
+        await floor.submit(request)
+        before = await floor.record(request.job_id, lambda record: record.get("last_cause") == "no_workers")
+
+        other = JobRequest.FromString(request.SerializeToString())
+        other.labels["amount"] = "1000000"
+        await floor.submit(other)
+        event = await floor.audited("acme", "job.request_conflict")
+        assert (event["severity"], event["job_id"]) == ("HIGH", request.job_id)
+        assert event["extra"]["sender"] == "client"
+        after = await floor.record(request.job_id, lambda record: True)
+        assert after["req_hash"] == before["req_hash"]
+
+        (held,) = _jobs("acme", 1, topic=REVIEW)
+        await floor.submit(held)
+        await floor.record(held.job_id, lambda record: record["state"] == "APPROVAL_REQUIRED")
+        forged = JobRequest.FromString(held.SerializeToString())
+        forged.labels["approval_granted"] = "true"
+        await floor.submit(forged)
+        event = await floor.audited("acme", "approval.revision_mismatch")
+        assert (event["action"], event["job_id"]) == ("scheduler.approval_claim_reject", held.job_id)
+        record = await floor.record(held.job_id, lambda record: True)
+        assert record["state"] == "APPROVAL_REQUIRED"
+
+        (forged,) = _jobs("acme", 1)
+        forged.env["tenant_id"] = "globex"
+        await floor.submit(forged)
+        event = await floor.audited("acme", "safety.violation")
+        assert event["job_id"] == forged.job_id
+        assert await floor.jobs.get(forged.job_id) is None
+        assert await floor.stack.schedulers[0].metric("cordum_validation_rejections_total") == 1
+
+
+async def test_a_late_tenant_is_served_beside_a_flood(tmp_path: Path) -> None:
+    async with _floor(tmp_path) as floor:
+        await floor.beat(slots=2)
+        await floor.submit(*_jobs("flooder", 120))
+        await floor.parked(118)
+        late = await floor.submit(*_jobs("late", 8))
+        await floor.parked(126)
+        done = await floor.work_through(60)
+        places = [done.index(job_id) for job_id in late]
+        # Two of the flood run already; from then on the tenants alternate.
+        assert max(places) <= 28, places
+
+
+async def test_weights_and_priorities_hold_without_a_restart(tmp_path: Path) -> None:
+    async with _floor(tmp_path) as floor:
+        await floor.write_config({"scheduler": {"tenant_weights": {"heavy": 3}}})
+        log = floor.stack.schedulers[0]
+        await wait_until(lambda: log.tail(200_000).count("routing loaded") == 2, timeout_s=20)
+        await floor.beat(slots=2)
+        await floor.submit(*_jobs("blocker", 2))
+        await wait_until(lambda: len(floor.dispatched) == 2, timeout_s=20)
+        light = await floor.submit(*_jobs("light", 40))
+        await floor.parked(40)
+        heavy = await floor.submit(*_jobs("heavy", 40, priority=2))
+        await floor.parked(80)
+        urgent = await floor.submit(*_jobs("heavy", 4, priority=3))
+        await floor.parked(84)
+        done = (await floor.work_through(34))[2:]
+        shares = len(set(done) & {*heavy, *urgent}), len(set(done) & set(light))
+        assert sum(shares) == 32
+        assert 20 <= shares[0] <= 28, shares
+        assert max(done.index(job_id) for job_id in urgent) <= 12

@@ -11,6 +11,15 @@ def request_hash(job_request: bytes) -> str:
     """Return the canonical hash of a serialized ``JobRequest`` (protocol spec §19); raises ValueError when
     it does not decode."""
 
+class PacketSealer:
+    """Adds the token and the signature of a service to its packets; packets of trust handshakes stay as they are."""
+
+    def __new__(cls, private_key: bytes | None = None, sender: tuple[str, str] | None = None) -> PacketSealer:
+        """``private_key``: P-256 in PKCS #8; ``sender``: the sender id to replace, and by what. Raises ValueError."""
+
+    def seal(self, packets: list[bytes], token: str) -> list[bytes]:
+        """Without a key packets stay unsigned, an empty token is left out. Raises ValueError when signing fails."""
+
 def packet_claims(packets: list[bytes]) -> list[tuple[str, str, str, str, str, str, str]]:
     """What packets say about their senders: kind, sender, worker, job, tenant of a request or pool of a heartbeat,
     session token, credential token.

@@ -7,7 +7,7 @@ before the reconnect callbacks run.
 
 import asyncio
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
 import nats.errors
@@ -20,9 +20,11 @@ from cordum.bus.tls import make_tls_context
 from cordum.config.nats import NatsSettings
 from cordum.domain.errors import ConfigError, Unavailable
 
-__all__ = ["Bus", "ReconnectCallback"]
+__all__ = ["Bus", "ReconnectCallback", "Seal"]
 
 ReconnectCallback = Callable[[], Awaitable[None]]
+Seal = Callable[[Sequence[bytes]], list[bytes]]
+"""Returns packets as they go out; may run in any thread."""
 
 RECONNECT_WAIT_S: Final = 2
 CONNECT_TIMEOUT_S: Final = 2
@@ -43,6 +45,8 @@ class Bus:
         """Whether JetStream answers; False means core NATS only, at most once."""
         self.atomic_streams: frozenset[str] = frozenset()
         """Streams that accept atomic batches; set by ``ensure_streams``."""
+        self.seal: Seal | None = None
+        """What every packet published here gets; None: nothing."""
         self._connected = asyncio.Event()
         self._callbacks: list[ReconnectCallback] = []
 
@@ -128,6 +132,8 @@ class Bus:
         """Publish at most once, without confirmation; raise Unavailable when not connected."""
         if not self.is_connected:
             raise Unavailable("nats is not connected")
+        if self.seal is not None:
+            (payload,) = self.seal([payload])
         try:
             await self.client.publish(subject, payload, reply=reply, headers=headers)
         except (OSError, nats.errors.Error) as error:

@@ -7,7 +7,7 @@ from pydantic import AfterValidator, AliasChoices, Field, model_validator
 
 from cordum.config.base import SECURITY
 from cordum.config.redis import StoreSettings
-from cordum.config.signing import SigningSettings
+from cordum.config.signing import SigningKeySettings
 from cordum.config.types import Address, Bool, ByteSize, Duration, ListenAddress, Secret, StrList
 
 __all__ = ["GatewaySettings"]
@@ -20,13 +20,9 @@ def _ws_buffer(value: int) -> int:
     return min(value, _MAX_WS_BUFFER) if value > 0 else _DEFAULT_WS_BUFFER
 
 
-class GatewaySettings(SigningSettings, StoreSettings):
+class GatewaySettings(SigningKeySettings, StoreSettings):
     """What the gateway reads beside NatsSettings and RedisSettings. Durations are seconds, sizes bytes."""
 
-    signing_key: Secret = Field(Secret(""), validation_alias="CORDUM_POLICY_SIGNING_KEY")
-    signing_key_path: str = Field(
-        "", validation_alias="CORDUM_POLICY_SIGNING_KEY_PATH", json_schema_extra=SECURITY
-    )
     policy_strict: str = Field("", validation_alias="CORDUM_POLICY_STRICT", json_schema_extra=SECURITY)
     evaluate_redact: Bool = Field(
         False, validation_alias="CORDUM_POLICY_EVALUATE_REDACT", json_schema_extra=SECURITY

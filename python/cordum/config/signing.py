@@ -8,7 +8,7 @@ from cordum.config.base import SECURITY
 from cordum.config.service import CommonSettings
 from cordum.config.types import Secret
 
-__all__ = ["SigningSettings"]
+__all__ = ["SigningKeySettings", "SigningSettings"]
 
 
 class SigningSettings(CommonSettings):
@@ -25,3 +25,12 @@ class SigningSettings(CommonSettings):
         if self.production and self.dev_signing_seed.get_secret_value():
             raise ValueError("CORDUM_POLICY_DEV_SIGNING_SEED: expected a signing key instead in production")
         return self
+
+
+class SigningKeySettings(SigningSettings):
+    """The signing key itself, as text or as the name of a file."""
+
+    signing_key: Secret = Field(Secret(""), validation_alias="CORDUM_POLICY_SIGNING_KEY")
+    signing_key_path: str = Field(
+        "", validation_alias="CORDUM_POLICY_SIGNING_KEY_PATH", json_schema_extra=SECURITY
+    )

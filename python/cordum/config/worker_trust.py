@@ -1,8 +1,8 @@
 """What workers have to prove (configuration spec §2.11)."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, model_validator
 
 from cordum.config.base import SECURITY, Settings
 from cordum.config.types import Word
@@ -10,6 +10,17 @@ from cordum.config.types import Word
 __all__ = ["TrustMode", "WorkerTrustSettings"]
 
 TrustMode = Literal["off", "warn", "enforce"]
+_ID_MAX: Final = 256
+
+
+def _identity(text: str) -> str:
+    if len(text) > _ID_MAX or not all("!" <= character <= "~" for character in text):
+        raise ValueError(f"expected at most {_ID_MAX} printable ASCII characters without blanks")
+    return text
+
+
+Identity = AfterValidator(_identity)
+"""What published workers accept as an id."""
 
 
 class WorkerTrustSettings(Settings):
@@ -19,3 +30,31 @@ class WorkerTrustSettings(Settings):
         "off", validation_alias="WORKER_ATTESTATION", json_schema_extra=SECURITY
     )
     """`warn` accepts a heartbeat without a valid credential and logs it, `enforce` drops it."""
+    scheduler_id: Annotated[str, Identity] = Field(
+        "cordum-scheduler", validation_alias="CORDUM_HANDSHAKE_SCHEDULER_ID", json_schema_extra=SECURITY
+    )
+    """Sender of dispatches and of answers to trust handshakes, as workers pin it."""
+    proof_key_id: Annotated[str, Identity] = Field(
+        "", validation_alias="CORDUM_HANDSHAKE_SCHEDULER_KEY_ID", json_schema_extra=SECURITY
+    )
+    proof_private_file: str = Field(
+        "", validation_alias="CORDUM_HANDSHAKE_PRIVATE_KEY_FILE", json_schema_extra=SECURITY
+    )
+    proof_public_file: str = Field(
+        "", validation_alias="CORDUM_HANDSHAKE_PUBLIC_KEY_FILE", json_schema_extra=SECURITY
+    )
+
+    @property
+    def has_proof_key(self) -> bool:
+        """Tell whether the key is named that signs dispatches."""
+        return bool(self.proof_private_file)
+
+    @model_validator(mode="after")
+    def _whole_proof_key(self) -> Self:
+        named = (self.proof_key_id, self.proof_private_file, self.proof_public_file)
+        if any(named) and not all(named):
+            raise ValueError(
+                "CORDUM_HANDSHAKE_SCHEDULER_KEY_ID, CORDUM_HANDSHAKE_PRIVATE_KEY_FILE, "
+                "CORDUM_HANDSHAKE_PUBLIC_KEY_FILE: expected all or none"
+            )
+        return self

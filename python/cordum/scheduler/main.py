@@ -25,6 +25,7 @@ from cordum.licensing import UNLIMITED
 from cordum.protocol import subjects
 from cordum.protocol.cap import BusPacket, Handshake
 from cordum.protocol.kernel_client import PolicyClient
+from cordum.protocol.sealing import PacketSeal
 from cordum.runtime.clock import monotonic_s, now_us, rfc3339
 from cordum.runtime.ids import new_id
 from cordum.runtime.logs import get_logger
@@ -35,7 +36,9 @@ from cordum.scheduler.cancel import BusEvents
 from cordum.scheduler.configuration import Configuration
 from cordum.scheduler.duties import Duties
 from cordum.scheduler.fail_mode import FailModes
+from cordum.scheduler.packets import SENDER
 from cordum.scheduler.presence_gate import PresenceGate
+from cordum.scheduler.proof_keys import ProofKeys
 from cordum.scheduler.reconciler import Reconciler
 from cordum.scheduler.registry import Registry
 from cordum.scheduler.result_gate import ResultGate
@@ -87,6 +90,10 @@ class Scheduler:
         self.bus = bus
         self.jobs = jobs
         instance = service.instance_id
+        seal = PacketSeal(sender=(SENDER, trust.scheduler_id))
+        self.proof_keys = ProofKeys(trust, seal) if trust.has_proof_key else None
+        if self.proof_keys is not None or trust.scheduler_id != SENDER:
+            bus.seal = seal
         self.planner = Planner(instance, jobs.partitions)
         self.kernel = PolicyClient(settings.kernel_addr.dial)
         self.instances = Instances(
@@ -182,6 +189,8 @@ class Scheduler:
         spawn("side writes", self.side.run, on_error="restart")
         spawn("wheel", self.wheel.run, on_error="restart")
         spawn("capacity", self.wheel.watch_capacity, on_error="restart")
+        if self.proof_keys is not None:
+            spawn("proof key", self.proof_keys.follow_files, on_error="restart")
         spawn("attestation", self.attestor.run, on_error="restart")
         spawn("worker snapshot", self._keep_snapshot, on_error="restart")
         spawn("configuration", self.configuration.keep_current, on_error="restart")

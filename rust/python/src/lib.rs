@@ -12,6 +12,7 @@ mod output;
 mod plans;
 mod policy;
 mod replay;
+mod seal;
 mod submit;
 mod wire;
 
@@ -32,6 +33,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     output::register(module)?;
     policy::register(module)?;
     replay::register(module)?;
+    seal::register(module)?;
     submit::register(module)?;
     wire::register(module)?;
     Ok(())

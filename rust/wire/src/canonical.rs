@@ -9,7 +9,7 @@ use prost::Message;
 use crate::messages::JobRequest;
 
 /// Which length-delimited fields of a message are maps of strings, and which hold such maps deeper down.
-struct Shape {
+pub(crate) struct Shape {
     maps: &'static [u32],
     nested: &'static [(u32, &'static Shape)],
 }
@@ -25,6 +25,11 @@ const COMPENSATION: Shape = Shape {
 const JOB_REQUEST: Shape = Shape {
     maps: &[6, 15],
     nested: &[(16, &METADATA), (17, &COMPENSATION)],
+};
+/// `BusPacket`, as far as our own encoder writes it.
+pub(crate) const PACKET: Shape = Shape {
+    maps: &[],
+    nested: &[(10, &JOB_REQUEST)],
 };
 
 /// Canonical encoding of `request`.
@@ -53,7 +58,8 @@ fn has_blank_entry(request: &JobRequest) -> bool {
         .any(|map| map.iter().any(|(key, value)| key.is_empty() || value.is_empty()))
 }
 
-fn rewrite(mut input: &[u8], shape: &Shape) -> Option<Vec<u8>> {
+/// Copy an encoded message with every map entry complete; `None` when it does not decode.
+pub(crate) fn rewrite(mut input: &[u8], shape: &Shape) -> Option<Vec<u8>> {
     let mut output = Vec::with_capacity(input.len() + 16);
     while !input.is_empty() {
         let (tag, wire_type) = decode_key(&mut input).ok()?;

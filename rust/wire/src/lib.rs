@@ -9,6 +9,7 @@ mod partition;
 mod policy_messages;
 mod record;
 mod request;
+mod seal;
 pub mod submit;
 mod transition;
 
@@ -18,4 +19,5 @@ pub use decision::{constraints_json, decision_word, remediations_json};
 pub use partition::partition;
 pub use record::{put_request_fields, record_tenant};
 pub use request::{canonical_hash, config_scope, submit_packet, tenant_of, ConfigScope};
+pub use seal::{SealError, Sealer};
 pub use transition::{DeadLetter, Transition};

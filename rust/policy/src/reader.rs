@@ -182,16 +182,23 @@ impl Reader {
     }
 
     pub fn strings(&mut self, object: &Object<'_>, key: &str) -> Vec<String> {
-        let items = self.items(object, key);
-        self.texts_of(items)
+        match object.node.get(key) {
+            Some(node) => self.texts_of(node, || object.at(key)),
+            None => Vec::new(),
+        }
     }
 
-    fn texts_of(&mut self, items: Vec<(&Node, String)>) -> Vec<String> {
+    /// Texts of a list. Its path is asked for only where something is wrong: lists are most of a policy.
+    fn texts_of(&mut self, node: &Node, path: impl Fn() -> String) -> Vec<String> {
+        let Value::List(items) = &node.value else {
+            self.report(path(), "must be a list");
+            return Vec::new();
+        };
         let mut texts = Vec::with_capacity(items.len());
-        for (node, path) in items {
-            match &node.value {
+        for (at, item) in items.iter().enumerate() {
+            match &item.value {
                 Value::Str(text) => texts.push(text.clone()),
-                _ => self.report(path, "must be a string"),
+                _ => self.report(format!("{}[{at}]", path()), "must be a string"),
             }
         }
         texts
@@ -229,8 +236,7 @@ impl Reader {
     pub fn list_map(&mut self, object: &Object<'_>, key: &str) -> BTreeMap<String, Vec<String>> {
         let mut map = BTreeMap::new();
         for (name, node, path) in self.entries(object, key) {
-            let items = self.list_items(node, path);
-            map.insert(name, self.texts_of(items));
+            map.insert(name, self.texts_of(node, || path.clone()));
         }
         map
     }

@@ -122,11 +122,29 @@ enum Frame {
     },
     Map {
         entries: Vec<(String, Rc<Node>)>,
-        seen: AHashSet<String>,
+        seen: Keys,
         key: Option<String>,
         anchor: usize,
         line: usize,
     },
+}
+
+/// Keys of a mapping so far; most mappings have few, and a set for each costs more than the parse.
+#[derive(Default)]
+struct Keys(Option<AHashSet<String>>);
+
+impl Keys {
+    const FEW: usize = 16;
+
+    /// Note `key`; false when it was there, among `entries` or noted.
+    fn insert(&mut self, key: &str, entries: &[(String, Rc<Node>)]) -> bool {
+        if entries.len() < Self::FEW {
+            return !entries.iter().any(|(known, _)| known == key);
+        }
+        self.0
+            .get_or_insert_with(|| entries.iter().map(|(known, _)| known.clone()).collect())
+            .insert(key.to_owned())
+    }
 }
 
 #[derive(Default)]
@@ -180,7 +198,7 @@ impl Builder {
                 self.open(
                     Frame::Map {
                         entries: Vec::new(),
-                        seen: AHashSet::new(),
+                        seen: Keys::default(),
                         key: None,
                         anchor,
                         line,
@@ -239,6 +257,9 @@ impl Builder {
         tag: Option<&Tag>,
         line: usize,
     ) -> Result<(), Issue> {
+        if anchor == 0 && tag.is_none() && self.wants_key() {
+            return self.key(text.to_owned(), line);
+        }
         let value = resolve(text, style, tag).ok_or_else(|| bad_tag(tag, line))?;
         let node = Rc::new(Node::new(value, line)?);
         self.remember(anchor, &node);
@@ -250,8 +271,11 @@ impl Builder {
     }
 
     fn key(&mut self, text: String, line: usize) -> Result<(), Issue> {
-        if let Some(Frame::Map { seen, key, .. }) = self.stack.last_mut() {
-            if !seen.insert(text.clone()) {
+        if let Some(Frame::Map {
+            entries, seen, key, ..
+        }) = self.stack.last_mut()
+        {
+            if !seen.insert(&text, entries) {
                 return Err(at(line, &format!("duplicate key \"{text}\"")));
             }
             *key = Some(text);

@@ -84,6 +84,9 @@ class Planner:
     def pools_of(self, topic: str) -> list[str]: ...
     def running_timeout_us(self, topic: str) -> int: ...
     def metric_topic(self, topic: str) -> str: ...
+    def take_running(self, now_us: int) -> list[tuple[int, list[bytes]]]:
+        """Return packed changes, per partition, of dispatched jobs that heartbeats since the last call show to run."""
+
     def rebuild_dispatch(
         self, fields: dict[str, str], request: bytes, config: str, now_us: int
     ) -> tuple[tuple[str, bytes, str, str], str | None]:
@@ -192,6 +195,15 @@ class ResultPlan:
 
     def reads(self) -> list[str]: ...
     def supply(self, records: list[dict[str, str] | None]) -> None: ...
+    def retry_scopes(self) -> list[tuple[str, str, str, str]]:
+        """Return (tenant, team, workflow, step) of the jobs whose configuration may hold their retry budget."""
+
+    def supply_retry_limits(self, limits: list[int | None]) -> None:
+        """Supply `retry.max_retries` in the order of `retry_scopes`."""
+
+    def ignored(self) -> list[str]:
+        """Return why results had no effect, as far as no script call was needed for it."""
+
     def commits(self, now_us: int) -> list[tuple[int, list[bytes]]]: ...
     def apply(self, replies: list[list[bytes | int]], now_us: int) -> ResultEffects: ...
     def verdicts(self) -> list[tuple[int, float]]: ...
@@ -204,9 +216,33 @@ class ResultEffects:
     tenants: list[tuple[str, str, bool, bool]]
     dead_letters: list[tuple[str, str]]
     duties: list[str]
+    sagas: list[str]
+    """Jobs with a saga duty, which is performed before their duties are done."""
     result_keys: list[str]
     capacity: list[tuple[str, str, bool]]
     counts: list[tuple[str, str]]
+
+def saga_template(request_json: bytes) -> bytes:
+    """Return the template (canonical protobuf) of the job that undoes a stored request. Raises ValueError when there
+    can be none."""
+
+def saga_compensation(
+    template: bytes, job_id: str, trace_id: str, now_us: int, refusal: str | None = None
+) -> Compensation:
+    """Return the job a template becomes; with a ``refusal`` its record is denied and dead-lettered from the start.
+    Raises ValueError when the bytes are no template."""
+
+class Compensation:
+    """A job that undoes another one."""
+
+    topic: str
+    tenant: str
+    parent_job_id: str
+    request_json: bytes
+    create: bytes
+    """Packed transition for `job_create`."""
+    packet: bytes
+    """Bus packet for `sys.job.submit`."""
 
 def is_tenant_id(text: str) -> bool:
     """Tell whether ``text`` is a tenant id (security spec §7)."""

@@ -12,14 +12,15 @@ import structlog
 from google.protobuf.json_format import MessageToDict
 
 from cordum._core import config_scope, policy_check, request_from_json, request_hash
-from cordum.domain.errors import CordumError, InvalidInput
+from cordum.domain.errors import CordumError
 from cordum.domain.states import JobState
 from cordum.protocol.cap import PolicyCheckResponse
 from cordum.runtime.clock import now_us, rfc3339
 from cordum.scheduler.duties import Duties
+from cordum.scheduler.payloads import payload_of
 from cordum.scheduler.safety import SafetyClient
 from cordum.store import keys
-from cordum.store.blobs import BlobStore, key_of_pointer
+from cordum.store.blobs import BlobStore
 from cordum.store.effective_config import EffectiveConfigs
 from cordum.store.jobs import JobStore, Record
 from cordum.store.locks import Lock
@@ -30,7 +31,6 @@ _WINDOW: Final = 8
 """Waiting jobs looked at per partition and pass."""
 _PUBLISH_AGE_US: Final = 10_000_000
 _LOCK_TTL_S: Final = 10.0
-_CONTENT_MAX_BYTES: Final = 2 * 1024 * 1024
 _GATES: Final = frozenset({"sys.approval.gate", "job.cordum.approval-gate"})
 _UNSPECIFIED: Final = 0
 _STILL_HELD: Final = frozenset({1, 3, 4, 5})
@@ -113,7 +113,7 @@ class ApprovalRepair:
     async def _judge_again(self, job: _Held) -> None:
         """Ask today's policy about a job that yesterday's held. No answer leaves it as it is."""
         config = await self._configs.get(config_scope(job.request))
-        check = policy_check(job.request, await self._payload(job), config.for_policy)
+        check = policy_check(job.request, await payload_of(self._blobs, job.request), config.for_policy)
         answer = await self._safety.check((check,))
         if answer is None or answer.items[0].code:
             return
@@ -122,13 +122,6 @@ class ApprovalRepair:
             await self._rebind(job, response)
         elif response.decision != _UNSPECIFIED:
             await self._deny(job, response.reason, _denial(response))
-
-    async def _payload(self, job: _Held) -> tuple[bytes, int] | None:
-        try:
-            key = key_of_pointer(orjson.loads(job.request).get("contextPtr") or "")
-        except InvalidInput:
-            return None
-        return (await self._blobs.heads((key,), _CONTENT_MAX_BYTES))[0]
 
     async def _rebind(self, job: _Held, response: Any) -> None:
         """Bind the open question to the new snapshot; the job still waits for the human it was promised."""

@@ -1,4 +1,4 @@
-"""Cancels and progress heard on the bus (scheduler spec §2.4, §12)."""
+"""Cancels heard on the bus (scheduler spec §12)."""
 
 import asyncio
 from typing import Any
@@ -25,7 +25,7 @@ _WAIT_S = 1.0
 
 
 class BusEvents:
-    """Applies JobCancel and JobProgress packets; both are idempotent."""
+    """Applies JobCancel packets; repeated ones change nothing."""
 
     def __init__(self, planner: Planner, jobs: JobStore, duties: Duties, side_writes: SideWrites) -> None:
         self._planner = planner
@@ -57,27 +57,6 @@ class BusEvents:
                 await self._duties.perform([job_id])
             return
         metrics.CANCEL_FAILURES.inc()
-
-    async def on_progress(self, messages: list[Msg]) -> None:
-        """Take progress as evidence that a dispatched job runs."""
-        now = now_us()
-        groups: list[tuple[int, tuple[bytes]]] = []
-        for message in messages:
-            packet = _decode(message.data)
-            job_id = packet.job_progress.job_id if packet is not None else ""
-            if not job_id:
-                metrics.INVALID_PACKETS.labels(subjects.PROGRESS, "invalid").inc()
-            else:
-                change = {
-                    "id": job_id,
-                    "from": [JobState.DISPATCHED],
-                    "to": str(JobState.RUNNING),
-                    "due": now + self._planner.running_timeout_us(""),
-                    "events": [orjson.dumps({"ts": now, "state": "RUNNING"}).decode()],
-                }
-                groups.append((self._jobs.partition(job_id), (self._jobs.pack(change),)))
-        if groups:
-            await self._jobs.apply("job_move", groups, now_us=now)
 
 
 def _cancel_change(job_id: str, reason: str) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """Post-commit duties: what a crash left undone is found in `job:after` and done again (scheduler spec
 §31.2)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Final
 
 import structlog
 
@@ -9,6 +10,7 @@ from cordum.bus.connection import Bus
 from cordum.bus.messages import OutMessage
 from cordum.bus.publisher import Publisher
 from cordum.domain.errors import CordumError
+from cordum.domain.states import JobState
 from cordum.protocol import subjects
 from cordum.runtime.clock import now_us
 from cordum.scheduler.packets import accepted_result, cancel_notice, dead_letter_event
@@ -18,13 +20,16 @@ from cordum.store.dlq import DeadLetterStore
 from cordum.store.jobs import JobStore, Record
 from cordum.store.schedule import overdue
 
+SAGA_DUTIES: Final = frozenset({"saga", "rollback"})
+_PUBLISHED: Final = ("result", "dlq", "cancel")
+
 _log = structlog.get_logger("cordum.scheduler")
 _AGE_US = 10_000_000
 _BATCH = 200
 
 
 class Duties:
-    """Performs the duties named in a record's `after` field."""
+    """Performs the duties named in a record's `after` field. Those of sagas are handed on."""
 
     def __init__(
         self,
@@ -39,6 +44,8 @@ class Duties:
         self._bus = bus
         self._publisher = publisher
         self._side = side_writes
+        self.on_sagas: Callable[[Sequence[str]], None] = lambda _: None
+        """Hears which jobs have a saga duty left, once their outcome is published."""
 
     async def sweep(self) -> int:
         """Perform duties older than 10 s; return for how many jobs."""
@@ -53,43 +60,53 @@ class Duties:
             await self._perform(job_ids[start : start + _BATCH])
 
     async def _perform(self, job_ids: Sequence[str]) -> None:
-        records = await self._jobs.get_many(job_ids)
-        messages: list[OutMessage] = []
-        owners: list[str] = []
-        for job_id, record in zip(job_ids, records, strict=True):
-            if record is None or not record.get("after"):
-                self._side.duties_done([job_id])
-                continue
-            for message in await self._messages(record):
-                messages.append(message)
-                owners.append(job_id)
-            self._side.results_kept([keys.result_blob(job_id)])
-            tenant = record.get("tenant", "default")
-            self._side.tenants([(tenant, job_id, record["state"] == "RETRYING", False)])
-            if "dlq" in record["after"].split(","):
-                self._side.dead_letters([(tenant, job_id)])
-        outcomes = await self._publisher.publish_burst(messages, atomic=True)
-        failed = {owner for owner, outcome in zip(owners, outcomes, strict=True) if not outcome.ok}
-        done = [
-            (record["id"], int(record["rev"]))
-            for record in records
-            if record is not None and record.get("after") and record["id"] not in failed
-        ]
+        found = await self._jobs.get_many(job_ids)
+        records = [record for record in found if record is not None and record.get("after")]
+        due = {record["id"] for record in records}
+        self._side.duties_done([job_id for job_id in job_ids if job_id not in due])
+        if not records:
+            return
+        published = await self._publish(records)
         # What the duties noted must be stored before the duties are forgotten.
         await self._side.flush()
-        await self._jobs.clear_after(done)
+        await self._jobs.duties_done(
+            (record["id"], int(record["rev"]), _PUBLISHED) for record in records if record["id"] in published
+        )
+        self.on_sagas(
+            [
+                record["id"]
+                for record in records
+                if record["id"] in published and SAGA_DUTIES & set(record["after"].split(","))
+            ]
+        )
 
-    async def _messages(self, record: Record) -> list[OutMessage]:
-        duties = record["after"].split(",")
-        entry = await self._letters.get(record["id"]) or {}
-        messages: list[OutMessage] = []
+    async def _publish(self, records: Sequence[Record]) -> set[str]:
+        """Publish the outcomes; return the ids of jobs whose messages all went out."""
+        entries = await self._letters.get_many([record["id"] for record in records])
+        messages: list[tuple[str, OutMessage]] = []
+        for record, entry in zip(records, entries, strict=True):
+            job_id, duties = record["id"], record["after"].split(",")
+            if "dlq" in duties:
+                messages.append((job_id, dead_letter_event(record, entry or {})))
+            if "result" in duties:
+                messages.append((job_id, accepted_result(record, entry or {})))
+            if "cancel" in duties:
+                await self._notify_cancel(record)
+            self._note_sets(record, duties)
+        outcomes = await self._publisher.publish_burst([message for _, message in messages], atomic=True)
+        failed: set[str] = set()
+        for (job_id, message), outcome in zip(messages, outcomes, strict=True):
+            if not outcome.ok:
+                failed.add(job_id)
+                _log.warning("duty postponed", job_id=job_id, subject=message.subject, error=outcome.error)
+        return {record["id"] for record in records} - failed
+
+    def _note_sets(self, record: Record, duties: Sequence[str]) -> None:
+        job_id, tenant = record["id"], record.get("tenant", "default")
+        self._side.results_kept([keys.result_blob(job_id)])
+        self._side.tenants([(tenant, job_id, record["state"] == JobState.RETRYING, False)])
         if "dlq" in duties:
-            messages.append(dead_letter_event(record, entry))
-        if "result" in duties:
-            messages.append(accepted_result(record, str(entry.get("reason_code", ""))))
-        if "cancel" in duties:
-            await self._notify_cancel(record)
-        return messages
+            self._side.dead_letters([(tenant, job_id)])
 
     async def _notify_cancel(self, record: Record) -> None:
         try:

@@ -33,8 +33,10 @@ from cordum.runtime.service import Service, run_service, wait_for_dependency
 from cordum.scheduler.attestation import Attestor
 from cordum.scheduler.boundary import Boundary
 from cordum.scheduler.cancel import BusEvents
+from cordum.scheduler.compensation import Compensations
 from cordum.scheduler.configuration import Configuration
 from cordum.scheduler.duties import Duties
+from cordum.scheduler.evidence import Evidence
 from cordum.scheduler.fail_mode import FailModes
 from cordum.scheduler.packets import SENDER
 from cordum.scheduler.presence_gate import PresenceGate
@@ -44,6 +46,7 @@ from cordum.scheduler.registry import Registry
 from cordum.scheduler.result_gate import ResultGate
 from cordum.scheduler.result_pipeline import ResultPipeline
 from cordum.scheduler.safety import SafetyClient
+from cordum.scheduler.saga import Sagas
 from cordum.scheduler.settling import SERVICE, Settler
 from cordum.scheduler.side_writes import SideWrites
 from cordum.scheduler.submit_pipeline import SubmitPipeline
@@ -59,6 +62,7 @@ from cordum.store.effective_config import EffectiveConfigs
 from cordum.store.instances import Instances
 from cordum.store.jobs import JobStore
 from cordum.store.locks import LeaderLock, Lock
+from cordum.store.sagas import SagaStore
 from cordum.store.worker_snapshot import WorkerSnapshots
 
 _NAME = "cordum-scheduler"
@@ -109,6 +113,11 @@ class Scheduler:
         trail = Trail(audit)
         self.safety = SafetyClient(self.kernel, breaker, self.blobs, self.fail_modes, redis, trail)
         self.configs = EffectiveConfigs(documents, settings.config_reload_s, monotonic_s)
+        self.duties = Duties(jobs, letters, bus, publisher, self.side)
+        compensations = Compensations(jobs, letters, self.blobs, self.safety, self.configs, publisher)
+        self.sagas = Sagas(jobs, SagaStore(redis), compensations, self.duties.perform)
+        self.duties.on_sagas = self.sagas.note
+        self.evidence = Evidence(self.planner, jobs)
         submit_durable = subjects.durable_name(_NAME, subjects.SUBMIT)
         result_durable = subjects.durable_name(_NAME, subjects.RESULT)
         self.submits = SubmitPipeline(
@@ -124,7 +133,15 @@ class Scheduler:
         )
         self.wheel = Wheel(self.planner, jobs, self.submits, settings.batch_max)
         self.results = ResultPipeline(
-            self.planner, jobs, letters, self.submits, self.side, self.wheel.on_capacity, result_durable
+            self.planner,
+            jobs,
+            letters,
+            self.submits,
+            self.side,
+            self.configs,
+            self.sagas.note,
+            self.wheel.on_capacity,
+            result_durable,
         )
         boundary = Boundary(settings, trust)
         self.attestor = Attestor(documents, self.planner, settings.config_reload_s, self._judge_again)
@@ -148,7 +165,6 @@ class Scheduler:
         self.configuration = Configuration(
             settings, self.planner, documents, boundary, self.limits, production=service.production
         )
-        self.duties = Duties(jobs, letters, bus, publisher, self.side)
         self.submits.perform_duties = self.duties.perform
         settler = Settler(
             self.planner, jobs, self.instances, bus, publisher, self.side, self.configs, instance
@@ -187,6 +203,7 @@ class Scheduler:
         ]
         self._auditing = spawn("audit events", self.audit.run, on_error="restart")
         spawn("side writes", self.side.run, on_error="restart")
+        spawn("sagas", self.sagas.run, on_error="restart")
         spawn("wheel", self.wheel.run, on_error="restart")
         spawn("capacity", self.wheel.watch_capacity, on_error="restart")
         if self.proof_keys is not None:
@@ -230,11 +247,11 @@ class Scheduler:
                 )
             )
         core = (
-            (subjects.HEARTBEAT, self.registry.on_presence, ""),
+            (subjects.HEARTBEAT, self._on_heartbeats, ""),
             (subjects.HANDSHAKE, self.registry.on_presence, ""),
             (subjects.CONFIG_CHANGED, self._on_config_changed, ""),
             (subjects.CANCEL, self.events.on_cancel, _NAME),
-            (subjects.PROGRESS, self.events.on_progress, _NAME),
+            (subjects.PROGRESS, self.evidence.on_progress, _NAME),
         )
         for subject, on_messages, queue in core:
             subscription = CoreSubscription(self.bus, subject, on_messages, queue=queue)
@@ -244,6 +261,10 @@ class Scheduler:
     async def _wait_ready(self, subscription: CoreSubscription) -> None:
         async with asyncio.timeout(10):
             await subscription.ready.wait()
+
+    async def _on_heartbeats(self, messages: list[Msg]) -> None:
+        await self.registry.on_presence(messages)
+        await self.evidence.on_heartbeats()
 
     async def _on_config_changed(self, _messages: list[Msg]) -> None:
         self.configs.drop()

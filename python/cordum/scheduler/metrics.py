@@ -43,6 +43,18 @@ BATCH_SIZE = Histogram(
 BATCH_STAGE = Histogram("cordum_scheduler_batch_stage_seconds", "Time per stage", ["stage"], buckets=_D)
 CANCEL_FAILURES = Counter("cordum_job_cancel_failures_total", "Cancels that could not be stored")
 DLQ_EMIT_FAILURES = Counter("cordum_dlq_emit_failures_total", "Dead-letter events not published", ["topic"])
+SAGA_RECORDED = Counter("cordum_saga_recorded_total", "Compensations remembered")
+SAGA_ROLLBACKS = Counter("cordum_saga_rollbacks_total", "Rollback passes started")
+SAGA_DISPATCHED = Counter("cordum_saga_compensation_dispatched_total", "Compensations submitted")
+SAGA_COMPENSATION_FAILED = Counter(
+    "cordum_saga_compensation_failed_total",
+    "Compensations that could not be submitted, or ended without success",
+)
+SAGA_UNMARSHAL_ERRORS = Counter(
+    "cordum_saga_unmarshal_errors_total", "Remembered compensations that do not decode"
+)
+SAGA_ACTIVE = Gauge("cordum_saga_active", "Rollback passes running here")
+SAGA_DURATION = Histogram("cordum_saga_rollback_duration_seconds", "Time of a rollback pass", buckets=_D)
 LAST_HEARTBEAT = Gauge("cordum_last_heartbeat_timestamp", "Newest heartbeat, Unix seconds", ["pool"])
 ATTESTATION_FAILURES = Counter(
     "cordum_scheduler_attestation_failures_total", "Packets that did not attest their worker", ["reason"]
@@ -63,6 +75,8 @@ def count(counts: Iterable[tuple[str, str]]) -> None:
             COMPLETED.labels(label, name.removeprefix("completed:")).inc(number)
         elif name in _PLAIN:
             _PLAIN[name].labels(label).inc(number)
+        elif name == "saga_compensation_failed":
+            SAGA_COMPENSATION_FAILED.inc(number)
         elif name == "conflict":
             CONFLICTS.inc(number)
         elif name == "ignored":

@@ -5,7 +5,7 @@ from typing import Any
 from cordum.bus.messages import OutMessage
 from cordum.domain.states import JobState
 from cordum.protocol import subjects
-from cordum.protocol.cap import BusPacket, JobCancel, JobResult
+from cordum.protocol.cap import BusPacket, JobCancel, JobResult, JobStatus
 from cordum.runtime.clock import now_us
 
 SENDER = "cordum-scheduler"
@@ -21,21 +21,31 @@ _STATUS = {
 }
 _ERROR_ENUM = {
     "safety_denied": 300,
+    "safety_unknown": 300,
     "approval_rejected": 300,
     "policy_denied": 300,
-    "timeout": 200,
+    "policy_violation": 301,
     "max_scheduling_retries": 201,
+    "timeout": 200,
+    "permission_denied": 202,
 }
 
 
-def accepted_result(record: dict[str, str], code: str) -> OutMessage:
-    """Return the accepted result that reports a record's outcome."""
-    return _result(subjects.ACCEPTED, record, code, record.get("failure_reason", ""))
+def accepted_result(record: dict[str, str], entry: dict[str, Any]) -> OutMessage:
+    """Return the accepted result that reports a record's outcome, with the status its dead letter keeps."""
+    code = str(entry.get("reason_code", ""))
+    ended_here = record["state"] == JobState.CANCELLED or code == "timeout"
+    worker_id = SENDER if ended_here else record.get("worker_id") or SENDER
+    result = _result(record, _status(record, entry), code, record.get("failure_reason", ""), worker_id)
+    result.result_ptr = record.get("result_ptr", "")
+    result.execution_ms = int(record.get("execution_ms", "0"))
+    return _message(subjects.ACCEPTED, record, result)
 
 
 def dead_letter_event(record: dict[str, str], entry: dict[str, Any]) -> OutMessage:
     """Return the DLQ event of a record, with the reason its dead letter carries."""
-    return _result(subjects.DLQ, record, str(entry.get("reason_code", "")), str(entry.get("reason", "")))
+    code, reason = str(entry.get("reason_code", "")), str(entry.get("reason", ""))
+    return _message(subjects.DLQ, record, _result(record, _status(record, entry), code, reason, SENDER))
 
 
 def cancel_notice(record: dict[str, str]) -> bytes:
@@ -44,22 +54,30 @@ def cancel_notice(record: dict[str, str]) -> bytes:
     return _packet(record, job_cancel=cancel)
 
 
-def _result(subject: str, record: dict[str, str], code: str, message: str) -> OutMessage:
-    status = _STATUS[JobState(record["state"])]
-    dispatch_id = record.get("dispatch_id", "")
+def _status(record: dict[str, str], entry: dict[str, Any]) -> int:
+    """Return the wire status; a dead letter keeps the one asked for where the record could not (§2.2)."""
+    try:
+        return int(JobStatus.Value(str(entry.get("status", ""))))
+    except ValueError:
+        return _STATUS[JobState(record["state"])]
+
+
+def _result(record: dict[str, str], status: int, code: str, message: str, worker_id: str) -> Any:
     result = JobResult(
         job_id=record["id"],
         status=status,
-        result_ptr=record.get("result_ptr", ""),
-        worker_id=record.get("worker_id") or SENDER,
-        execution_ms=int(record.get("execution_ms", "0")),
+        worker_id=worker_id,
         error_code=code,
         error_message=message,
         error_code_enum=_ERROR_ENUM.get(code, 0),
     )
-    if dispatch_id:
-        result.dispatch.dispatch_id = dispatch_id
-    message_id = f"{subject}:{record['id']}:{status}:{dispatch_id or '-'}"
+    if record.get("dispatch_id"):
+        result.dispatch.dispatch_id = record["dispatch_id"]
+    return result
+
+
+def _message(subject: str, record: dict[str, str], result: Any) -> OutMessage:
+    message_id = f"{subject}:{record['id']}:{result.status}:{record.get('dispatch_id') or '-'}"
     return OutMessage(subject, _packet(record, job_result=result), message_id)
 
 

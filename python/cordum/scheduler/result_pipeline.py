@@ -2,8 +2,9 @@
 
 import os
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
-from cordum._core import Planner
+from cordum._core import Planner, ResultPlan
 from cordum.bus.messages import InMessage, Verdict
 from cordum.protocol import subjects
 from cordum.runtime.clock import monotonic_s, now_us
@@ -12,13 +13,15 @@ from cordum.scheduler.side_writes import SideWrites
 from cordum.scheduler.submit_pipeline import SubmitPipeline, commit
 from cordum.scheduler.verdicts import settle_verdicts
 from cordum.store.dlq import DeadLetterStore
+from cordum.store.effective_config import EffectiveConfigs
 from cordum.store.jobs import JobStore
 
 Capacities = Iterable[tuple[str, str, bool]]
 
 
 class ResultPipeline:
-    """Handles batches of `sys.job.result`; ``on_capacity`` hears which pools have room again."""
+    """Handles batches of `sys.job.result`; ``on_capacity`` hears which pools have room again, ``on_sagas``
+    which jobs have a saga duty left."""
 
     def __init__(
         self,
@@ -27,6 +30,8 @@ class ResultPipeline:
         letters: DeadLetterStore,
         submits: SubmitPipeline,
         side_writes: SideWrites,
+        configs: EffectiveConfigs,
+        on_sagas: Callable[[Sequence[str]], None],
         on_capacity: Callable[[Capacities], None],
         consumer: str,
     ) -> None:
@@ -35,6 +40,8 @@ class ResultPipeline:
         self._letters = letters
         self._submits = submits
         self._side = side_writes
+        self._configs = configs
+        self._on_sagas = on_sagas
         self._on_capacity = on_capacity
         self._consumer = consumer
 
@@ -49,6 +56,7 @@ class ResultPipeline:
         ids = plan.reads()
         if ids:
             plan.supply(await self._jobs.get_many(ids))
+            await self._supply_retry_limits(plan)
         now = now_us()
         groups = plan.commits(now)
         if groups:
@@ -60,8 +68,24 @@ class ResultPipeline:
             self._side.results_kept(effects.result_keys)
             self._on_capacity(effects.capacity)
             if effects.events:
-                await self._submits.publish_events(effects.events, effects.duties)
+                failed = await self._submits.publish_events(effects.events, effects.duties)
+                self._on_sagas([job_id for job_id in effects.sagas if job_id not in failed])
+        metrics.count(("ignored", word) for word in plan.ignored())
         metrics.BATCH_STAGE.labels("result").observe(monotonic_s() - started_s)
         return await settle_verdicts(
             self._letters, self._consumer, subjects.STREAM_SYS, messages, plan.verdicts()
         )
+
+    async def _supply_retry_limits(self, plan: ResultPlan) -> None:
+        """Look up the retry budget of jobs whose policy and topic set none (scheduler spec §9)."""
+        scopes = plan.retry_scopes()
+        if scopes:
+            configs = await self._configs.many(scopes)
+            plan.supply_retry_limits([_retry_limit(config.data) for config in configs])
+
+
+def _retry_limit(data: dict[str, Any]) -> int | None:
+    """Return `retry.max_retries` of a configuration; None: not set, or no number of retries."""
+    retry = data.get("retry")
+    limit = retry.get("max_retries") if isinstance(retry, dict) else None
+    return limit if isinstance(limit, int) and not isinstance(limit, bool) and limit >= 0 else None

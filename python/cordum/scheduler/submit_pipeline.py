@@ -34,6 +34,7 @@ from cordum.store.schedule import drop_strays, make_due
 
 _log = structlog.get_logger("cordum.scheduler")
 _RESCUE_US = 30_000_000
+_EMIT_RETRY_S = 0.5
 _PARK_CAUSES = frozenset(
     {
         "throttle",
@@ -262,14 +263,33 @@ class SubmitPipeline:
             return [dispatch for dispatch in effects.dispatches if dispatch[3] not in held]
         return effects.dispatches
 
-    async def publish_events(self, events: Sequence[Outgoing], duties: Sequence[str]) -> None:
-        """Publish accepted results and dead-letter events; a failed one stays a duty of its job for the
-        sweep."""
-        outcomes = await self._publisher.publish_burst(_out(events), atomic=True)
-        failed = {event[3] for event, outcome in zip(events, outcomes, strict=True) if not outcome.ok}
-        if failed:
-            metrics.DLQ_EMIT_FAILURES.labels("other").inc(len(failed))
+    async def publish_events(self, events: Sequence[Outgoing], duties: Sequence[str]) -> set[str]:
+        """Publish accepted results and dead-letter events; return the ids of jobs with one that failed.
+
+        It is tried once more after half a second and then stays a duty of its job, for the sweep.
+        """
+        left = await self._publish_once(events)
+        if left:
+            await asyncio.sleep(_EMIT_RETRY_S)
+            left = await self._publish_once(left)
+        failed = {event[3] for event in left}
+        await self._count_unsent([event[3] for event in left if event[0] == subjects.DLQ])
         self._side.duties_done(job_id for job_id in duties if job_id not in failed)
+        return failed
+
+    async def _publish_once(self, events: Sequence[Outgoing]) -> list[Outgoing]:
+        outcomes = await self._publisher.publish_burst(_out(events), atomic=True)
+        return [event for event, outcome in zip(events, outcomes, strict=True) if not outcome.ok]
+
+    async def _count_unsent(self, job_ids: Sequence[str]) -> None:
+        if not job_ids:
+            return
+        try:
+            topics = [(topic or b"").decode() for (topic,) in await self._jobs.fields(job_ids, ("topic",))]
+        except CordumError:  # the count must not depend on the store
+            topics = [""] * len(job_ids)
+        for topic in topics:
+            metrics.DLQ_EMIT_FAILURES.labels(self._planner.metric_topic(topic)).inc()
 
 
 async def commit(

@@ -99,7 +99,7 @@ class JobStore:
         ``extra`` commands ride in the same step; their failures are logged, a repair closes the gap
         (scheduler spec §15.8).
         Returns per group, per job: ``[b"moved", state, rev, attempts, topic, tenant, prev_state,
-        created_at, worker_id, pool]``,
+        created_at, worker_id, pool, saga]``,
         ``[b"conflict" | b"ignored", why, current_state, rev]`` or ``[b"error", b"unavailable" |
         b"refused", message]`` when
         the group's call failed as a whole. Raises Unavailable when nothing could be sent.
@@ -147,6 +147,16 @@ class JobStore:
     async def clear_after(self, jobs: Iterable[str | tuple[str, int]]) -> None:
         """Run `clear_after_commands`. Raises Unavailable or CordumError."""
         _raise_first(await self.client.pipeline(self.clear_after_commands(jobs)))
+
+    async def duties_done(self, jobs: Iterable[tuple[str, int, Iterable[str]]]) -> None:
+        """End single post-commit duties of (job id, rev, duties), if the record has not moved since; others stay.
+        Raises Unavailable or CordumError."""
+        grouped: dict[int, list[str | int]] = {}
+        for job_id, rev, duties in jobs:
+            grouped.setdefault(self.partition(job_id), []).extend((job_id, rev, ",".join(duties)))
+        body = script("after_done")
+        commands = [body.command((self._anchors[part],), triples) for part, triples in grouped.items()]
+        _raise_first(await self.client.pipeline(commands))
 
     def confirm_dispatch_commands(self, job_ids: Iterable[str]) -> list[Command]:
         """Return commands that mark the publishes of dispatched jobs as confirmed, one per partition."""

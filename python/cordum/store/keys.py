@@ -208,6 +208,12 @@ def job_lock(job_id: str) -> str:
     return f"cordum:scheduler:job:{job_id}"
 
 
+def saga(scope: str, part: str) -> str:
+    """Return a key of a saga: `stack`, `seen`, `inflight`, `rolled`, `tenant` or `lock` of a run or workflow (scheduler
+    spec §14). Braces in the scope would move the hash tag, so they are escaped."""
+    return f"saga:{{{scope.replace('{', '%7B').replace('}', '%7D')}}}:{part}"
+
+
 def velocity(key_suffix: str) -> str:
     """Return the zset of one velocity bucket; ``key_suffix`` is `<rule id>:<bucket>` as the engine escapes it
     (policy spec §13.1)."""

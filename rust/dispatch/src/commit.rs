@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use cordum_wire::messages::{DispatchIdentity, JobStatus};
+use cordum_wire::messages::{DispatchIdentity, JobRequest, JobStatus};
+use cordum_wire::saga::{role, Role};
 use cordum_wire::{put_request_fields, record_tenant, Transition};
 use serde_json::{json, Value};
 
@@ -92,26 +93,30 @@ pub struct Applied {
 
 /// Transition that creates the record of a job submitted on the bus.
 pub fn creation(item: &Item, now_us: i64) -> Transition {
+    creation_of(&item.request, &item.trace_id, now_us)
+}
+
+/// Transition that creates the record of a request in state PENDING.
+pub(crate) fn creation_of(request: &JobRequest, trace_id: &str, now_us: i64) -> Transition {
     let mut change = Transition {
-        id: item.request.job_id.clone(),
+        id: request.job_id.clone(),
         from: vec![""],
         to: "PENDING",
-        req: Some(cordum_wire::json::request_to_json(&item.request)),
+        req: Some(cordum_wire::json::request_to_json(request)),
         ..Transition::default()
     };
-    put_request_fields(&mut change, &item.request, &item.trace_id);
-    let meta = item.request.meta.as_ref();
+    put_request_fields(&mut change, request, trace_id);
+    let meta = request.meta.as_ref();
     change.events.push(
         json!({"ts": now_us, "state": "PENDING", "ctx": {
-            "topic": item.request.topic,
+            "topic": request.topic,
             "actor_id": meta.map_or("", |meta| meta.actor_id.as_str()),
             "capabilities": meta.map(|meta| vec![meta.capability.as_str()]).unwrap_or_default(),
             "risk_tags": meta.map(|meta| meta.risk_tags.clone()).unwrap_or_default(),
         }})
         .to_string(),
     );
-    if let Some(deadline_ms) = item
-        .request
+    if let Some(deadline_ms) = request
         .budget
         .as_ref()
         .map(|budget| budget.deadline_ms)
@@ -230,6 +235,15 @@ impl SubmitPlan {
                     if item.gives_slot_back(&plan.effect) {
                         let tenant = record_tenant(&item.request).to_owned();
                         applied.released.push((tenant, item.request.job_id.clone()));
+                    }
+                    if let Effect::Dispatch { target, identity, .. } = &plan.effect {
+                        let (worker, id) = (&identity.assigned_worker_id, &identity.dispatch_id);
+                        if target.mode == Mode::Direct {
+                            let request = &item.request;
+                            table
+                                .evidence
+                                .dispatched(worker, &request.job_id, id, &request.topic, now_us);
+                        }
                     }
                     moved(&mut applied, item, plan.effect, &self.surroundings.config, now_us);
                     Verdict::Ack
@@ -373,6 +387,9 @@ fn moved(
             applied.duties.push(job_id);
             if status == JobStatus::Denied {
                 applied.counts.push(("denied", topic.clone()));
+            }
+            if dead_letter && role(&item.request) == Role::Compensation {
+                applied.counts.push(("saga_compensation_failed", String::new()));
             }
             applied.counts.push((completed_word(status), topic));
         }

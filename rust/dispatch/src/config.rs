@@ -39,6 +39,7 @@ struct PoolDocument {
 struct TimeoutDocument {
     dispatch_timeout_seconds: i64,
     running_timeout_seconds: i64,
+    retrying_timeout_seconds: i64,
     topics: HashMap<String, TopicTimeout>,
 }
 
@@ -162,15 +163,15 @@ impl Config {
         positive_or(own, positive_or(self.timeouts.running_timeout_seconds, 900)) * 1_000_000
     }
 
-    /// Retry budget of FAILED_RETRYABLE results of the topic.
-    pub fn max_retries(&self, topic: &str) -> i64 {
-        positive_or(
-            self.timeouts
-                .topics
-                .get(topic)
-                .map_or(0, |entry| entry.max_retries),
-            3,
-        )
+    /// Retry budget of the topic, if it has one of its own.
+    pub fn max_retries(&self, topic: &str) -> Option<i64> {
+        let entry = self.timeouts.topics.get(topic)?;
+        Some(entry.max_retries).filter(|limit| *limit > 0)
+    }
+
+    /// Time a workflow's job may wait for its engine to try again, µs.
+    pub fn retrying_timeout_us(&self) -> i64 {
+        positive_or(self.timeouts.retrying_timeout_seconds, 900) * 1_000_000
     }
 }
 

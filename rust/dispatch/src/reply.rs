@@ -19,6 +19,8 @@ pub enum Reply {
         created_at: i64,
         worker_id: String,
         pool: String,
+        /// The record's part in a saga, told when the change asked for it.
+        saga: String,
     },
     Conflict {
         why: String,
@@ -33,7 +35,7 @@ pub enum Reply {
 }
 
 impl Reply {
-    /// Read `{"moved", state, rev, attempts, topic, tenant, prev_state, created_at, worker_id, pool}` and its siblings.
+    /// Read `{"moved", state, rev, attempts, topic, tenant, prev_state, created_at, worker_id, pool, saga}` and its siblings.
     pub fn parse(values: &[Value]) -> Reply {
         let text = |at: usize| match values.get(at) {
             Some(Value::Text(text)) => text.clone(),
@@ -55,6 +57,7 @@ impl Reply {
                 created_at: number(7),
                 worker_id: text(8),
                 pool: text(9),
+                saga: text(10),
             },
             "conflict" => Reply::Conflict {
                 why: text(1),

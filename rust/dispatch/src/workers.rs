@@ -8,6 +8,7 @@ use crate::fairness::Rotation;
 use crate::ranking::{Rank, Ranking};
 use crate::waits::Lines;
 
+use crate::evidence::Evidence;
 pub use crate::subjects::{clean_topics, is_subject_token, subject_matches};
 pub use crate::worker::{Mode, Worker};
 
@@ -38,6 +39,8 @@ pub struct WorkerTable {
     pub(crate) rotation: Rotation,
     /// Places of parked jobs.
     pub(crate) lines: Lines,
+    /// What was dispatched to them and not reported on.
+    pub evidence: Evidence,
 }
 
 impl WorkerTable {
@@ -76,6 +79,9 @@ impl WorkerTable {
         worker.dispatched = 0;
         worker.finished = 0;
         self.rank(index);
+        if beat.active_jobs > 0 {
+            self.evidence.active(&beat.worker_id);
+        }
         self.capacity_of(index, was_fresh && !moved, moved, now_us, config)
     }
 
@@ -115,6 +121,7 @@ impl WorkerTable {
 
     /// Drop workers without a sign of life for longer than the TTL; returns their ids.
     pub fn expire(&mut self, now_us: i64, config: &Config) -> Vec<String> {
+        self.evidence.expire(now_us, config);
         let limit = now_us - config.worker_ttl_us;
         let gone: Vec<String> = self
             .workers

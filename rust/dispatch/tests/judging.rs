@@ -294,6 +294,7 @@ fn an_open_fail_mode_admits_marked_jobs_of_its_tenants_only() {
         created_at: 0,
         worker_id: String::new(),
         pool: String::new(),
+        saga: String::new(),
     };
     let applied = plan.apply(planned, &[reply], &mut table, NOW);
     assert_eq!(applied.bypassed.len(), 1);

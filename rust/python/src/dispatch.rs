@@ -123,6 +123,24 @@ impl Planner {
         })
     }
 
+    /// Changes of dispatched jobs that run, as heartbeats since the last call show: packed changes per partition.
+    fn take_running(&self, py: Python<'_>, now_us: i64) -> Vec<(u32, Vec<Py<PyBytes>>)> {
+        let config = self.surroundings().config;
+        let mut changes = lock(&self.table)
+            .evidence
+            .take_running(self.partitions, &config, now_us);
+        changes.sort_by_key(|(partition, _)| *partition);
+        let mut groups: Vec<(u32, Vec<Py<PyBytes>>)> = Vec::new();
+        for (partition, packed) in changes {
+            let packed = PyBytes::new(py, &packed).unbind();
+            match groups.last_mut() {
+                Some((last, list)) if *last == partition => list.push(packed),
+                _ => groups.push((partition, vec![packed])),
+            }
+        }
+        groups
+    }
+
     /// Workers among `ids` whose ready topics are not known here.
     fn lacking_topics(&self, ids: Vec<String>) -> Vec<String> {
         let table = lock(&self.table);

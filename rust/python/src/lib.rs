@@ -12,6 +12,7 @@ mod output;
 mod plans;
 mod policy;
 mod replay;
+mod saga;
 mod seal;
 mod submit;
 mod wire;
@@ -34,6 +35,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     policy::register(module)?;
     replay::register(module)?;
     seal::register(module)?;
+    saga::register(module)?;
     submit::register(module)?;
     wire::register(module)?;
     Ok(())

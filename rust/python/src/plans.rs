@@ -354,6 +354,18 @@ impl ResultPlan {
         );
     }
 
+    fn retry_scopes(&self) -> Vec<ConfigScope> {
+        self.inner.retry_scopes()
+    }
+
+    fn supply_retry_limits(&mut self, limits: Vec<Option<i64>>) {
+        self.inner.supply_retry_limits(limits);
+    }
+
+    fn ignored(&self) -> Vec<&'static str> {
+        self.inner.ignored.clone()
+    }
+
     fn commits(&mut self, py: Python<'_>, now_us: i64) -> Vec<(u32, Vec<Py<PyBytes>>)> {
         let inner = &mut self.inner;
         let changes = py.detach(|| inner.commits(now_us));
@@ -391,6 +403,7 @@ impl ResultPlan {
             tenants: applied.tenants,
             dead_letters: applied.dead_letters,
             duties: applied.duties,
+            sagas: applied.sagas,
             result_keys: applied.result_keys,
             capacity: tuples(applied.capacity),
             counts: applied
@@ -417,6 +430,7 @@ pub struct ResultEffects {
     tenants: Vec<TenantChange>,
     dead_letters: Vec<(String, String)>,
     duties: Vec<String>,
+    sagas: Vec<String>,
     result_keys: Vec<String>,
     capacity: Vec<(String, String, bool)>,
     counts: Vec<(String, String)>,

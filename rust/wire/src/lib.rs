@@ -9,6 +9,7 @@ mod partition;
 mod policy_messages;
 mod record;
 mod request;
+pub mod saga;
 mod seal;
 pub mod submit;
 mod transition;

@@ -77,6 +77,9 @@ pub struct Transition {
     /// Duties left after the commit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub after: Option<Vec<&'static str>>,
+    /// Duty that is added when the record's part in a saga calls for it: `saga`, `rollback`, or `none` to be told the part only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub saga: Option<&'static str>,
     /// Dead letter written with the change.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dlq: Option<DeadLetter>,

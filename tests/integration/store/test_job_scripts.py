@@ -65,7 +65,7 @@ async def indexes(jobs: JobStore, job_id: str = ID) -> dict[str, int]:
 
 async def test_creating_a_job_writes_record_request_event_and_indexes(jobs: JobStore) -> None:
     reply = await jobs.change("job_create", created(), now_us=NOW)
-    assert reply == [b"moved", b"PENDING", 1, 0, b"job.mail", b"acme", b"", str(NOW).encode(), b"", b""]
+    assert reply == [b"moved", b"PENDING", 1, 0, b"job.mail", b"acme", b"", str(NOW).encode(), b"", b"", b""]
     record = await jobs.get(ID)
     assert record == {
         "id": ID,
@@ -107,7 +107,7 @@ async def test_a_dispatch_is_granted_once(jobs: JobStore) -> None:
     first = await jobs.change("sched_commit", dispatched(attempt=1), now_us=NOW + 1)
     again = await jobs.change("sched_commit", dispatched(attempt=1), now_us=NOW + 2)
     assert first[:4] == [b"moved", b"DISPATCHED", 2, 1]
-    assert first[6:] == [b"PENDING", str(NOW).encode(), b"w1", b"mail"]
+    assert first[6:] == [b"PENDING", str(NOW).encode(), b"w1", b"mail", b""]
     assert again == [b"conflict", b"state", b"DISPATCHED", 2]
     expected = {"job:index:dispatched": NOW + 1, "job:recent": NOW + 1, "job:disp": NOW, "job:due": NOW + 300}
     assert await indexes(jobs) == expected

@@ -211,6 +211,7 @@ local function read(j, mode)
   if j.decision_key then n = n + 1; names[n] = 'decision_key' end
   if FINAL[j.to] then n = n + 2; names[n - 1] = 'deadline_unix'; names[n] = 'output_safety'
   elseif j.deadline == '0' then n = n + 1; names[n] = 'deadline_unix' end
+  if j.saga then n = n + 1; names[n] = 'saga' end
   if j.after and #j.after == 0 then n = n + 1; names[n] = 'after' end
   local incr = j.incr
   if incr then
@@ -248,6 +249,13 @@ local function expire(id, has_output)
   if has_output then call('EXPIRE', 'job:output:' .. tag .. id, ttl) end
 end
 
+-- The record's part in a saga; a duty that fits it joins the others.
+local function join_saga(j, r)
+  local part = j.saga and r.saga or ''
+  if part == 'c' and j.saga ~= 'none' or part == 'm' and j.saga == 'rollback' then j.after[#j.after + 1] = j.saga end
+  return part
+end
+
 local function apply(j, mode)
   local id, to = j.id, j.to
   local r = read(j, mode)
@@ -258,6 +266,7 @@ local function apply(j, mode)
   local changed, final, dels = cur ~= to, FINAL[to], j.del or {}
   local fields = collect_fields(j, r, cur)
   park(j, r, changed, fields, dels)
+  local part = join_saga(j, r)
   schedule(j, r, cur, final, fields, dels)
   if j.decision then add_decision(j, r, fields) end
   write_lists(j, cur)
@@ -283,7 +292,7 @@ local function apply(j, mode)
   attempts = tonumber(r.attempts or 0)
   if j.dlq then add_dead_letter(j, topic, tenant, attempts) end
   if final then expire(id, r.output_safety) end
-  return {'moved', to, rev, attempts, topic, tenant, cur, r.created_at or now, r.worker_id or '', r.pool or ''}
+  return {'moved', to, rev, attempts, topic, tenant, cur, r.created_at or now, r.worker_id or '', r.pool or '', part}
 end
 
 local function run(mode)

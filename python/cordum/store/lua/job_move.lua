@@ -1,4 +1,4 @@
 -- job_move  slot={jNN}  KEYS: 1 anchor  ARGV: 1 now_us, 2 packed options, 3.. packed transition
--- returns per job {"moved", state, rev, attempts, topic, tenant, prev_state, created_at, worker_id, pool} | {"conflict"|"ignored", why, state, rev}  idempotent: fenced by state and rev
+-- returns per job {"moved", state, rev, attempts, topic, tenant, prev_state, created_at, worker_id, pool, saga} | {"conflict"|"ignored", why, state, rev}  idempotent: fenced by state and rev
 -- include job_common
 return run('move')

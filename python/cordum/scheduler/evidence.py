@@ -1,0 +1,76 @@
+"""Evidence that dispatched jobs run: heartbeats and progress (scheduler spec §2.4)."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+import structlog
+from google.protobuf.message import DecodeError
+from nats.aio.msg import Msg
+
+from cordum._core import Planner
+from cordum.domain.errors import CordumError
+from cordum.domain.states import JobState
+from cordum.protocol import subjects
+from cordum.protocol.cap import BusPacket
+from cordum.runtime.clock import now_us
+from cordum.scheduler import metrics
+from cordum.store.jobs import JobStore
+
+_log = structlog.get_logger("cordum.scheduler")
+
+
+class Evidence:
+    """Moves DISPATCHED jobs to RUNNING. What is lost here, the dispatch time-out decides (rule d)."""
+
+    def __init__(self, planner: Planner, jobs: JobStore) -> None:
+        self._planner = planner
+        self._jobs = jobs
+
+    async def on_heartbeats(self) -> None:
+        """Move all jobs the heartbeats applied so far give evidence for, in one step."""
+        now = now_us()
+        await self._apply(self._planner.take_running(now), now)
+
+    async def on_progress(self, messages: list[Msg]) -> None:
+        """Take progress as evidence that a dispatched job runs."""
+        job_ids = dict.fromkeys(_job_id(message.data) for message in messages)
+        if job_ids.pop("", 0) is None:
+            metrics.INVALID_PACKETS.labels(subjects.PROGRESS, "invalid").inc()
+        ids = list(job_ids)
+        try:
+            rows = await self._jobs.fields(ids, ("state", "topic")) if ids else []
+        except CordumError as error:
+            _log.warning("progress not taken as evidence", error=error.message)
+            return
+        now = now_us()
+        groups = [
+            (self._jobs.partition(job_id), (self._jobs.pack(self._change(job_id, topic or b"", now)),))
+            for job_id, (state, topic) in zip(ids, rows, strict=True)
+            if state == JobState.DISPATCHED.encode()
+        ]
+        await self._apply(groups, now)
+
+    def _change(self, job_id: str, topic: bytes, now: int) -> dict[str, Any]:
+        return {
+            "id": job_id,
+            "from": [JobState.DISPATCHED],
+            "to": str(JobState.RUNNING),
+            "due": now + self._planner.running_timeout_us(topic.decode()),
+            "events": [orjson.dumps({"ts": now, "state": "RUNNING"}).decode()],
+        }
+
+    async def _apply(self, groups: Sequence[tuple[int, Sequence[bytes]]], now: int) -> None:
+        if not groups:
+            return
+        try:
+            await self._jobs.apply("job_move", groups, now_us=now)
+        except CordumError as error:
+            _log.warning("jobs not noted as running", error=error.message)
+
+
+def _job_id(data: bytes) -> str:
+    try:
+        return str(BusPacket.FromString(data).job_progress.job_id)
+    except DecodeError:
+        return ""

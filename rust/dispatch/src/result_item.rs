@@ -1,0 +1,291 @@
+//! One result of a batch: the change it asks for and what follows from its commit (scheduler spec §10).
+
+use cordum_wire::messages::{JobResult, JobStatus};
+use cordum_wire::{DeadLetter, Transition};
+
+use crate::backoff::{route_delay_us, Jitter};
+use crate::commit::{completed_word, status_name};
+use crate::event::{event, Context};
+use crate::evidence::to_running;
+use crate::outgoing::{self, SUBJECT_ACCEPTED, SUBJECT_DLQ};
+use crate::record::Record;
+use crate::results::ResultsApplied;
+use crate::retries;
+use crate::submit::Surroundings;
+
+/// States a result may end: everything that was dispatched at least once and is not over. A job that was never dispatched
+/// (PENDING, APPROVAL_REQUIRED) cannot have a genuine result.
+const OPEN: [&str; 4] = ["DISPATCHED", "RUNNING", "SCHEDULED", "RETRYING"];
+
+#[derive(Debug)]
+pub(crate) struct Item {
+    pub(crate) message: usize,
+    pub(crate) trace_id: String,
+    pub(crate) result: JobResult,
+    pub(crate) record: Option<Record>,
+    pub(crate) open: bool,
+    /// The state the change asks for.
+    pub(crate) to: &'static str,
+    pub(crate) dead_letter: bool,
+    /// The saga duty the change asks for.
+    pub(crate) saga: Option<&'static str>,
+    /// `retry.max_retries` of the job's configuration.
+    pub(crate) retry_limit: Option<i64>,
+}
+
+impl Item {
+    pub(crate) fn new(message: usize, trace_id: String, mut result: JobResult) -> Self {
+        if result.error_code_enum == 0 {
+            result.error_code_enum = outgoing::error_code_enum(&result.error_code);
+        }
+        Item {
+            message,
+            trace_id,
+            result,
+            record: None,
+            open: true,
+            to: "",
+            dead_letter: false,
+            saga: None,
+            retry_limit: None,
+        }
+    }
+
+    fn status(&self) -> JobStatus {
+        JobStatus::try_from(self.result.status).unwrap_or(JobStatus::Failed)
+    }
+
+    pub(crate) fn is_retryable(&self) -> bool {
+        self.status() == JobStatus::FailedRetryable
+    }
+
+    pub(crate) fn needs_record(&self) -> bool {
+        matches!(self.status(), JobStatus::FailedRetryable | JobStatus::Running)
+    }
+
+    /// Why the result has no effect, as far as the record that was read tells.
+    pub(crate) fn needless(&self) -> Option<&'static str> {
+        if !self.needs_record() {
+            return None;
+        }
+        match self.record.as_ref().map_or("", Record::state) {
+            "" => Some("unknown"),
+            "DISPATCHED" => None,
+            "RUNNING" if self.is_retryable() => None,
+            // A retry is planned already, or the job runs or is over.
+            _ => Some("duplicate"),
+        }
+    }
+
+    /// The change this result asks for; `None` when it asks for nothing.
+    pub(crate) fn change(
+        &mut self,
+        surroundings: &Surroundings,
+        jitter: &mut Jitter,
+        now_us: i64,
+    ) -> Option<Transition> {
+        let mut change = Transition {
+            id: self.result.job_id.clone(),
+            from: OPEN.to_vec(),
+            ..Transition::default()
+        };
+        match &self.result.dispatch {
+            Some(dispatch) if !dispatch.dispatch_id.is_empty() => {
+                change.dispatch_id = Some(dispatch.dispatch_id.clone())
+            }
+            _ => change.worker_id = Some(self.result.worker_id.clone()),
+        }
+        let (code, reason) = (self.result.error_code.clone(), self.result.error_message.clone());
+        match self.status() {
+            JobStatus::Succeeded => self.to = "SUCCEEDED",
+            JobStatus::Cancelled => self.to = "CANCELLED",
+            JobStatus::Running => return Some(self.running(change, surroundings, now_us)),
+            JobStatus::FailedRetryable => return self.retry(change, surroundings, jitter, now_us),
+            JobStatus::Pending | JobStatus::Scheduled | JobStatus::Dispatched | JobStatus::Unspecified => {
+                return None
+            }
+            JobStatus::Timeout => {
+                self.dead(&mut change, "TIMEOUT", JobStatus::Timeout, &code, &reason, now_us)
+            }
+            // No edge from an active state to DENIED: FAILED is stored (scheduler spec §2.2 †).
+            JobStatus::Denied => self.dead(&mut change, "FAILED", JobStatus::Denied, &code, &reason, now_us),
+            JobStatus::Failed => self.dead(&mut change, "FAILED", JobStatus::Failed, &code, &reason, now_us),
+            JobStatus::FailedFatal => self.dead(
+                &mut change,
+                "FAILED",
+                JobStatus::FailedFatal,
+                &code,
+                &reason,
+                now_us,
+            ),
+        }
+        self.end(&mut change, now_us);
+        Some(change)
+    }
+
+    fn end(&mut self, change: &mut Transition, now_us: i64) {
+        change.to = self.to;
+        self.saga = match self.status() {
+            JobStatus::Succeeded => Some("saga"),
+            JobStatus::FailedFatal => Some("rollback"),
+            _ => self.dead_letter.then_some("none"),
+        };
+        change.after = Some(if self.dead_letter {
+            vec!["result", "dlq"]
+        } else {
+            vec!["result"]
+        });
+        // A pointer may only name the job's own result; anything else is dropped (protocol spec §10).
+        if !self.result.result_ptr.is_empty()
+            && self.result.result_ptr != format!("redis://res:{}", self.result.job_id)
+        {
+            self.result.result_ptr.clear();
+        }
+        change.set_if("result_ptr", &self.result.result_ptr);
+        change.set.insert("worker_id", self.result.worker_id.clone());
+        change
+            .set
+            .insert("execution_ms", self.result.execution_ms.to_string());
+        change.set_if("failure_reason", &self.result.error_message);
+        let context = Context {
+            duration_ms: Some(self.result.execution_ms),
+            error_code: &self.result.error_code,
+            error_msg: &self.result.error_message,
+            result_ptr: &self.result.result_ptr,
+            worker_id: &self.result.worker_id,
+            ..Context::default()
+        };
+        change.events.push(event(now_us, self.to, Some(context)));
+    }
+
+    fn dead(
+        &mut self,
+        change: &mut Transition,
+        state: &'static str,
+        status: JobStatus,
+        code: &str,
+        reason: &str,
+        now_us: i64,
+    ) {
+        self.to = state;
+        self.dead_letter = true;
+        change.dlq = Some(DeadLetter {
+            status: status_name(status),
+            reason: reason.to_owned(),
+            reason_code: code.to_owned(),
+            created_at: outgoing::rfc3339(now_us),
+        });
+    }
+
+    fn running(&mut self, fence: Transition, surroundings: &Surroundings, now_us: i64) -> Transition {
+        self.to = "RUNNING";
+        let topic = self.record.as_ref().map_or("", |record| record.text("topic"));
+        let due_us = now_us + surroundings.config.running_timeout_us(topic);
+        Transition {
+            dispatch_id: fence.dispatch_id,
+            worker_id: fence.worker_id,
+            ..to_running(fence.id, due_us, now_us)
+        }
+    }
+
+    /// FAILED_RETRYABLE: another attempt within the budget, else FAILED (scheduler spec §9).
+    fn retry(
+        &mut self,
+        mut change: Transition,
+        surroundings: &Surroundings,
+        jitter: &mut Jitter,
+        now_us: i64,
+    ) -> Option<Transition> {
+        let record = self.record.take()?;
+        let attempts = record.number("attempts");
+        let limit = retries::limit(&record, &surroundings.config, self.retry_limit);
+        let owned_by_workflow = retries::owned_by_workflow(&record);
+        change.rev = Some(record.revision());
+        if !owned_by_workflow && retries::charged(&record) > limit {
+            let reason = format!("max retries exceeded (attempts={attempts}, max_retries={limit})");
+            self.dead(
+                &mut change,
+                "FAILED",
+                JobStatus::Failed,
+                "max_retries_exceeded",
+                &reason,
+                now_us,
+            );
+            self.result.error_code = "max_retries_exceeded".into();
+            self.result.error_message = reason;
+            self.result.status = JobStatus::Failed as i32;
+            self.end(&mut change, now_us);
+            return Some(change);
+        }
+        self.to = "RETRYING";
+        change.to = "RETRYING";
+        change.after = Some(vec!["result"]);
+        change.due = Some(if owned_by_workflow {
+            now_us + surroundings.config.retrying_timeout_us()
+        } else {
+            0
+        });
+        if !owned_by_workflow {
+            let at = now_us + route_delay_us(attempts - 1, jitter);
+            change.retry = Some(at);
+            change.set.insert("next_attempt_at", at.to_string());
+            change.set.insert("last_cause", "failed_retryable".into());
+        }
+        let context = Context {
+            error_code: &self.result.error_code,
+            error_msg: &self.result.error_message,
+            ..Context::default()
+        };
+        change.events.push(event(now_us, "RETRYING", Some(context)));
+        Some(change)
+    }
+
+    pub(crate) fn moved(
+        &self,
+        applied: &mut ResultsApplied,
+        state: &str,
+        topic: &str,
+        tenant: &str,
+        surroundings: &Surroundings,
+        now_us: i64,
+    ) {
+        let job_id = &self.result.job_id;
+        let result = &self.result;
+        if self.dead_letter {
+            applied.dead_letters.push((tenant.to_owned(), job_id.clone()));
+            let (code, reason) = (&result.error_code, &result.error_message);
+            let dispatch_id = result.dispatch.as_ref().map_or("", |echo| &echo.dispatch_id);
+            let letter = outgoing::own_result(job_id, self.status(), code, reason, dispatch_id);
+            applied
+                .events
+                .push(outgoing::result(SUBJECT_DLQ, letter, &self.trace_id, now_us));
+        }
+        applied.events.push(outgoing::result(
+            SUBJECT_ACCEPTED,
+            result.clone(),
+            &self.trace_id,
+            now_us,
+        ));
+        applied
+            .tenants
+            .push((tenant.to_owned(), job_id.clone(), state == "RETRYING", false));
+        if !result.result_ptr.is_empty() {
+            applied.result_keys.push(format!("res:{job_id}"));
+        }
+        let label = surroundings.config.metric_topic(topic).to_owned();
+        applied.counts.push((completed_word(self.status()), label));
+    }
+
+    /// Jobs with a saga duty keep their outbox entry until it is performed, the others until their events are published.
+    pub(crate) fn note_saga(&self, applied: &mut ResultsApplied, part: &str) {
+        let job_id = self.result.job_id.clone();
+        match (self.saga, part) {
+            (Some("saga"), "c") | (Some("rollback"), "c" | "m") => applied.sagas.push(job_id),
+            (Some("rollback" | "none"), "x") => {
+                applied.counts.push(("saga_compensation_failed", String::new()));
+                applied.duties.push(job_id);
+            }
+            _ => applied.duties.push(job_id),
+        }
+    }
+}

@@ -220,6 +220,7 @@ fn a_licence_limits_every_tenant_and_gives_slots_by_priority() {
         created_at: NOW,
         worker_id: String::new(),
         pool: String::new(),
+        saga: String::new(),
     };
     let replies: Vec<Reply> = planned.iter().map(moved).collect();
     let applied = plan.apply(planned, &replies, &mut table, NOW);
@@ -265,6 +266,7 @@ fn routing_failures_are_forgotten_when_the_dispatch_is_confirmed_not_before() {
         created_at: NOW,
         worker_id: "w".into(),
         pool: "p".into(),
+        saga: String::new(),
     };
     let applied = due.apply(planned, &[moved], &mut table, NOW);
     assert_eq!(

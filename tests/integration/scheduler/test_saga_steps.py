@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from cordum._core import request_to_json
+from cordum.audit import AuditChain, AuditWriter, ChainKeys
 from cordum.bus.connection import Bus
 from cordum.bus.messages import OutMessage, PubOutcome
 from cordum.bus.publisher import Publisher
@@ -22,6 +23,7 @@ from cordum.scheduler.fail_mode import FailModes
 from cordum.scheduler.safety import SafetyClient
 from cordum.scheduler.saga import Sagas
 from cordum.scheduler.side_writes import SideWrites
+from cordum.scheduler.trail import Trail
 from cordum.store import keys
 from cordum.store.blobs import BlobStore
 from cordum.store.breaker import CircuitBreaker
@@ -127,7 +129,8 @@ class House:
         documents = ConfigDocuments(redis)
         breaker = CircuitBreaker(redis, keys.BREAKER_SAFETY, monotonic_s)
         modes = FailModes(documents, "closed", production=True)
-        safety = SafetyClient(self.kernel, breaker, blobs, modes, redis)
+        trail = Trail(AuditWriter(AuditChain(redis, ChainKeys()), 100))
+        safety = SafetyClient(self.kernel, breaker, blobs, modes, redis, trail)
         configs = EffectiveConfigs(documents, 1.0, monotonic_s)
         letters = DeadLetterStore(self.jobs)
         self.side = SideWrites(self.jobs, blobs)

@@ -58,6 +58,7 @@ class BatchConsumer:
         linger_ms: float = 2.0,
         in_flight: int = 2,
         drain_s: float = DRAIN_S,
+        batch_limit: Callable[[], int] | None = None,
     ) -> None:
         self._bus = bus
         self._stream = stream
@@ -72,6 +73,7 @@ class BatchConsumer:
         self.durable = durable_name(queue, subject)
         self._log = _log.bind(consumer=self.durable)
         self._redeliveries = REDELIVERIES.labels(self.durable)
+        self._batch_limit = batch_limit or (lambda: batch_max)
         self._slots = asyncio.Semaphore(in_flight)
         self._running: dict[asyncio.Task[None], list[InMessage]] = {}
         self._buffer: list[InMessage] = []
@@ -91,13 +93,19 @@ class BatchConsumer:
         """Messages received and not yet answered: buffered ones and those in a handler."""
         return len(self._buffer) + sum(map(len, self._running.values()))
 
+    @property
+    def is_backed_up(self) -> bool:
+        """Whether messages wait for a batch of theirs."""
+        return bool(self._buffer) and self._resumed.is_set()
+
     def pause(self) -> None:
-        """Start no further batches; messages already received keep their ack deadline extended."""
+        """Start no further batches and ask for no more; messages already received keep their ack deadline extended."""
         self._resumed.clear()
 
     def resume(self) -> None:
         """Go on after ``pause``."""
         self._resumed.set()
+        self._repair.set()
 
     def stop(self) -> None:
         """Make ``run`` end: started batches finish within the drain time, the rest is given back."""
@@ -222,6 +230,8 @@ class BatchConsumer:
         room = self._credit - len(self._buffer) - max(0, self._requested)
         if self._stopping or not self._bus.jetstream or room * 2 < self._credit:
             return
+        if not self._resumed.is_set():
+            return
         self._requested = max(0, self._requested) + room
         self._last_sign_s = asyncio.get_running_loop().time()
         request = {
@@ -259,7 +269,8 @@ class BatchConsumer:
             await asyncio.sleep(self._linger_s)
         if self._stopping:
             return []
-        batch, self._buffer = self._buffer[: self._batch_max], self._buffer[self._batch_max :]
+        limit = max(1, min(self._batch_max, self._batch_limit()))
+        batch, self._buffer = self._buffer[:limit], self._buffer[limit:]
         if self._bus.is_connected:
             try:
                 await self._pull()

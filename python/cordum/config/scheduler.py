@@ -32,6 +32,8 @@ class SchedulerSettings(Settings):
     batch_max: int = Field(256, ge=1, le=1000, validation_alias="SCHEDULER_BATCH_MAX")
     batch_linger_ms: int = Field(2, ge=0, le=1000, validation_alias="SCHEDULER_BATCH_LINGER_MS")
     batches_in_flight: int = Field(2, ge=1, le=16, validation_alias="SCHEDULER_BATCHES_IN_FLIGHT")
+    max_parked: int = Field(1_000_000, ge=1, validation_alias="SCHEDULER_MAX_PARKED")
+    """Above so many parked jobs no submits are taken; results and due jobs go on (scheduler spec §32)."""
     policy_fail_mode: Annotated[Literal["closed", "open"], Word] = Field(
         "closed", validation_alias="POLICY_CHECK_FAIL_MODE", json_schema_extra=SECURITY
     )

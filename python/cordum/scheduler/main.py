@@ -4,6 +4,7 @@ import asyncio
 import os
 from collections.abc import Iterable
 from importlib.metadata import version
+from typing import NamedTuple
 
 from nats.aio.msg import Msg
 
@@ -26,7 +27,7 @@ from cordum.protocol import subjects
 from cordum.protocol.cap import BusPacket, Handshake
 from cordum.protocol.kernel_client import PolicyClient
 from cordum.protocol.sealing import PacketSeal
-from cordum.runtime.clock import monotonic_s, now_us, rfc3339
+from cordum.runtime.clock import monotonic_s, now_s, now_us, rfc3339
 from cordum.runtime.ids import new_id
 from cordum.runtime.logs import get_logger
 from cordum.runtime.service import Service, run_service, wait_for_dependency
@@ -38,6 +39,7 @@ from cordum.scheduler.configuration import Configuration
 from cordum.scheduler.duties import Duties
 from cordum.scheduler.evidence import Evidence
 from cordum.scheduler.fail_mode import FailModes
+from cordum.scheduler.pace import Pace
 from cordum.scheduler.packets import SENDER
 from cordum.scheduler.presence_gate import PresenceGate
 from cordum.scheduler.proof_keys import ProofKeys
@@ -63,6 +65,7 @@ from cordum.store.instances import Instances
 from cordum.store.jobs import JobStore
 from cordum.store.locks import LeaderLock, Lock
 from cordum.store.sagas import SagaStore
+from cordum.store.schedule import parked_counts
 from cordum.store.worker_snapshot import WorkerSnapshots
 
 _NAME = "cordum-scheduler"
@@ -70,6 +73,13 @@ _BEAT_S = 5.0
 _WRITER_TTL_S = 30.0
 
 _log = get_logger()
+
+
+class ResultLane(NamedTuple):
+    """Connections that results have to themselves: a flood of submits does not hold them up (scheduler spec §32)."""
+
+    bus: Bus
+    jobs: JobStore
 
 
 class Scheduler:
@@ -86,8 +96,10 @@ class Scheduler:
         bus: Bus,
         jobs: JobStore,
         audit: AuditWriter,
+        result_lane: ResultLane,
     ) -> None:
         self.service = service
+        self.result_lane = result_lane
         self.audit = audit
         self.settings = settings
         self.redis = redis
@@ -97,7 +109,7 @@ class Scheduler:
         seal = PacketSeal(sender=(SENDER, trust.scheduler_id))
         self.proof_keys = ProofKeys(trust, seal) if trust.has_proof_key else None
         if self.proof_keys is not None or trust.scheduler_id != SENDER:
-            bus.seal = seal
+            bus.seal = result_lane.bus.seal = seal
         self.planner = Planner(instance, jobs.partitions)
         self.kernel = PolicyClient(settings.kernel_addr.dial)
         self.instances = Instances(
@@ -120,6 +132,7 @@ class Scheduler:
         self.evidence = Evidence(self.planner, jobs)
         submit_durable = subjects.durable_name(_NAME, subjects.SUBMIT)
         result_durable = subjects.durable_name(_NAME, subjects.RESULT)
+        self.pace = Pace(settings.batch_max, settings.batches_in_flight, settings.max_parked, monotonic_s)
         self.submits = SubmitPipeline(
             self.planner,
             jobs,
@@ -129,18 +142,21 @@ class Scheduler:
             self.side,
             self.configs,
             trail,
+            self.pace,
             submit_durable,
         )
-        self.wheel = Wheel(self.planner, jobs, self.submits, settings.batch_max)
+        self.wheel = Wheel(self.planner, jobs, self.submits)
         self.results = ResultPipeline(
             self.planner,
-            jobs,
+            result_lane.jobs,
             letters,
             self.submits,
             self.side,
             self.configs,
             self.sagas.note,
             self.wheel.on_capacity,
+            Publisher(result_lane.bus),
+            self.pace,
             result_durable,
         )
         boundary = Boundary(settings, trust)
@@ -180,7 +196,7 @@ class Scheduler:
     async def start(self) -> None:
         """Configuration, registry, subscriptions, loops. Raises ConfigError or Unavailable."""
         service, spawn = self.service, self.service.supervisor.spawn
-        await self.instances.beat()
+        await self._note_replicas()
         await self.configuration.start()
         await self.registry.warm_start()
         await self.attestor.reload()
@@ -220,6 +236,12 @@ class Scheduler:
         spawn("fail modes", self.fail_modes.run, on_error="restart")
         spawn("safety kernel", self.safety.watch, on_error="restart")
         spawn("instance", self._beat, on_error="restart")
+        spawn("store probes", lambda: self.pace.run_probes(self.redis.ping), on_error="restart")
+        spawn(
+            "parked jobs",
+            lambda: self.pace.run_counting(lambda: parked_counts(self.jobs)),
+            on_error="restart",
+        )
         for subscription in self.subscriptions:
             await self._wait_ready(subscription)
         await self._announce()
@@ -233,7 +255,7 @@ class Scheduler:
         ):
             self.consumers.append(
                 BatchConsumer(
-                    self.bus,
+                    self.result_lane.bus if subject == subjects.RESULT else self.bus,
                     subjects.STREAM_SYS,
                     subject,
                     _NAME,
@@ -244,8 +266,12 @@ class Scheduler:
                     # Results arrive one by one while their dispatches go out; handling one batch at a time
                     # lets the next one grow meanwhile, which costs less per job than two small ones.
                     in_flight=1 if subject == subjects.RESULT else settings.batches_in_flight,
+                    batch_limit=None if subject == subjects.RESULT else self.submits.batch_limit,
                 )
             )
+        submits, results = self.consumers
+        self.pace.attach(submits, results)
+        self.submits.is_backed_up = lambda: submits.is_backed_up
         core = (
             (subjects.HEARTBEAT, self._on_heartbeats, ""),
             (subjects.HANDSHAKE, self.registry.on_presence, ""),
@@ -279,8 +305,14 @@ class Scheduler:
 
     async def _beat(self) -> None:
         while True:
-            await self.instances.beat()
             await asyncio.sleep(_BEAT_S)
+            await self._note_replicas()
+
+    async def _note_replicas(self) -> None:
+        """Show that this replica lives, and learn who else does."""
+        live = await self.instances.beat(now_s())
+        self.planner.set_replicas(len(live))
+        self.wheel.share(self.service.instance_id, live)
 
     async def _announce(self) -> None:
         """Publish our handshake, best effort (protocol spec §13)."""
@@ -335,14 +367,20 @@ async def serve(service: Service, settings: SchedulerSettings) -> None:
     await keep_streams(bus, nats_settings)
     jobs = await JobStore.open(redis, store_settings)
     audit = AuditWriter(AuditChain(redis, chain_keys), audit_settings.buffer_size)
-    scheduler = Scheduler(service, settings, trust, store_settings, nats_settings, redis, bus, jobs, audit)
+    results_redis = await wait_for_dependency("redis", lambda: RedisClient.open(redis_settings))
+    results_bus = await wait_for_dependency("nats", lambda: Bus.open(nats_settings))
+    await keep_streams(results_bus, nats_settings)
+    lane = ResultLane(results_bus, await JobStore.open(results_redis, store_settings))
+    scheduler = Scheduler(
+        service, settings, trust, store_settings, nats_settings, redis, bus, jobs, audit, lane
+    )
     service.health.required |= {"redis": redis.ping, "nats": bus.ping}
     service.health.soft["safety"] = lambda: _check_kernel(scheduler.kernel)
     await scheduler.start()
     await service.stop_requested()
     await scheduler.stop()
-    await bus.close()
-    await redis.close()
+    for connection in (results_bus, bus, results_redis, redis):
+        await connection.close()
 
 
 async def _check_kernel(kernel: PolicyClient) -> None:

@@ -27,7 +27,17 @@ FLUSHES = Counter(
 )
 REPLAYED = Counter("cordum_scheduler_orphan_replayed_total", "Orphans fed again", ["topic"])
 STALE = Gauge("cordum_scheduler_stale_jobs", "Jobs found past their limit by the last tick", ["state"])
-IN_FLIGHT = Gauge("cordum_scheduler_active_goroutines", "Job handlers in flight")
+IN_FLIGHT = Gauge("cordum_scheduler_active_goroutines", "Messages and due jobs inside the pipelines")
+LOCK_WAIT = Histogram(
+    "cordum_scheduler_job_lock_wait_seconds",
+    "Lock waits, and how long planned jobs waited for their commit",
+    buckets=(0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1),
+)
+LOCK_ABANDONED = Counter(
+    "cordum_scheduler_job_lock_abandoned_total", "Job locks given up because they could not be renewed"
+)
+PARKED_JOBS = Gauge("cordum_scheduler_parked_jobs", "Jobs parked now, on all replicas", ["cause"])
+BATCH_LIMIT = Gauge("cordum_scheduler_batch_limit", "Jobs of a submit batch at most, now")
 VALIDATION_REJECTIONS = Counter("cordum_validation_rejections_total", "Packets refused by validation")
 INVALID_PACKETS = Counter("cordum_bus_invalid_packets_total", "Invalid packets", ["subject_class", "reason"])
 POISON = Counter("cordum_bus_poison_total", "Messages dead-lettered as poison", ["consumer"])

@@ -6,9 +6,12 @@ from typing import Any
 
 from cordum._core import Planner, ResultPlan
 from cordum.bus.messages import InMessage, Verdict
+from cordum.bus.publisher import Publisher
+from cordum.domain.errors import Unavailable
 from cordum.protocol import subjects
 from cordum.runtime.clock import monotonic_s, now_us
 from cordum.scheduler import metrics
+from cordum.scheduler.pace import Pace
 from cordum.scheduler.side_writes import SideWrites
 from cordum.scheduler.submit_pipeline import SubmitPipeline, commit
 from cordum.scheduler.verdicts import settle_verdicts
@@ -33,6 +36,8 @@ class ResultPipeline:
         configs: EffectiveConfigs,
         on_sagas: Callable[[Sequence[str]], None],
         on_capacity: Callable[[Capacities], None],
+        publisher: Publisher,
+        pace: Pace,
         consumer: str,
     ) -> None:
         self._planner = planner
@@ -43,10 +48,22 @@ class ResultPipeline:
         self._configs = configs
         self._on_sagas = on_sagas
         self._on_capacity = on_capacity
+        self._publisher = publisher
+        self._pace = pace
         self._consumer = consumer
 
     async def handle(self, messages: list[InMessage]) -> Sequence[Verdict]:
         """Process one batch. Raises Unavailable when the store is away: nothing is acknowledged then."""
+        metrics.IN_FLIGHT.inc(len(messages))
+        try:
+            return await self._handle(messages)
+        except Unavailable:
+            self._pace.store_failed()
+            raise
+        finally:
+            metrics.IN_FLIGHT.dec(len(messages))
+
+    async def _handle(self, messages: list[InMessage]) -> Sequence[Verdict]:
         metrics.BATCH_SIZE.observe(len(messages))
         started_s = monotonic_s()
         plan = self._planner.plan_results(
@@ -68,7 +85,7 @@ class ResultPipeline:
             self._side.results_kept(effects.result_keys)
             self._on_capacity(effects.capacity)
             if effects.events:
-                failed = await self._submits.publish_events(effects.events, effects.duties)
+                failed = await self._submits.publish_events(effects.events, effects.duties, self._publisher)
                 self._on_sagas([job_id for job_id in effects.sagas if job_id not in failed])
         metrics.count(("ignored", word) for word in plan.ignored())
         metrics.BATCH_STAGE.labels("result").observe(monotonic_s() - started_s)

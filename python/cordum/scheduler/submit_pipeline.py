@@ -7,7 +7,9 @@ of times; the planner (`cordum._core`) holds every rule.
 
 import asyncio
 import os
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import structlog
@@ -15,12 +17,13 @@ import structlog
 from cordum._core import Planner, SubmitEffects, SubmitPlan
 from cordum.bus.messages import MAX_DELIVERIES, InMessage, OutMessage, PubOutcome, Verdict
 from cordum.bus.publisher import Publisher
-from cordum.domain.errors import CordumError
+from cordum.domain.errors import CordumError, Unavailable
 from cordum.domain.states import ACTIVE_STATES, TERMINAL_STATES
 from cordum.protocol import subjects
 from cordum.runtime.clock import monotonic_s, now_us
 from cordum.scheduler import metrics
 from cordum.scheduler.outgoing import Outgoing
+from cordum.scheduler.pace import Pace
 from cordum.scheduler.rollback import roll_back
 from cordum.scheduler.safety import SafetyClient
 from cordum.scheduler.side_writes import SideWrites
@@ -35,6 +38,7 @@ from cordum.store.schedule import drop_strays, make_due
 _log = structlog.get_logger("cordum.scheduler")
 _RESCUE_US = 30_000_000
 _EMIT_RETRY_S = 0.5
+_TAKE_WITHIN_S = 0.05
 _PARK_CAUSES = frozenset(
     {
         "throttle",
@@ -61,6 +65,7 @@ class SubmitPipeline:
         side_writes: SideWrites,
         configs: EffectiveConfigs,
         trail: Trail,
+        pace: Pace,
         consumer: str,
     ) -> None:
         self._planner = planner
@@ -71,28 +76,80 @@ class SubmitPipeline:
         self._side = side_writes
         self._configs = configs
         self._trail = trail
+        self._pace = pace
         self._consumer = consumer
         self.waiting: set[str] = set()
         """Pools some parked job waits for, as far as this process knows."""
+        self.held: set[str] = set()
+        """Leased jobs that wait for a batch or are in one."""
+        self._due: deque[str] = deque()
+        self._taken = asyncio.Event()
+        self.is_backed_up: Callable[[], bool] = lambda: False
+        """Tells whether new messages wait for a batch."""
         self.on_parked: Callable[[], None] | None = None
         """Called after a batch that parked jobs, so that the wheel can plan its next turn."""
         self.perform_duties: Callable[[Sequence[str]], Awaitable[None]] | None = None
         """Publishes what ended jobs still owe."""
 
+    @property
+    def batch(self) -> int:
+        """Jobs of a batch at most, now."""
+        return self._pace.batch
+
+    def batch_limit(self) -> int:
+        """Messages of the next batch at most: half of it is left to due jobs while some wait (scheduler spec §32)."""
+        return max(1, self._pace.batch // 2) if self._due else self._pace.batch
+
     async def handle(self, messages: list[InMessage]) -> Sequence[Verdict]:
         """Process one batch of `sys.job.submit`. Raises Unavailable when the store is away: nothing is
         acknowledged then."""
-        plan = self._planner.plan_submit(
-            [message.data for message in messages],
-            [message.delivered for message in messages],
-            [],
-            int.from_bytes(os.urandom(8), "little"),
-        )
-        metrics.count_invalid(subjects.SUBMIT, plan.invalid())
-        with metrics.IN_FLIGHT.track_inprogress():
-            await self._run(plan, len(messages))
+        async with self._pace.slot():
+            due = self._take_due(len(messages))
+            plan = self._planner.plan_submit(
+                [message.data for message in messages],
+                [message.delivered for message in messages],
+                due,
+                int.from_bytes(os.urandom(8), "little"),
+            )
+            metrics.count_invalid(subjects.SUBMIT, plan.invalid())
+            await self._run(plan, len(messages) + len(due), due)
         verdicts = await self._rescued(plan, messages)
         return await settle_verdicts(self._letters, self._consumer, subjects.STREAM_SYS, messages, verdicts)
+
+    async def handle_due(self, job_ids: Sequence[str]) -> int:
+        """Process leased jobs as if they had been delivered; return how many were dispatched. Raises Unavailable."""
+        self.held.update(job_ids)
+        async with self._pace.slot():
+            return await self._run_due(job_ids)
+
+    async def feed(self, job_ids: Sequence[str]) -> None:
+        """Have leased jobs processed: with new messages while some wait, else at once. Raises Unavailable."""
+        self._due.extend(job_ids)
+        self.held.update(job_ids)
+        while self._due:
+            if self.is_backed_up():
+                # The next batches of messages take them along.
+                self._taken.clear()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_TAKE_WITHIN_S):
+                        await self._taken.wait()
+                continue
+            async with self._pace.slot():
+                await self._run_due([self._due.popleft() for _ in range(min(len(self._due), self.batch))])
+
+    def _take_due(self, messages: int) -> list[str]:
+        """Due jobs for a batch of so many messages: at most half of the batch while further messages wait."""
+        free = self._pace.batch - messages
+        count = max(0, min(len(self._due), free, self._pace.batch // 2 if self.is_backed_up() else free))
+        taken = [self._due.popleft() for _ in range(count)]
+        self._taken.set()
+        return taken
+
+    async def _run_due(self, job_ids: Sequence[str]) -> int:
+        if not job_ids:
+            return 0
+        plan = self._planner.plan_submit([], [], list(job_ids), int.from_bytes(os.urandom(8), "little"))
+        return await self._run(plan, len(job_ids), job_ids)
 
     async def _rescued(self, plan: SubmitPlan, messages: Sequence[InMessage]) -> list[tuple[int, float]]:
         """Park the jobs of messages that were delivered too often, and acknowledge those (scheduler spec §4).
@@ -120,14 +177,20 @@ class SubmitPipeline:
             verdicts[last[job_id]] = (0, 0.0)
         return verdicts
 
-    async def handle_due(self, job_ids: list[str]) -> None:
-        """Process parked jobs that are due, as if they had been delivered."""
-        plan = self._planner.plan_submit([], [], job_ids, int.from_bytes(os.urandom(8), "little"))
-        with metrics.IN_FLIGHT.track_inprogress():
-            await self._run(plan, len(job_ids))
-
-    async def _run(self, plan: SubmitPlan, size: int) -> None:
+    async def _run(self, plan: SubmitPlan, size: int, due: Sequence[str]) -> int:
+        """Take a batch through all steps; return how many jobs were dispatched. Raises Unavailable."""
         metrics.BATCH_SIZE.observe(size)
+        metrics.IN_FLIGHT.inc(size)
+        try:
+            return await self._steps(plan, size)
+        except Unavailable:
+            self._pace.store_failed()
+            raise
+        finally:
+            metrics.IN_FLIGHT.dec(size)
+            self.held.difference_update(due)
+
+    async def _steps(self, plan: SubmitPlan, size: int) -> int:
         started_s = monotonic_s()
         await self._read(plan)
         await self._create(plan)
@@ -138,10 +201,15 @@ class SubmitPipeline:
         effects = await self._commit(plan, size)
         committed_s = monotonic_s()
         await self._publish(effects)
+        published_s = monotonic_s()
         await self._look_after(plan)
+        self._pace.took("commit", committed_s - judged_s)
+        self._pace.took("publish", published_s - committed_s)
+        metrics.LOCK_WAIT.observe(committed_s - judged_s)
         metrics.BATCH_STAGE.labels("judge").observe(judged_s - started_s)
         metrics.BATCH_STAGE.labels("commit").observe(committed_s - judged_s)
-        metrics.BATCH_STAGE.labels("publish").observe(monotonic_s() - committed_s)
+        metrics.BATCH_STAGE.labels("publish").observe(published_s - committed_s)
+        return len(effects.dispatches)
 
     async def _read(self, plan: SubmitPlan) -> None:
         ids = plan.reads()
@@ -263,22 +331,25 @@ class SubmitPipeline:
             return [dispatch for dispatch in effects.dispatches if dispatch[3] not in held]
         return effects.dispatches
 
-    async def publish_events(self, events: Sequence[Outgoing], duties: Sequence[str]) -> set[str]:
-        """Publish accepted results and dead-letter events; return the ids of jobs with one that failed.
+    async def publish_events(
+        self, events: Sequence[Outgoing], duties: Sequence[str], publisher: Publisher | None = None
+    ) -> set[str]:
+        """Publish accepted results and dead-letter events, by a ``publisher`` of the caller's if given.
 
-        It is tried once more after half a second and then stays a duty of its job, for the sweep.
+        Return the ids of jobs with one that failed: it is tried once more after half a second and then stays a duty of
+        its job, for the sweep.
         """
-        left = await self._publish_once(events)
+        left = await self._publish_once(events, publisher)
         if left:
             await asyncio.sleep(_EMIT_RETRY_S)
-            left = await self._publish_once(left)
+            left = await self._publish_once(left, publisher)
         failed = {event[3] for event in left}
         await self._count_unsent([event[3] for event in left if event[0] == subjects.DLQ])
         self._side.duties_done(job_id for job_id in duties if job_id not in failed)
         return failed
 
-    async def _publish_once(self, events: Sequence[Outgoing]) -> list[Outgoing]:
-        outcomes = await self._publisher.publish_burst(_out(events), atomic=True)
+    async def _publish_once(self, events: Sequence[Outgoing], publisher: Publisher | None) -> list[Outgoing]:
+        outcomes = await (publisher or self._publisher).publish_burst(_out(events), atomic=True)
         return [event for event, outcome in zip(events, outcomes, strict=True) if not outcome.ok]
 
     async def _count_unsent(self, job_ids: Sequence[str]) -> None:

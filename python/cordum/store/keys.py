@@ -198,6 +198,11 @@ def config_document(scope: str, scope_id: str) -> str:
     return f"cfg:{scope}:{scope_id}"
 
 
+def instances(service: str) -> str:
+    """Return the zset of a service's live processes, score: last sign of life in seconds."""
+    return f"cordum:instances:{service}"
+
+
 def instance(service: str, instance_id: str) -> str:
     """Return the string that shows a living process."""
     return f"cordum:instance:{service}:{instance_id}"

@@ -29,11 +29,17 @@ async def lease_due(
     return [job_id.decode() for ids in await _all(store, commands) for job_id in ids]
 
 
-async def earliest_due(store: JobStore) -> list[tuple[int, int]]:
+async def earliest_due(store: JobStore, partitions: Sequence[int]) -> list[tuple[int, int]]:
     """Return (time in µs, partition) of the first parked job of every partition that has one."""
-    commands: list[Command] = [("ZRANGE", keys.job_retry(tag), 0, 0, "WITHSCORES") for tag in store.tags]
+    commands: list[Command] = [
+        ("ZRANGE", keys.job_retry(store.tags[partition]), 0, 0, "WITHSCORES") for partition in partitions
+    ]
     replies = await _all(store, commands)
-    return [(int(float(reply[1])), partition) for partition, reply in enumerate(replies) if reply]
+    return [
+        (int(float(reply[1])), partition)
+        for partition, reply in zip(partitions, replies, strict=True)
+        if reply
+    ]
 
 
 async def overdue(
@@ -82,10 +88,12 @@ async def drop_strays(store: JobStore, job_ids: Sequence[str]) -> None:
     )
 
 
-async def wake_pool(store: JobStore, pool: str, *, now_us: int, limit: int) -> tuple[int, int | None]:
-    """Make the first ``limit`` jobs in the line of a pool due now (scheduler spec §16.3).
+async def wake_pool(
+    store: JobStore, pool: str, *, now_us: int, limit: int, lease_us: int = 30_000_000
+) -> tuple[list[str], int | None]:
+    """Take the first ``limit`` jobs in the line of a pool before their time (scheduler spec §16.3, §16.4).
 
-    Return how many, and the place of the first one; None when nobody waits.
+    Return their ids, and the place of the first one in line; None when nobody waits. They are leased like due jobs.
     """
     share = limit // store.partitions + 1
     commands: list[Command] = [
@@ -97,12 +105,12 @@ async def wake_pool(store: JobStore, pool: str, *, now_us: int, limit: int) -> t
     waiting.sort(key=lambda entry: entry[0])
     chosen: dict[str, list[int | bytes]] = {}
     for _, tag, job_id in waiting[:limit]:
-        chosen.setdefault(tag, []).extend((now_us, job_id))
+        chosen.setdefault(tag, []).extend((now_us + lease_us, job_id))
     # XX: a job that left in the meantime must not come back.
     updates: list[Command] = [("ZADD", keys.job_retry(tag), "XX", *pairs) for tag, pairs in chosen.items()]
     await _all(store, updates)
     front = int(waiting[0][0]) if waiting else None
-    return sum(len(pairs) // 2 for pairs in chosen.values()), front
+    return [job_id.decode() for _, _, job_id in waiting[:limit]], front
 
 
 async def _all(store: JobStore, commands: Sequence[Command]) -> list[list[bytes]]:

@@ -246,16 +246,32 @@ async def test_a_batch_that_outlives_the_drain_time_is_given_back(bus: Bus) -> N
         await wait_until(lambda: len(inbox.seen) == 5, timeout_s=5)
 
 
-async def test_a_paused_consumer_starts_nothing_until_resumed(bus: Bus) -> None:
+async def test_a_paused_consumer_starts_nothing_and_leaves_the_rest_in_the_stream(bus: Bus) -> None:
     inbox = Inbox()
-    consumer = make_consumer(bus, inbox)
-    consumer.pause()
+    consumer = make_consumer(bus, inbox, batch_max=4, in_flight=1)
     async with running(consumer):
-        await fill(bus, 3)
-        await wait_until(lambda: consumer.held == 3)
-        assert inbox.seen == []
+        await fill(bus, 1)
+        await wait_until(lambda: len(inbox.seen) == 1)
+        consumer.pause()
+        await fill(bus, 20, 1)
+        await wait_until(lambda: consumer.held > 0)
+        info = await bus.js.consumer_info(subjects.STREAM_SYS, consumer.durable)
+        assert (info.num_pending or 0) >= 16, "only what was asked for before the pause came"
+        assert len(inbox.seen) == 1
         consumer.resume()
-        await wait_until(lambda: len(inbox.seen) == 3)
+        await wait_until(lambda: len(inbox.seen) == 21)
+
+
+async def test_batches_keep_to_a_limit_that_changes(bus: Bus) -> None:
+    inbox, limit = Inbox(), 3
+    consumer = make_consumer(bus, inbox, batch_max=100, in_flight=1, batch_limit=lambda: limit)
+    await fill(bus, 60)
+    async with running(consumer):
+        await wait_until(lambda: len(inbox.seen) >= 30)
+        assert {len(batch) for batch in inbox.batches} <= {1, 2, 3}
+        limit = 50
+        await wait_until(lambda: len(inbox.seen) == 60)
+    assert max(map(len, inbox.batches)) <= 50
 
 
 async def test_two_replicas_share_the_work_without_overlap(bus: Bus, clean_nats: str) -> None:

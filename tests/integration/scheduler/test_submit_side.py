@@ -40,6 +40,7 @@ class Floor:
         self.stack = stack
         self.jobs = jobs
         self.dispatched: list[BusPacket] = []
+        self.done: list[str] = []
         self.worker = HandWorker(client, BlobStore(jobs.client, 600), "hand", "test")
         self._bus = bus
         self._client = client
@@ -102,19 +103,24 @@ class Floor:
         await wait_until(so_many, timeout_s=30)
 
     async def work_through(self, count: int) -> list[str]:
-        """Answer ``count`` dispatches one after the other; return their job ids in order."""
-        done: list[str] = []
-        while len(done) < count:
-            await wait_until(lambda: len(self.dispatched) > len(done), timeout_s=40)
-            request = self.dispatched[len(done)].job_request
+        """Answer dispatches one after the other until ``count`` are; return the job ids of all answered, in order."""
+        while len(self.done) < count:
+            await wait_until(lambda: len(self.dispatched) > len(self.done), timeout_s=40)
+            request = self.dispatched[len(self.done)].job_request
             await self.worker.report(request.job_id, 5, dispatch_id=request.dispatch.dispatch_id)
-            done.append(request.job_id)
-        return done
+            self.done.append(request.job_id)
+        return list(self.done)
 
 
 @asynccontextmanager
-async def _floor(folder: Path) -> AsyncIterator[Floor]:
-    options = StackOptions(gateway=False, dispatch_timeout_s=60, scan_interval_s=5)
+async def _floor(folder: Path, schedulers: int = 1, **environment: str) -> AsyncIterator[Floor]:
+    options = StackOptions(
+        gateway=False,
+        schedulers=schedulers,
+        dispatch_timeout_s=60,
+        scan_interval_s=5,
+        environment=environment,
+    )
     async with running_stack(folder, options) as stack, stack.store() as jobs:
         client, bus = await connect(stack.nats.url), await open_bus(stack.nats.url)
         floor = Floor(stack, jobs, bus, client)
@@ -200,3 +206,53 @@ async def test_weights_and_priorities_hold_without_a_restart(tmp_path: Path) -> 
         assert sum(shares) == 32
         assert 20 <= shares[0] <= 28, shares
         assert max(done.index(job_id) for job_id in urgent) <= 12
+
+
+async def test_jobs_flow_when_a_worker_comes_online_and_that_is_told(tmp_path: Path) -> None:
+    async with _floor(tmp_path) as floor:
+        ids = await floor.submit(*_jobs("acme", 300))
+        await floor.parked(300)
+        await floor.beat(slots=0)
+        await wait_until(lambda: len(floor.dispatched) == 300, timeout_s=20)
+        assert {packet.job_request.job_id for packet in floor.dispatched} == set(ids)
+        scheduler = floor.stack.schedulers[0]
+
+        async def counted() -> bool:
+            return (
+                await scheduler.metric("cordum_scheduler_dispatch_flush_on_worker_online_total", pool="test")
+                == 1
+            )
+
+        await wait_until(counted, timeout_s=10)
+        assert "flush on worker online" in scheduler.tail(100_000)
+        assert await scheduler.metric("cordum_jobs_received_total") == 300
+
+
+async def test_too_many_parked_jobs_stop_submits_and_nothing_else(tmp_path: Path) -> None:
+    async with _floor(tmp_path, SCHEDULER_MAX_PARKED="40", SCHEDULER_BATCH_MAX="32") as floor:
+        await floor.beat(slots=1)
+        first = await floor.submit(*_jobs("acme", 61))
+        scheduler = floor.stack.schedulers[0]
+
+        async def full() -> bool:
+            return await scheduler.metric("cordum_scheduler_parked_jobs", cause="pool_overloaded") == 60
+
+        await wait_until(full, timeout_s=20)
+        await wait_until(lambda: "no submits are taken" in scheduler.tail(100_000), timeout_s=20)
+        late = await floor.submit(*_jobs("late", 5))
+        done = await floor.work_through(15)
+        assert set(done) <= set(first), "results and waiting jobs go on, new ones are not taken"
+        assert [await floor.jobs.get(job_id) for job_id in late] == [None] * 5
+        assert set(late) <= set(await floor.work_through(66))
+
+
+async def test_replicas_share_the_wheel_and_count_each_other(tmp_path: Path) -> None:
+    async with _floor(tmp_path, schedulers=2) as floor:
+        ids = await floor.submit(*_jobs("acme", 200))
+        await floor.parked(200)
+        live = await floor.jobs.client.execute("ZCARD", "cordum:instances:scheduler")
+        assert live == 2
+        await floor.beat(slots=0)
+        await wait_until(lambda: len(floor.dispatched) >= 200, timeout_s=40)
+        assert {packet.job_request.job_id for packet in floor.dispatched} == set(ids)
+        assert len(floor.dispatched) == 200, "no job was dispatched by both"

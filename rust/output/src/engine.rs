@@ -8,7 +8,7 @@ use crate::definition::{Definition, Group, Severity};
 use crate::hit::ScanResult;
 use crate::mask::{DetectorId, Mask};
 use crate::scanners::{builtin_scanner, DEFAULT_SCANNERS};
-use crate::{injection, prompt};
+use crate::{injection, phrases, prompt};
 
 /// Reported from here on unless a caller says otherwise (output policy spec §16.6).
 pub const DEFAULT_MIN_CONFIDENCE: f32 = 0.5;
@@ -48,6 +48,46 @@ pub struct ScanOptions {
     pub min_confidence: f32,
     /// Output of a tool, HTML or Markdown: prompt detectors are more suspicious (§16.5).
     pub is_tool_output: bool,
+    /// The topic plans tool calls: call objects are its trade (§16.5).
+    pub is_tool_planner: bool,
+}
+
+impl ScanOptions {
+    /// What the topic of a job and the type of its content say about the content.
+    pub fn for_content(self, topic: &str, content_type: &str) -> ScanOptions {
+        const TOOLS: [&str; 12] = [
+            "tool",
+            "tools",
+            "mcp",
+            "browser",
+            "browse",
+            "web",
+            "fetch",
+            "search",
+            "scrape",
+            "crawl",
+            "retrieval",
+            "rag",
+        ];
+        const PLANNERS: [&str; 3] = ["planner", "planning", "plan"];
+        let topic = topic.to_ascii_lowercase();
+        let has = |words: &[&str]| {
+            topic
+                .split(|c: char| !c.is_ascii_alphanumeric())
+                .any(|part| words.contains(&part))
+        };
+        let kind = content_type
+            .split(';')
+            .next()
+            .unwrap_or("")
+            .trim()
+            .to_ascii_lowercase();
+        ScanOptions {
+            is_tool_output: has(&TOOLS) || matches!(kind.as_str(), "text/html" | "text/markdown"),
+            is_tool_planner: has(&PLANNERS),
+            ..self
+        }
+    }
 }
 
 impl Default for ScanOptions {
@@ -55,6 +95,7 @@ impl Default for ScanOptions {
         ScanOptions {
             min_confidence: DEFAULT_MIN_CONFIDENCE,
             is_tool_output: false,
+            is_tool_planner: false,
         }
     }
 }
@@ -108,8 +149,10 @@ impl Engine {
     pub fn scan(&self, content: &[u8], mask: &Mask, options: &ScanOptions) -> ScanResult {
         let mut hits = Vec::new();
         scan_baseline(content, mask, &mut hits);
-        injection::scan_code(content, 0..content.len(), mask, &mut hits);
-        prompt::scan_prompt(content, 0..content.len(), mask, options, &mut hits);
+        let whole = 0..content.len();
+        let sightings = phrases::find(content, whole.clone());
+        injection::scan_code(content, whole.clone(), &sightings, mask, &mut hits);
+        prompt::scan_prompt(content, whole, &sightings, mask, options, &mut hits);
         hits.retain(|hit| hit.confidence >= options.min_confidence);
         hits.sort_by_key(|hit| (hit.offset, hit.detector));
         hits.dedup_by_key(|hit| (hit.offset, hit.detector));

@@ -2,15 +2,18 @@
 //!
 //! Every search runs in linear time: no back-tracking engine anywhere.
 
+mod around;
 mod catalogue;
 mod definition;
 mod engine;
 mod hit;
 mod injection;
 mod mask;
+mod phrases;
 mod prompt;
 pub mod sample;
 mod scanners;
+mod sightings;
 mod validate;
 
 pub use catalogue::definitions;

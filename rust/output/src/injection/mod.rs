@@ -9,6 +9,7 @@ use crate::catalogue::FIRST_CODE;
 use crate::definition::Definition;
 use crate::hit::Hit;
 use crate::mask::{DetectorId, Mask};
+use crate::phrases::Sighting;
 
 pub(crate) const CATALOGUE: &[Definition] = &[
     Definition::code("sql_injection", "SQL injection").confidence(0.85),
@@ -39,7 +40,13 @@ static COMPILED: LazyLock<Vec<Vec<Regex>>> = LazyLock::new(|| {
 
 /// Appends hits of the mask's detectors of code injection that begin in `range` of the content. Text outside of the range may be looked
 /// at within a bounded window; contents are split into ranges, so one place is reported by one call only.
-pub(crate) fn scan_code(content: &[u8], range: Range<usize>, mask: &Mask, hits: &mut Vec<Hit>) {
+pub(crate) fn scan_code(
+    content: &[u8],
+    range: Range<usize>,
+    _sightings: &[Sighting],
+    mask: &Mask,
+    hits: &mut Vec<Hit>,
+) {
     let ids = (FIRST_CODE..).map(DetectorId);
     for ((definition, patterns), id) in CATALOGUE.iter().zip(COMPILED.iter()).zip(ids) {
         if !mask.contains(id) {

@@ -1,0 +1,31 @@
+//! Small questions about bytes that several detectors ask.
+
+use std::ops::Range;
+
+/// `content[range]`, cut to what exists.
+pub(crate) fn slice(content: &[u8], range: Range<usize>) -> &[u8] {
+    let end = range.end.min(content.len());
+    content.get(range.start.min(end)..end).unwrap_or(&[])
+}
+
+/// Start and end of the line around `at`, at most 1 KiB to each side.
+pub(crate) fn line_at(content: &[u8], at: usize) -> (usize, usize) {
+    let from = at.saturating_sub(1024);
+    let start = memchr::memrchr(b'\n', slice(content, from..at)).map_or(from, |place| from + place + 1);
+    let rest = slice(content, at..at + 1024);
+    (start, at + memchr::memchr(b'\n', rest).unwrap_or(rest.len()))
+}
+
+/// Whether `word` stands in `text` with no letter or digit beside it. Both are lower case.
+pub(crate) fn has_word(text: &str, word: &str) -> bool {
+    text.match_indices(word).any(|(at, _)| {
+        let before = text.get(..at).and_then(|head| head.chars().next_back());
+        let after = text.get(at + word.len()..).and_then(|rest| rest.chars().next());
+        !before.is_some_and(char::is_alphanumeric) && !after.is_some_and(char::is_alphanumeric)
+    })
+}
+
+/// Whether `needle` (lower case) starts at `at`, in any case.
+pub(crate) fn starts_at(content: &[u8], at: usize, needle: &[u8]) -> bool {
+    slice(content, at..at + needle.len()).eq_ignore_ascii_case(needle)
+}

@@ -1,0 +1,315 @@
+//! The phrases that wake the injection detectors, all found in one pass.
+
+use std::ops::Range;
+use std::sync::LazyLock;
+
+use crate::sightings::{Automaton, Phrase, Spelling};
+
+pub(crate) type Sighting = crate::sightings::Sighting<Kind>;
+
+/// What a phrase announces. Pairs wake a detector only together (see `prompt::windows`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Kind {
+    /// Ignore, disregard …; with `Target`.
+    Verb,
+    /// Letters set apart.
+    Spaced,
+    /// Instructions, rules …
+    Target,
+    /// You are now, act as …; with `Limit`.
+    Lead,
+    /// No rules, without restrictions.
+    Limit,
+    /// A word that is never innocent enough to pass unread.
+    Persona,
+    /// Print, reveal …; with `Confided`.
+    Ask,
+    /// System prompt, text above …
+    Confided,
+    /// The model is spoken to; with `Call`.
+    Address,
+    /// Call, invoke, run.
+    Call,
+    /// Send, post, upload; looked at when an address follows.
+    Send,
+    ChatToken,
+    Heading,
+    CallTag,
+    CallKey,
+    MarkdownLink,
+    HtmlImage,
+    Comment,
+    Style,
+    Rot13,
+    Reversed,
+    // Code injection.
+    Union,
+    Tautology,
+    Stacked,
+    Statement,
+    SqlCall,
+    Piped,
+    Substituted,
+    Socket,
+    Remove,
+    Device,
+    Template,
+    Walk,
+    Markup,
+    Handler,
+    ScriptUrl,
+    Call0,
+    Traversal,
+}
+
+/// Phrases are set apart by `·`. In them `^` is a border, ` ` blanks, `?` perhaps blanks, `9` a digit, `"` a quote.
+static ROWS: &[(Kind, Spelling, &str)] = &[
+    (
+        Kind::Verb,
+        Spelling::Leet,
+        "^ignor·disregard·^forget·overrid·^bypass·supersed·circumvent",
+    ),
+    (Kind::Spaced, Spelling::Spaced, ""),
+    (
+        Kind::Verb,
+        Spelling::Plain,
+        "not follow·n't follow·stop follow·not obey·stop obey·not comply·neglect·^discard·overrul·\
+         ^violat·^abandon·overlook·^vergiss·^vergess·missacht·^umgeh·berschreib·befolge nicht·\
+         nicht befolg·nicht beacht·^oubli·pas compte·contourne·outrepass·^olvid·^omit·^desatiend·\
+         omiso·^descart·no sigas·^dimentic·^trascur·^aggira·non seguire·^esquec·esque·desconsider·\
+         ^negeer·^negeren·^vergeet·omzeil·zignor·zapomnij·^pomi·nie przestrzegaj·^skip ·unlearn·\
+         no longer follow·^scorda·niet volg·^volg ",
+    ),
+    (
+        Kind::Target,
+        Spelling::Leet,
+        "instru·^prompt·guideline·^rule·polic·restriction·guardrail",
+    ),
+    (
+        Kind::Target,
+        Spelling::Plain,
+        "directive·^checks·^check^·^message·^safety·governance·^control·constraint·^limit·^command·\
+         ^order·^context·^protocol·safeguard·programming·everything·anything·^above·anweisung·\
+         vorgabe·richtlinie·^regel·beschr·befehl·nachricht·consigne·^regle·indicacion·directri·\
+         ^pauta·^norma·^regla·^regol·istruzion·indicazion·restrizion·^regra·diretriz·^ordens·\
+         ^ordenes·orienta·mensage·aanwijzing·richtlijn·opdracht·beperking·polece·wytyczn·^zasad·\
+         ^regu·ogranicz·wskaz·direction·direttiv",
+    ),
+    (Kind::Persona, Spelling::Plain, "system override"),
+    (
+        Kind::Persona,
+        Spelling::Leet,
+        "jailbr·unrestricted^·unfiltered^·uncensored·anything now·never refuse·developer mode",
+    ),
+    (
+        Kind::Lead,
+        Spelling::Plain,
+        "you are now·you're now·u are now·youre now·from now on·^act as·^act like·pretend·roleplay·\
+         role-play·role play·^imagine you·behave as·behave like·respond as·answer as·simulate·\
+         ^become ·you will·operate as",
+    ),
+    (
+        Kind::Limit,
+        Spelling::Plain,
+        "no rule·no restrict·no limit·no filter·no ethic·no moral·no guideline·no constrain·no bound·\
+         no content·no safe·no guard·no censor·any rule·any restrict·any limit·any filter·any ethic·\
+         any moral·any guideline·any constrain·without rule·without restrict·without limit·\
+         without filter·without ethic·of all restrict·of restrict·of any·^dan^·unbound·amoral·\
+         unaligned·god mode·debug mode·longer bound·or restrict·or limit",
+    ),
+    (
+        Kind::Ask,
+        Spelling::Plain,
+        "^print·^repeat·^reveal·^show·translate·^encode·^output·^display·^dump·^leak·disclose·\
+         ^recite·^echo·^tell ·^share·^expose·summari·^list ·^write·^return·^quote·^paste·^give ·\
+         ^what·^type ·^spell·^describe·^send·^copy·^convert·^say ·^read ·^provide",
+    ),
+    (
+        Kind::Confided,
+        Spelling::Plain,
+        "system prompt·system message·system instruction·developer message·developer prompt·\
+         initial instruction·initial prompt·hidden rule·hidden instruction·hidden prompt·\
+         secret instruction·secret prompt·original instruction·original prompt·internal instruction·\
+         internal rule·internal guideline·confidential instruction·your prompt·your instruction·\
+         text above·words above·everything above·message above·messages above·above text·\
+         above instruction·above prompt·above conversation·conversation above·content above·\
+         initial rule·secret rule",
+    ),
+    (
+        Kind::Address,
+        Spelling::Plain,
+        "assistant?,·assistant?:·assistant!·agent,·agent:·agent!·agents,·agents:·^ai,·^ai:·^ai!·\
+         model,·model:·llm,·llm:·chatbot,·copilot,·you must now·assistant, you·assistant you must·\
+         agent you must",
+    ),
+    (
+        Kind::Call,
+        Spelling::Plain,
+        "^call ·invoke ·^execute ·^run ·^use ·trigger ·^launch ·^issue ·^perform ·^make ",
+    ),
+    (
+        Kind::Send,
+        Spelling::Plain,
+        "^send ·^post ·^upload ·e-mail ·^email ·^forward ·exfiltrat·^transmit ·^leak ·^submit ·\
+         ^deliver ·^append ·^put ·^curl ",
+    ),
+    (
+        Kind::ChatToken,
+        Spelling::Plain,
+        "<|im_·<|syst·<|user·<|assis·<|endof·<|end_·<|start·<|eot·<|begin·<|end|·<|mess·<|chan·\
+         [inst]·[/inst]·<<sys>>·<</sys>>·<start_of_t·<end_of_t·</tool_re·</function_re·</tool_out",
+    ),
+    (
+        Kind::Heading,
+        Spelling::Plain,
+        "###?system·###?instruct·###?assist·###?user·###?human",
+    ),
+    (
+        Kind::CallTag,
+        Spelling::Plain,
+        "<tool_call·<function_call·<invoke name",
+    ),
+    (
+        Kind::CallKey,
+        Spelling::Plain,
+        "\"tool\"?:·\"tool\\\"?:·\"tool_name\"?:·\"tool_name\\\"?:·\"tool_calls\"?:·\
+         \"function_call\"?:·\"function\"?:?\"",
+    ),
+    (Kind::MarkdownLink, Spelling::Plain, "](http·](<http·](//·]:?http"),
+    (Kind::HtmlImage, Spelling::Plain, "<img "),
+    (Kind::Comment, Spelling::Plain, "<!--"),
+    (Kind::Style, Spelling::Plain, " style=\"· style=\\\""),
+    (
+        Kind::Rot13,
+        Spelling::Plain,
+        "^vtaber·qvfertneq·^sbetrg·^bireevqr·^olcnff·flfgrz cebzcg·vafgehpgvbaf",
+    ),
+    (
+        Kind::Reversed,
+        Spelling::Plain,
+        "erongi^·dragersid^·tegrof^·edirrevo^·ssapyb^·tpmorp metsys·snoitcurtsni",
+    ),
+    (
+        Kind::Union,
+        Spelling::Plain,
+        "union all·union select·union(·union distinct·union/",
+    ),
+    (
+        Kind::Tautology,
+        Spelling::Plain,
+        "9?=?9·\"?=?\"·\"?=?9·9?=?\"·^or true·^or 9·^or not false·^or\"·^or \"·\"||",
+    ),
+    (
+        Kind::Stacked,
+        Spelling::Plain,
+        ";?drop ·;?delete ·;?update ·;?exec·;?insert ·;?truncate ·;?alter ·;?shutdown·;?create ·;%20d",
+    ),
+    (
+        Kind::Statement,
+        Spelling::Plain,
+        "^drop table·^truncate table·^drop database",
+    ),
+    (
+        Kind::SqlCall,
+        Spelling::Plain,
+        "xp_cmdshell·^sleep?(·waitfor delay·pg_sleep·^benchmark?(",
+    ),
+    (
+        Kind::Piped,
+        Spelling::Plain,
+        "|?sh^·|?bash·|?sudo·|?zsh·|?python·|?perl·|?node·|?ruby·|?php·|?iex·|?ksh·|?dash·|?/bin/·\
+         |?/usr/bin/·|?env ·|?source ·|?xargs ·|?invoke-expr",
+    ),
+    (
+        Kind::Substituted,
+        Spelling::Plain,
+        "$(?curl·$(?wget·`curl·`wget·<(?curl·<(?wget·;?$(·|?$(·&?$(·;?`·|?`·&?`",
+    ),
+    (
+        Kind::Socket,
+        Spelling::Plain,
+        "/dev/tcp/·/dev/udp/·^nc -·^ncat ·netcat ·mkfifo ·socat ",
+    ),
+    (
+        Kind::Remove,
+        Spelling::Plain,
+        "^rm -·^rm --·no-preserve-root·^rm /·chmod -·chmod 777·chmod 0777",
+    ),
+    (
+        Kind::Device,
+        Spelling::Plain,
+        "of=/dev/·(){·(){?:·()?{?:·>?/dev/sd·>?/dev/nvme·^mkfs",
+    ),
+    (
+        Kind::Template,
+        Spelling::Plain,
+        "{{?9·{{?'·{{?(·${?9·#{?9·<%=?9·<%?=·{%?·${jndi·jndi:·${{?9",
+    ),
+    (
+        Kind::Walk,
+        Spelling::Plain,
+        "__class__·__mro__·__globals__·__subclasses__·__builtins__·__base__·__bases__·r.constructor·\
+         getruntime·t(java.·freemarker.template·request.application·constructor[·constructor(·\
+         .forname(·processbuilder·__import__·__init__.",
+    ),
+    (
+        Kind::Markup,
+        Spelling::Plain,
+        "<script·<svg·<iframe·srcdoc?=·<object·<embed",
+    ),
+    (
+        Kind::Handler,
+        Spelling::Plain,
+        "onerror?=·onload?=·onclick?=·onmouseover?=·onmouseenter?=·onfocus?=·onfocusin?=·onblur?=·\
+         ontoggle?=·onstart?=·onanimationstart?=·onanimationend?=·onpointerover?=·onpointerenter?=·\
+         onkeydown?=·onkeyup?=·onkeypress?=·onbegin?=·onsubmit?=·oninput?=·onchange?=·onpageshow?=·\
+         onwheel?=·ondrag?=·oncopy?=·onpaste?=·onscroll?=·onresize?=·onhashchange?=·onmousemove?=·\
+         ondblclick?=·oncontextmenu?=·ontransitionend?=·onunload?=·onbeforeunload?=·onmessage?=·\
+         onended?=·onplay?=·onloadstart?=",
+    ),
+    (
+        Kind::ScriptUrl,
+        Spelling::Plain,
+        "javascript:·vbscript:·data:text/html",
+    ),
+    (
+        Kind::Call0,
+        Spelling::Plain,
+        "^eval?(·^exec?(·os.system?(·os.popen?(·shell?=?true·.loads?(·getruntime()·-enc·iex·\
+         invoke-expression·__import__?(·popen?(·child_process·function(atob·^compile(·^system?(·\
+         passthru?(·shell_exec?(·downloadstring·frombase64string·yaml.load(",
+    ),
+    (
+        Kind::Traversal,
+        Spelling::Plain,
+        "../../../·..\\..\\..\\·..\\\\..\\\\..·%2e%2e%2f·%2e%2e/·..%2f·..%5c·%2e%2e%5c·%252e%252e·\
+         ..%252f·....//....·..;/..;/·..%c0%af",
+    ),
+];
+
+static PHRASES: LazyLock<Automaton<Kind>> = LazyLock::new(|| {
+    let phrases = ROWS.iter().flat_map(|(kind, spelling, words)| {
+        words.split('·').map(|text| Phrase {
+            text,
+            spelling: *spelling,
+            kind: *kind,
+        })
+    });
+    Automaton::new(&phrases.collect::<Vec<_>>())
+});
+
+/// Everything in `content[range]` that is a reason to look closer, by offset.
+pub(crate) fn find(content: &[u8], range: Range<usize>) -> Vec<Sighting> {
+    PHRASES.find(content, range)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_automaton_is_small() {
+        assert!(PHRASES.size() <= 8192, "{} states", PHRASES.size());
+        assert!(PHRASES.classes() <= 64, "{} classes", PHRASES.classes());
+    }
+}

@@ -1,0 +1,318 @@
+//! `fake_role_delimiter` and `tool_call_injection`: text that poses as the frame around the text.
+
+use super::overrides::Read;
+use super::Draft;
+use crate::around::{has_word, line_at, slice};
+use crate::engine::ScanOptions;
+
+const DELIMITER: &str = "fake_role_delimiter";
+const TOOL_CALL: &str = "tool_call_injection";
+
+/// Chat-template tokens and closing tags of tool results.
+static TOKENS: &[&str] = &[
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|system|>",
+    "<|user|>",
+    "<|assistant|>",
+    "<|endoftext|>",
+    "<|end_of_turn|>",
+    "<|start_header_id|>",
+    "<|end_header_id|>",
+    "<|eot_id|>",
+    "<|begin_of_text|>",
+    "<|end|>",
+    "<|endofprompt|>",
+    "<|start|>",
+    "<|message|>",
+    "<|channel|>",
+    "[inst]",
+    "[/inst]",
+    "<<sys>>",
+    "<</sys>>",
+    "<start_of_turn>",
+    "<end_of_turn>",
+    "</tool_result>",
+    "</tool_results>",
+    "</function_results>",
+    "</function_result>",
+    "</tool_response>",
+    "</tool_output>",
+    "</function_response>",
+];
+
+/// A token around the end of a sighting.
+pub(super) fn token_at(content: &[u8], end: usize) -> Option<Draft> {
+    const LONGEST: usize = 24;
+    let from = end.saturating_sub(LONGEST);
+    let start = from
+        + slice(content, from..end)
+            .iter()
+            .rposition(|byte| matches!(byte, b'<' | b'['))?;
+    // `</` opens with the bracket before the slash; `<<` with the first of two.
+    let start = if start > 0 && slice(content, start - 1..start) == b"<" {
+        start - 1
+    } else {
+        start
+    };
+    let here = slice(content, start..start + LONGEST);
+    let token = TOKENS.iter().find(|token| {
+        here.get(..token.len())
+            .is_some_and(|head| head.eq_ignore_ascii_case(token.as_bytes()))
+    })?;
+    Some(Draft::new(DELIMITER, start..start + token.len(), 0.8))
+}
+
+/// `### System:` or `### Instruction:` at the start of a line, with orders behind it.
+pub(super) fn heading_at(content: &[u8], end: usize) -> Option<Draft> {
+    let (start, stop) = line_at(content, end);
+    let line = slice(content, start..stop);
+    let is_escaped = line.windows(2).any(|pair| pair == b"\\n");
+    let from = if is_escaped {
+        slice(content, start..end).windows(3).rposition(|w| w == b"###")? + start
+    } else {
+        start
+    };
+    let text = String::from_utf8_lossy(slice(content, from..stop)).to_lowercase();
+    let text = text.trim_start_matches([' ', '"', '>']);
+    let rest = text.strip_prefix("###")?.trim_start_matches('#').trim_start();
+    let name = ["system", "instruction", "assistant", "user", "human"]
+        .iter()
+        .find(|name| rest.starts_with(*name))?;
+    let rest = rest.get(name.len()..)?.trim_start_matches('s');
+    let rest = rest
+        .strip_prefix(" prompt")
+        .or_else(|| rest.strip_prefix(" message"))
+        .unwrap_or(rest);
+    let rest = rest.trim_start().strip_prefix(':')?;
+    let below = String::from_utf8_lossy(slice(content, stop..stop + 200)).to_lowercase();
+    let says = format!("{rest}\n{below}");
+    let is_order = says
+        .split(['\n', '.', ':', '!'])
+        .map(|sentence| sentence.trim_start_matches("\\n").trim())
+        .filter(|sentence| !sentence.is_empty())
+        .take(3)
+        .any(starts_with_order);
+    is_order.then(|| Draft::new(DELIMITER, from..stop.min(from + 160), 0.75))
+}
+
+/// Whether a lower-case sentence starts like an order to a model.
+pub(super) fn starts_with_order(sentence: &str) -> bool {
+    const ORDERS: &[&str] = &[
+        "ignore",
+        "disregard",
+        "forget",
+        "you",
+        "do",
+        "never",
+        "always",
+        "respond",
+        "reply",
+        "answer",
+        "act",
+        "output",
+        "print",
+        "reveal",
+        "send",
+        "call",
+        "execute",
+        "run",
+        "write",
+        "say",
+        "tell",
+        "override",
+        "bypass",
+        "email",
+        "forward",
+        "upload",
+        "post",
+        "delete",
+        "transfer",
+        "approve",
+        "follow",
+        "use",
+        "from",
+        "pretend",
+        "repeat",
+        "please",
+        "new",
+        "provide",
+        "give",
+        "grant",
+        "disable",
+        "stop",
+        "return",
+        "visit",
+        "fetch",
+        "open",
+        "read",
+    ];
+    let first = sentence
+        .split(|c: char| !c.is_alphanumeric())
+        .find(|word| !word.is_empty());
+    first.is_some_and(|word| ORDERS.contains(&word))
+}
+
+/// Orders to call a tool, addressed to the model.
+pub(super) fn find_orders(read: &Read<'_>, found: &mut Vec<Draft>) {
+    for place in 0..read.roles.len() {
+        let Some((first, strength)) = address(read, place) else {
+            continue;
+        };
+        let call = (place + 1..=place + 8).find(|at| {
+            matches!(
+                read.text(*at),
+                "call"
+                    | "invoke"
+                    | "execute"
+                    | "run"
+                    | "use"
+                    | "sighting"
+                    | "launch"
+                    | "issue"
+                    | "perform"
+                    | "make"
+            )
+        });
+        let Some(call) = call else { continue };
+        let tool = (call + 1..=call + 8).find_map(|at| match read.text(at) {
+            "tool" | "tools" | "plugin" => Some((at, 0.0)),
+            "function" | "functions" | "command" | "api" | "action" | "shell" => Some((at, 0.25)),
+            _ => None,
+        });
+        if let Some((last, doubt)) = tool {
+            found.push(Draft::new(TOOL_CALL, read.source(first, last), strength - doubt));
+        }
+    }
+}
+
+/// Words that address the model, ending at `place`.
+fn address(read: &Read<'_>, place: usize) -> Option<(usize, f64)> {
+    let back = |count: usize| place.checked_sub(count);
+    let text = |count: usize| back(count).map_or("", |at| read.text(at));
+    let is_called = || {
+        let next = read.word(place + 1)?;
+        Some(
+            read.view
+                .between(read.word(place)?, next)
+                .contains([',', ':', '!', ';', '\n'])
+                && next.starts_clause,
+        )
+    };
+    match read.text(place) {
+        "now" if text(1) == "must" && text(2) == "you" => Some((back(2)?, 0.75)),
+        "must" | "should" | "shall"
+            if text(1) == "you" && matches!(text(2), "assistant" | "agent" | "ai" | "model") =>
+        {
+            Some((back(2)?, 0.8))
+        }
+        "assistant" | "assistants" | "agent" | "agents" | "ai" | "model" | "llm" | "chatbot" | "copilot"
+            if is_called() == Some(true) =>
+        {
+            let first = back(1)
+                .filter(|at| matches!(read.text(*at), "ai" | "language" | "the" | "dear" | "attention"));
+            Some((first.unwrap_or(place), 0.8))
+        }
+        _ => None,
+    }
+}
+
+/// A forged call: an object with a tool's name and its arguments, or a call tag.
+pub(super) fn forged_call_at(content: &[u8], end: usize, options: &ScanOptions) -> Option<Draft> {
+    if options.is_tool_planner {
+        return None;
+    }
+    let from = end.saturating_sub(24);
+    let start = from
+        + slice(content, from..end)
+            .iter()
+            .rposition(|byte| *byte == b'<' || *byte == b'{')
+            .unwrap_or(0);
+    let here = slice(content, start..start + 600);
+    let lower = here.to_ascii_lowercase();
+    if lower.starts_with(b"<tool_call")
+        || lower.starts_with(b"<function_call")
+        || lower.starts_with(b"<invoke name")
+    {
+        let length = memchr::memchr(b'>', &lower).map_or(10, |at| at + 1);
+        return Some(Draft::new(TOOL_CALL, start..start + length, 0.75));
+    }
+    forged_object(content, end)
+}
+
+/// `{"tool": "name", … "arguments": …}` around a sighting on the first key.
+fn forged_object(content: &[u8], end: usize) -> Option<Draft> {
+    let start = object_start(content, end)?;
+    let object = slice(content, start..start + 600);
+    let stop = object_end(object).unwrap_or(object.len());
+    // Quotes may be escaped when the object travels inside a string.
+    let text = String::from_utf8_lossy(object.get(..stop).unwrap_or(object))
+        .replace('\\', "")
+        .to_ascii_lowercase();
+    let text: String = text.split_whitespace().collect();
+    let has_name = [
+        "\"tool\":\"",
+        "\"tool_name\":\"",
+        "'tool':'",
+        "\"function\":\"",
+        "\"function_call\":",
+        "\"tool_calls\":[",
+    ];
+    let has_arguments = ["arguments", "args", "parameters", "params", "input", "tool_input"];
+    let is_call = has_name.iter().any(|key| text.contains(key))
+        && has_arguments
+            .iter()
+            .any(|key| text.contains(&format!("\"{key}\":")) || text.contains(&format!("'{key}':")));
+    is_call.then(|| Draft::new(TOOL_CALL, start..start + stop, 0.7))
+}
+
+/// The brace that opens the object a key at `end` belongs to.
+fn object_start(content: &[u8], end: usize) -> Option<usize> {
+    let from = end.saturating_sub(300);
+    let mut depth = 0_i32;
+    for (place, byte) in slice(content, from..end).iter().enumerate().rev() {
+        match byte {
+            b'}' => depth += 1,
+            b'{' if depth == 0 => return Some(from + place),
+            b'{' => depth -= 1,
+            _ => {}
+        }
+    }
+    None
+}
+
+fn object_end(object: &[u8]) -> Option<usize> {
+    let mut depth = 0_i32;
+    for (place, byte) in object.iter().enumerate() {
+        match byte {
+            b'{' => depth += 1,
+            b'}' => depth -= 1,
+            _ => continue,
+        }
+        if depth == 0 {
+            return Some(place + 1);
+        }
+    }
+    None
+}
+
+/// Whether text speaks to a model: used for hidden text.
+pub(super) fn addresses_model(text: &str) -> bool {
+    [
+        "assistant",
+        "ai",
+        "llm",
+        "agent",
+        "agents",
+        "model",
+        "chatbot",
+        "copilot",
+        "gpt",
+        "claude",
+        "gemini",
+    ]
+    .iter()
+    .any(|word| has_word(text, word))
+        || text.contains("you must")
+        || text.contains("your instructions")
+}

@@ -1,0 +1,359 @@
+//! `data_exfil_instruction` and `markdown_exfiltration`: orders and links that carry data out.
+
+use super::overrides::Read;
+use super::vocabulary::{NOT, YOUR};
+use super::Draft;
+use crate::around::{slice, starts_at};
+
+const ORDER: &str = "data_exfil_instruction";
+const LINK: &str = "markdown_exfiltration";
+
+/// Orders to send what is private to a place outside.
+pub(super) fn find_orders(content: &[u8], read: &Read<'_>, found: &mut Vec<Draft>) {
+    for place in 0..read.roles.len() {
+        if is_send(read, place) && !read.preceding(place, 2).any(|at| read.has(at, NOT)) {
+            found.extend(order_at(content, read, place));
+        }
+    }
+}
+
+fn is_send(read: &Read<'_>, place: usize) -> bool {
+    let word = read.text(place);
+    let is_mail = word == "mail"
+        && place
+            .checked_sub(1)
+            .is_some_and(|before| read.text(before) == "e");
+    is_mail
+        || matches!(
+            word,
+            "send"
+                | "post"
+                | "upload"
+                | "email"
+                | "forward"
+                | "exfiltrate"
+                | "transmit"
+                | "leak"
+                | "submit"
+                | "deliver"
+                | "put"
+                | "append"
+                | "curl"
+        )
+}
+
+fn order_at(content: &[u8], read: &Read<'_>, place: usize) -> Option<Draft> {
+    // The verb may be the second of two orders: "read the key and send it to".
+    let is_order = read.is_order(place) || matches!(read.text(place.wrapping_sub(1)), "to" | "then" | "also");
+    if !is_order || read.text(place + 1) == "request" || read.text(place + 1) == "requests" {
+        return None;
+    }
+    let after = (place + 1..=place + 14).filter_map(|at| value_of(read, at));
+    let before = read.preceding(place, 14).filter_map(|at| value_of(read, at));
+    let (object, worth) = after
+        .chain(before)
+        .max_by(|left, right| left.1.total_cmp(&right.1))?;
+    let (last, is_url) = destination(content, read, place)?;
+    let around = place.saturating_sub(14).max(object.min(place).saturating_sub(4))..=last.max(object);
+    let says = |words: &[&str]| around.clone().any(|at| words.contains(&read.text(at)));
+    let mut confidence = worth;
+    if says(&[
+        "all", "entire", "full", "every", "user", "user's", "users", "any", "whole", "contents",
+    ]) {
+        confidence += 0.1;
+    }
+    if says(&["silently", "secretly", "quietly", "without"]) {
+        confidence += 0.15;
+    }
+    if (place..=object).any(|at| read.has(at, YOUR)) && !says(&["prompt", "instructions"]) {
+        confidence -= 0.2;
+    }
+    if !is_url {
+        confidence -= 0.05;
+    }
+    Some(Draft::new(
+        ORDER,
+        read.source(place.min(object), last),
+        confidence.min(0.95),
+    ))
+}
+
+/// How private a named thing is.
+fn value_of(read: &Read<'_>, at: usize) -> Option<(usize, f64)> {
+    let worth = match read.text(at) {
+        "secret" | "secrets" | "credential" | "credentials" | "password" | "passwords" | "env"
+        | "environment" | "conversation" | "cookie" | "cookies" | "ssh" | "id_rsa" | "rsa" | "passwd"
+        | "dotenv" => 0.75,
+        "key" | "keys"
+            if matches!(
+                read.text(at.wrapping_sub(1)),
+                "api" | "private" | "ssh" | "access" | "secret" | "encryption"
+            ) =>
+        {
+            0.75
+        }
+        "history" | "log" | "transcript"
+            if matches!(read.text(at.wrapping_sub(1)), "chat" | "message" | "browsing") =>
+        {
+            0.75
+        }
+        "prompt" if read.text(at.wrapping_sub(1)) == "system" => 0.75,
+        "files" | "file" | "contents" | "documents" | "data" | "tokens" | "token" | "keys" | "history"
+        | "database" | "emails" | "inbox" | "records" | "context" | "memory" | "contacts" => 0.45,
+        _ => return None,
+    };
+    Some((at, worth))
+}
+
+/// A URL, address or host behind "to", "at", "via": its last word, and whether it is a URL.
+fn destination(content: &[u8], read: &Read<'_>, place: usize) -> Option<(usize, bool)> {
+    (place + 1..=place + 26).find_map(|at| {
+        let word = read.word(at)?;
+        let next = read.word(at + 1);
+        let between = next.map_or("", |next| read.view.between(word, next));
+        if matches!(read.text(at), "http" | "https" | "ftp" | "ws" | "wss") && between == "://" {
+            let host = next?;
+            let is_local = matches!(read.text(at + 1), "localhost" | "127");
+            return (!is_local).then(|| (last_of_host(content, read, host.source.start, at + 1), true));
+        }
+        let is_led = matches!(
+            read.text(at.wrapping_sub(1)),
+            "to" | "at" | "via" | "on" | "into" | "with"
+        );
+        let tail = slice(content, word.source.start..word.source.start + 80);
+        let length = tail
+            .iter()
+            .take_while(|byte| !byte.is_ascii_whitespace() && !b"\"'<>,;)".contains(byte))
+            .count();
+        let token = tail
+            .get(..length)?
+            .strip_suffix(b".")
+            .unwrap_or(tail.get(..length)?);
+        let is_place = is_address(token) || is_led && is_host(token);
+        is_place.then(|| (last_of_host(content, read, word.source.start, at), false))
+    })
+}
+
+/// Last word within the run without blanks that starts at `start`.
+fn last_of_host(content: &[u8], read: &Read<'_>, start: usize, first: usize) -> usize {
+    let run = slice(content, start..start + 200);
+    let end = start
+        + run
+            .iter()
+            .take_while(|byte| !byte.is_ascii_whitespace() && !b"\"'<>)".contains(byte))
+            .count();
+    (first..first + 24)
+        .take_while(|at| read.word(*at).is_some_and(|word| word.source.end <= end))
+        .last()
+        .unwrap_or(first)
+}
+
+fn is_address(token: &[u8]) -> bool {
+    let Some(at) = memchr::memchr(b'@', token) else {
+        return false;
+    };
+    at > 0 && is_host(token.get(at + 1..).unwrap_or(&[]))
+}
+
+/// `name.tld` or an IPv4 address, perhaps with port and path.
+fn is_host(token: &[u8]) -> bool {
+    let end = token
+        .iter()
+        .position(|byte| matches!(byte, b'/' | b':' | b'?'))
+        .unwrap_or(token.len());
+    let host = token.get(..end).unwrap_or(&[]);
+    let labels: Vec<&[u8]> = host.split(|byte| *byte == b'.').collect();
+    let is_label = |label: &&[u8]| {
+        !label.is_empty()
+            && label
+                .iter()
+                .all(|byte| byte.is_ascii_alphanumeric() || *byte == b'-')
+    };
+    let is_number = |label: &&[u8]| label.iter().all(u8::is_ascii_digit);
+    if labels.len() < 2 || !labels.iter().all(is_label) {
+        return false;
+    }
+    let last = labels.last().copied().unwrap_or(&[]);
+    labels.len() == 4 && labels.iter().all(is_number)
+        || last.len() >= 2 && last.iter().all(u8::is_ascii_alphabetic) && !is_file_ending(last)
+}
+
+fn is_file_ending(ending: &[u8]) -> bool {
+    const ENDINGS: &[&[u8]] = &[
+        b"txt", b"md", b"py", b"rs", b"json", b"yaml", b"yml", b"js", b"ts", b"html", b"csv", b"log", b"env",
+        b"toml", b"go", b"java", b"rb", b"sh", b"pdf", b"zip", b"exe", b"xml", b"cfg", b"ini", b"lock",
+        b"png", b"jpg",
+    ];
+    ENDINGS.iter().any(|known| ending.eq_ignore_ascii_case(known))
+}
+
+/// A Markdown image or link, or an HTML image, whose address starts at `start`.
+pub(super) fn link_at(content: &[u8], start: usize, is_image: bool) -> Option<Draft> {
+    const LONGEST: usize = 4096;
+    let rest = slice(content, start..start + LONGEST);
+    // A placeholder may hold blanks: `{{ secret }}`.
+    let length = address_length(rest);
+    let address = rest.get(..length)?;
+    let from = if starts_at(address, 0, b"https://") || starts_at(address, 0, b"http://") {
+        memchr::memmem::find(address, b"://")? + 3
+    } else if address.starts_with(b"//") {
+        2
+    } else {
+        return None;
+    };
+    let body = address.get(from..)?;
+    let host_length = body
+        .iter()
+        .position(|byte| matches!(byte, b'/' | b'?' | b'#'))
+        .unwrap_or(body.len());
+    if is_own(body.get(..host_length)?) {
+        return None;
+    }
+    let tail = body.get(host_length..)?;
+    let is_filled = placeholder(tail) || placeholder(body.get(..host_length)?);
+    let confidence = if is_filled && (is_image || memchr::memchr(b'?', tail).is_some()) {
+        0.8
+    } else {
+        query(tail)
+            .filter_map(|(name, value)| carried(name, value, is_image))
+            .fold(0.0, f64::max)
+    };
+    (confidence > 0.0).then(|| Draft::new(LINK, start..start + length, confidence))
+}
+
+fn address_length(rest: &[u8]) -> usize {
+    let mut depth = 0_u32;
+    for (place, byte) in rest.iter().enumerate() {
+        match byte {
+            b'{' => depth += 1,
+            b'}' => depth = depth.saturating_sub(1),
+            b'\n' => return place,
+            b')' | b'"' | b'\'' | b'>' | b' ' | b'\t' | b'\\' if depth == 0 => return place,
+            _ => {}
+        }
+    }
+    rest.len()
+}
+
+fn is_own(host: &[u8]) -> bool {
+    let host = host.rsplit(|byte| *byte == b'@').next().unwrap_or(host);
+    let name = host.split(|byte| *byte == b':').next().unwrap_or(host);
+    name.eq_ignore_ascii_case(b"localhost") || name.starts_with(b"127.") || name.is_empty()
+}
+
+/// `{{x}}`, `${x}`, `{x}`, `[DATA]`, `<x>`, `%s`: something to be filled in.
+fn placeholder(text: &[u8]) -> bool {
+    let opens = [&b"{{"[..], b"${", b"$(", b"#{", b"%7B%7B", b"%7b%7b", b"<%"];
+    let is_marked = opens
+        .iter()
+        .any(|open| memchr::memmem::find(text, open).is_some());
+    let is_braced = memchr::memchr(b'{', text).is_some_and(|open| {
+        let name = text.get(open + 1..).unwrap_or(&[]);
+        let length = name
+            .iter()
+            .take_while(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b' '))
+            .count();
+        length >= 2 && name.get(length) == Some(&b'}')
+    });
+    let is_named = [
+        &b"[data]"[..],
+        b"<data>",
+        b"[conversation",
+        b"<conversation",
+        b"[secret",
+        b"<secret",
+        b"[history",
+        b"=data]",
+    ]
+    .iter()
+    .any(|name| memchr::memmem::find(&text.to_ascii_lowercase(), name).is_some());
+    is_marked || is_braced || is_named
+}
+
+fn query(tail: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    let at = memchr::memchr(b'?', tail).map_or(tail.len(), |at| at + 1);
+    let text = tail.get(at..).unwrap_or(&[]);
+    text.split(|byte| *byte == b'&').filter_map(|pair| {
+        let at = memchr::memchr(b'=', pair)?;
+        Some((pair.get(..at)?, pair.get(at + 1..)?))
+    })
+}
+
+/// How sure it is that a query value carries data out.
+fn carried(name: &[u8], value: &[u8], is_image: bool) -> Option<f64> {
+    let name = name.to_ascii_lowercase();
+    let is_signature = [
+        &b"signature"[..],
+        b"sig",
+        b"x-amz",
+        b"x-goog",
+        b"credential",
+        b"integrity",
+        b"sha",
+        b"logo",
+        b"policy",
+        b"hash",
+        b"digest",
+    ]
+    .iter()
+    .any(|known| memchr::memmem::find(&name, known).is_some());
+    let encoded = value
+        .iter()
+        .take_while(|byte| byte.is_ascii_alphanumeric() || b"+/_=-".contains(byte))
+        .count();
+    if encoded >= 64 && encoded == value.len() && !is_signature {
+        return Some(if is_image { 0.75 } else { 0.6 });
+    }
+    let names: &[&[u8]] = &[
+        b"data",
+        b"conversation",
+        b"history",
+        b"chat",
+        b"exfil",
+        b"payload",
+        b"secret",
+        b"secrets",
+        b"context",
+        b"prompt",
+        b"leak",
+        b"stolen",
+        b"env",
+        b"messages",
+        b"memory",
+        b"creds",
+        b"credentials",
+        b"password",
+        b"cookie",
+        b"c",
+        b"d",
+        b"q",
+    ];
+    if !names.contains(&name.as_slice()) {
+        return None;
+    }
+    let words = value
+        .split(|byte| matches!(byte, b'+' | b'_'))
+        .flat_map(split_percent)
+        .count();
+    let is_vague = name.len() == 1;
+    match () {
+        () if is_image && words >= 3 => Some(if is_vague { 0.6 } else { 0.75 }),
+        () if is_image && value.len() >= 16 && !is_vague => Some(0.6),
+        () if words >= 4 && !is_vague => Some(0.6),
+        () if value.len() >= 24 && !is_vague => Some(0.55),
+        () => None,
+    }
+}
+
+fn split_percent(part: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = part;
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let at = memchr::memmem::find(rest, b"%20");
+        let head = rest.get(..at.unwrap_or(rest.len()))?;
+        rest = at.and_then(|at| rest.get(at + 3..)).unwrap_or(&[]);
+        Some(head)
+    })
+}

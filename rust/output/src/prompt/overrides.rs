@@ -1,0 +1,302 @@
+//! `instruction_override`: a verb, a target and what binds them, in twelve languages.
+
+use std::ops::Range;
+
+use super::cjk;
+use super::view::{View, Word};
+use super::vocabulary::*;
+use super::Draft;
+
+/// Words between verb and target, at most (output policy spec §16.5).
+const REACH: usize = 6;
+
+const ID: &str = "instruction_override";
+
+/// A window's words beside what they stand for.
+pub(super) struct Read<'a> {
+    pub view: &'a View,
+    pub roles: Vec<Roles>,
+}
+
+impl<'a> Read<'a> {
+    pub(super) fn new(view: &'a View) -> Self {
+        let roles = view.words.iter().map(|word| roles(view.word(word))).collect();
+        Self { view, roles }
+    }
+
+    pub(super) fn at(&self, place: usize) -> Roles {
+        self.roles.get(place).copied().unwrap_or(0)
+    }
+
+    pub(super) fn has(&self, place: usize, roles: Roles) -> bool {
+        self.at(place) & roles != 0
+    }
+
+    pub(super) fn word(&self, place: usize) -> Option<&Word> {
+        self.view.words.get(place)
+    }
+
+    pub(super) fn text(&self, place: usize) -> &str {
+        self.word(place).map_or("", |word| self.view.word(word))
+    }
+
+    fn starts_sentence(&self, place: usize) -> bool {
+        self.word(place).is_none_or(|word| word.starts_sentence)
+    }
+
+    fn starts_clause(&self, place: usize) -> bool {
+        self.word(place).is_none_or(|word| word.starts_clause)
+    }
+
+    /// Places after `place` in its sentence, at most `count`.
+    pub(super) fn following(&self, place: usize, count: usize) -> impl Iterator<Item = usize> + '_ {
+        (place + 1..=place + count).take_while(|next| !self.starts_sentence(*next))
+    }
+
+    /// Places before `place` in its sentence, the nearest first, at most `count`.
+    pub(super) fn preceding(&self, place: usize, count: usize) -> impl Iterator<Item = usize> + '_ {
+        let from = place.saturating_sub(count);
+        (from..place)
+            .rev()
+            .take_while(|before| !self.starts_sentence(before + 1))
+    }
+
+    pub(super) fn source(&self, first: usize, last: usize) -> Range<usize> {
+        let start = self.word(first.min(last)).map_or(0, |word| word.source.start);
+        let end = self.word(first.max(last)).map_or(start, |word| word.source.end);
+        start..end.max(start)
+    }
+
+    /// Whether the word at `place` may be an order: first of its clause or after a word that urges.
+    pub(super) fn is_order(&self, place: usize) -> bool {
+        self.starts_clause(place)
+            || place
+                .checked_sub(1)
+                .is_some_and(|before| self.has(before, URGE | YOU | NOT | STOP))
+            || place
+                .checked_sub(1)
+                .is_some_and(|before| self.text(before) == "and")
+    }
+}
+
+/// All overrides in the words of a view.
+pub(super) fn find(read: &Read<'_>, found: &mut Vec<Draft>) {
+    for place in 0..read.roles.len() {
+        if let Some(draft) = spaced(read, place).or_else(|| from_verb(read, place)) {
+            found.push(draft);
+        }
+    }
+    announced(read, found);
+    cjk::find_overrides(read.view, found);
+}
+
+/// How a word serves as the verb of an override.
+struct Verb {
+    is_technical: bool,
+    is_order: bool,
+    /// Taken off the confidence for the form of the word.
+    penalty: f64,
+}
+
+fn verb_at(read: &Read<'_>, place: usize) -> Option<Verb> {
+    let roles = read.at(place);
+    let is_negated = |count: usize| read.preceding(place, count).any(|before| read.has(before, NOT));
+    if roles & (VERB | TECHNICAL_VERB) != 0 {
+        let is_first = read.starts_clause(place);
+        let form = match () {
+            () if roles & INFLECTED != 0 => 0.45,
+            () if roles & GERUND != 0 && is_first => 0.3,
+            () if roles & GERUND != 0 => 0.45,
+            () => 0.0,
+        };
+        return Some(Verb {
+            is_technical: roles & VERB == 0,
+            is_order: read.is_order(place) && !is_negated(2) && form == 0.0,
+            penalty: form + if is_negated(2) { 0.5 } else { 0.0 },
+        });
+    }
+    // "Do not follow", "stop obeying", "volg ... niet": the opposite of obeying.
+    let stops = |at: usize| read.has(at, NOT | STOP);
+    let is_stopped = read.preceding(place, 3).any(stops) || read.following(place, 1).any(stops);
+    (roles & FOLLOW != 0 && is_stopped).then_some(Verb {
+        is_technical: false,
+        is_order: true,
+        penalty: 0.0,
+    })
+}
+
+fn from_verb(read: &Read<'_>, place: usize) -> Option<Draft> {
+    let verb = verb_at(read, place)?;
+    let ahead = target_ahead(read, place, &verb);
+    let best = [
+        ahead,
+        target_behind(read, place, &verb),
+        everything(read, place, &verb),
+    ];
+    let best = best
+        .into_iter()
+        .flatten()
+        .max_by(|left, right| left.1.total_cmp(&right.1));
+    let (last, confidence) = best?;
+    let confidence = confidence - verb.penalty;
+    (confidence > 0.2).then(|| Draft::new(ID, read.source(place, last), confidence))
+}
+
+/// Verb, then target.
+fn target_ahead(read: &Read<'_>, place: usize, verb: &Verb) -> Option<(usize, f64)> {
+    let noun = read.following(place, REACH + 1).find(|at| read.has(*at, NOUN))?;
+    // A compound ends in what it is about: "safety rules", "system prompt".
+    let noun = read
+        .following(noun, 1)
+        .find(|at| read.has(*at, NOUN))
+        .unwrap_or(noun);
+    let mut qualities = (place + 1..noun).fold(0, |all, at| all | read.at(at));
+    let mut last = noun;
+    for after in read.following(noun, 4).take_while(|at| !read.starts_clause(*at)) {
+        if read.has(after, PRIOR | YOUR | SYSTEM) {
+            qualities |= read.at(after) & (PRIOR | YOUR | SYSTEM);
+            last = after;
+        } else if !read.has(after, ARTICLE | ALL | YOU | MODAL) {
+            break;
+        }
+    }
+    let is_bare = noun == place + 1;
+    let mut confidence = weigh(
+        read.at(noun),
+        qualities,
+        verb,
+        is_bare,
+        read.starts_clause(noun + 1),
+    );
+    // "the previous message about pricing" is somebody's subject, not the reader's orders.
+    let is_about = read
+        .following(noun, 1)
+        .any(|at| matches!(read.text(at), "about" | "regarding" | "from"));
+    if is_about && !read.has(noun, STRONG_NOUN) {
+        confidence -= 0.3;
+    }
+    Some((last, confidence))
+}
+
+/// Confidence of a verb with this noun and these qualities.
+fn weigh(noun: Roles, qualities: Roles, verb: &Verb, is_bare: bool, ends_clause: bool) -> f64 {
+    let has = |role: Roles| qualities & role != 0;
+    let ordered = |yes: f64, no: f64| if verb.is_order { yes } else { no };
+    let base = if noun & STRONG_NOUN != 0 {
+        match () {
+            () if has(PRIOR | YOUR | SYSTEM) => 0.9,
+            () if has(SAFETY) => 0.85,
+            () if has(ALL) => 0.8,
+            () if is_bare => ordered(0.6, 0.45),
+            () => ordered(0.45, 0.35),
+        }
+    } else if noun & WEAK_NOUN != 0 {
+        match () {
+            () if has(PRIOR | YOUR) => 0.75,
+            () if has(SAFETY) => 0.7,
+            () if has(SYSTEM) => 0.65,
+            () if has(ALL) => ordered(0.6, 0.45),
+            () if is_bare && ends_clause => ordered(0.5, 0.35),
+            () => ordered(0.4, 0.3),
+        }
+    } else {
+        match () {
+            () if has(MY) => 0.4,
+            () if has(PRIOR | YOUR) => ordered(0.65, 0.5),
+            () if has(SYSTEM) => ordered(0.6, 0.4),
+            () => 0.35,
+        }
+    };
+    base - if verb.is_technical {
+        ordered(0.05, 0.3)
+    } else {
+        0.0
+    }
+}
+
+/// Target, then verb: "all previous instructions are to be ignored".
+fn target_behind(read: &Read<'_>, place: usize, verb: &Verb) -> Option<(usize, f64)> {
+    let noun = read
+        .preceding(place, REACH + 1)
+        .find(|at| read.has(*at, STRONG_NOUN | WEAK_NOUN))?;
+    let first = read
+        .preceding(noun, 3)
+        .filter(|at| read.has(*at, PRIOR | YOUR | ALL | SYSTEM | ARTICLE))
+        .last();
+    let first = first.unwrap_or(noun);
+    let qualities = (first..place).fold(0, |all, at| all | read.at(at) & (PRIOR | YOUR | ALL));
+    let is_modal = (noun + 1..place).any(|at| read.has(at, MODAL));
+    let is_english_form = read.has(place, INFLECTED | GERUND);
+    let confidence = match qualities {
+        0 => return None,
+        some if some & (PRIOR | YOUR) != 0 && read.has(noun, STRONG_NOUN) => 0.7,
+        _ => 0.55,
+    };
+    // A plain form behind its object is an order in the languages that put verbs last.
+    let adjusted = match (is_english_form, is_modal) {
+        (true, true) => confidence + verb.penalty,
+        (true, false) | (false, true) => confidence - 0.2,
+        (false, false) if read.starts_clause(place) || verb.is_technical => confidence - 0.3,
+        (false, false) => confidence,
+    };
+    Some((first, adjusted))
+}
+
+/// "Forget everything you were told", "ignore the above and …".
+fn everything(read: &Read<'_>, place: usize, verb: &Verb) -> Option<(usize, f64)> {
+    if verb.is_technical {
+        return None;
+    }
+    let target = read
+        .following(place, 3)
+        .find(|at| read.has(*at, EVERYTHING | PRIOR))?;
+    if read.has(target, EVERYTHING) {
+        let last = read.following(target, 5).find(|at| read.has(*at, PRIOR | YOU));
+        return last.map(|last| (last, if verb.is_order { 0.75 } else { 0.4 }));
+    }
+    let is_above = matches!(
+        read.text(target),
+        "above" | "foregoing" | "preceding" | "previous" | "prior"
+    );
+    let next = read.text(target + 1);
+    let is_last = read.starts_clause(target + 1) || matches!(next, "and" | "instead" | "then" | "now");
+    (is_above && is_last && verb.is_order && target > place + 1).then_some((target, 0.6))
+}
+
+/// `system override:` and `the following supersedes …` need no verb in the imperative.
+fn announced(read: &Read<'_>, found: &mut Vec<Draft>) {
+    for place in 0..read.roles.len().saturating_sub(1) {
+        let is_pair = read.text(place) == "system" && read.text(place + 1) == "override";
+        let is_followed = read.word(place + 1).is_some_and(|word| {
+            read.view
+                .after(word, 4)
+                .trim_start()
+                .starts_with([':', '\u{2014}', '!', ']', '>'])
+        });
+        if is_pair && is_followed {
+            found.push(Draft::new(ID, read.source(place, place + 1), 0.8));
+        }
+    }
+}
+
+/// Letters all at one distance make one long word: `ignoreallpreviousinstructions`.
+fn spaced(read: &Read<'_>, place: usize) -> Option<Draft> {
+    const VERBS: &[&str] = &["ignore", "disregard", "forget", "override", "bypass"];
+    const TARGETS: &[&str] = &[
+        "instruction",
+        "prompt",
+        "guideline",
+        "rules",
+        "restriction",
+        "safety",
+        "polic",
+    ];
+    let word = read.word(place).filter(|word| word.is_spaced)?;
+    let letters: String = read.view.word(word).chars().map(|c| letter_of(c, 'i')).collect();
+    let verb = VERBS.iter().find_map(|verb| letters.find(verb))?;
+    let rest = letters.get(verb..)?;
+    TARGETS
+        .iter()
+        .any(|target| rest.contains(target))
+        .then(|| Draft::new(ID, word.source.clone(), 0.9))
+}

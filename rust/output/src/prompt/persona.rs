@@ -1,0 +1,250 @@
+//! `role_hijack` and `system_prompt_exfiltration`: who the model should be, and what it should give away.
+
+use super::overrides::Read;
+use super::vocabulary::{ALL, ARTICLE, MY, NOT, PRIOR, YOUR};
+use super::Draft;
+
+const ROLE: &str = "role_hijack";
+const SYSTEM_PROMPT: &str = "system_prompt_exfiltration";
+
+/// Words from the lead ("you are now") to the persona, at most.
+const REACH: usize = 10;
+
+/// All hijacks and thefts in the words of a view.
+pub(super) fn find(read: &Read<'_>, found: &mut Vec<Draft>) {
+    for place in 0..read.roles.len() {
+        if let Some((first, strength)) = lead(read, place) {
+            if let Some((last, persona)) = persona_after(read, place) {
+                found.push(Draft::new(ROLE, read.source(first, last), strength.min(persona)));
+            }
+        }
+        jailbreak(read, place, found);
+        theft(read, place, found);
+    }
+}
+
+/// A lead that ends at `place`: where it starts and how sure it is.
+fn lead(read: &Read<'_>, place: usize) -> Option<(usize, f64)> {
+    let back = |count: usize| place.checked_sub(count);
+    let text = |count: usize| back(count).map_or("", |at| read.text(at));
+    match read.text(place) {
+        "now" if matches!(text(1), "you're" | "youre") => Some((back(1)?, 0.85)),
+        "now" if text(1) == "are" && matches!(text(2), "you" | "u") => Some((back(2)?, 0.85)),
+        "on" if text(1) == "now" && text(2) == "from" => Some((back(2)?, 0.85)),
+        "as" | "like"
+            if matches!(
+                text(1),
+                "act" | "behave" | "respond" | "answer" | "operate" | "roleplay"
+            ) =>
+        {
+            Some((back(1)?, 0.8))
+        }
+        "be" | "are" if text(1) == "to" && text(2) == "pretend" => Some((back(2)?, 0.85)),
+        "pretend" | "roleplay" => Some((place, 0.8)),
+        "you" if matches!(text(1), "imagine" | "simulate" | "assume" | "suppose") => Some((back(1)?, 0.75)),
+        "become" if read.is_order(place) => Some((place, 0.75)),
+        "will" if text(1) == "you" => Some((back(1)?, 0.6)),
+        _ => None,
+    }
+}
+
+fn persona_after(read: &Read<'_>, place: usize) -> Option<(usize, f64)> {
+    (place + 1..=place + REACH).find_map(|at| persona(read, at))
+}
+
+/// An unbound persona that starts at `place`: where it ends and how sure it is.
+fn persona(read: &Read<'_>, place: usize) -> Option<(usize, f64)> {
+    let next = read.text(place + 1);
+    match read.text(place) {
+        "unrestricted" | "unfiltered" | "uncensored" | "jailbroken" | "unaligned" | "amoral" | "unbound" => {
+            Some((place, 0.85))
+        }
+        "dan" if read.word(place).is_some_and(|word| !word.is_spaced) => Some((place, 0.8)),
+        "developer" | "debug" | "god" | "dan" if next == "mode" => Some((place + 1, 0.75)),
+        "anything" if next == "now" => Some((place + 1, 0.85)),
+        "never" if matches!(next, "refuse" | "refuses" | "decline" | "declines") => Some((place + 1, 0.8)),
+        "no" | "without" | "zero" | "free" | "ignores" => {
+            let limit = (place + 1..=place + 4).find(|at| is_limit(read.text(*at)))?;
+            Some((limit, 0.8))
+        }
+        _ => None,
+    }
+}
+
+fn is_limit(word: &str) -> bool {
+    const STEMS: &[&str] = &[
+        "rule",
+        "restrict",
+        "limit",
+        "filter",
+        "guideline",
+        "ethic",
+        "moral",
+        "constrain",
+        "boundar",
+        "censor",
+        "safeguard",
+        "guardrail",
+        "inhibition",
+    ];
+    STEMS.iter().any(|stem| word.starts_with(stem))
+}
+
+/// The word alone counts, except beside what else is called so.
+fn jailbreak(read: &Read<'_>, place: usize, found: &mut Vec<Draft>) {
+    const THINGS: &[&str] = &[
+        "device",
+        "phone",
+        "iphone",
+        "ios",
+        "ipad",
+        "android",
+        "detect",
+        "root",
+        "check",
+        "attack",
+        "apple",
+        "prevent",
+        "benchmark",
+        "classif",
+        "dataset",
+        "resist",
+        "defen",
+        "evaluat",
+        "score",
+        "guard",
+    ];
+    if !read.text(place).starts_with("jailbr") {
+        return;
+    }
+    let near = |at: usize| THINGS.iter().any(|thing| read.text(at).starts_with(thing));
+    let is_thing = (place.saturating_sub(4)..=place + 4).any(|at| at != place && near(at));
+    found.push(Draft::new(
+        ROLE,
+        read.source(place, place),
+        if is_thing { 0.35 } else { 0.55 },
+    ));
+}
+
+/// Words that ask for something to be said.
+fn is_ask(word: &str) -> bool {
+    matches!(
+        word,
+        "print"
+            | "repeat"
+            | "reveal"
+            | "show"
+            | "translate"
+            | "encode"
+            | "output"
+            | "display"
+            | "dump"
+            | "leak"
+            | "disclose"
+            | "recite"
+            | "echo"
+            | "tell"
+            | "share"
+            | "expose"
+            | "summarize"
+            | "summarise"
+            | "list"
+            | "write"
+            | "return"
+            | "quote"
+            | "paste"
+            | "give"
+            | "type"
+            | "spell"
+            | "describe"
+            | "send"
+            | "copy"
+            | "convert"
+            | "say"
+            | "read"
+            | "provide"
+            | "what"
+            | "what's"
+            | "whats"
+    )
+}
+
+/// An order to give away what the model was told, ending at `place`.
+fn theft(read: &Read<'_>, place: usize, found: &mut Vec<Draft>) {
+    let Some((first, base, needs_manner)) = confided(read, place) else {
+        return;
+    };
+    let Some(ask) = read.preceding(first, 6).find(|at| is_ask(read.text(*at))) else {
+        return;
+    };
+    let is_question = read.text(ask).starts_with("what");
+    let is_negated = read.preceding(ask, 2).any(|at| read.has(at, NOT));
+    if is_question && !read.has(first, YOUR) || is_negated {
+        return;
+    }
+    let manner = manner_after(read, place).or_else(|| manner_after(read, ask));
+    let is_order = read.is_order(ask) || is_question;
+    let confidence = match (manner, needs_manner) {
+        (Some(_), _) => 0.9,
+        (None, true) => 0.45,
+        (None, false) if is_order => base,
+        (None, false) => base - 0.25,
+    };
+    let last = manner.unwrap_or(place).max(place);
+    found.push(Draft::new(SYSTEM_PROMPT, read.source(ask, last), confidence));
+}
+
+/// What a model is told in confidence, ending at `place`: its first word, a confidence, whether more is needed.
+fn confided(read: &Read<'_>, place: usize) -> Option<(usize, f64, bool)> {
+    let before = place.checked_sub(1)?;
+    let (word, left) = (read.text(place), read.text(before));
+    let is_prompt = word.starts_with("prompt") || word.starts_with("instruction");
+    let is_rules = word.starts_with("rule") || word.starts_with("guideline") || word.starts_with("directive");
+    let is_text = matches!(
+        word,
+        "text" | "words" | "messages" | "message" | "everything" | "content" | "conversation"
+    );
+    let quality = match left {
+        "system" | "developer" if is_prompt || word.starts_with("message") => 0.75,
+        "initial" | "hidden" | "secret" | "original" | "internal" | "confidential"
+            if is_prompt || is_rules =>
+        {
+            0.75
+        }
+        "your" if is_prompt => 0.6,
+        "your" if is_rules => 0.4,
+        "previous" | "prior" | "preceding" if is_prompt => 0.4,
+        "above" if is_text || is_prompt => 0.0,
+        _ if word == "above" && (left_is_text(left) || left == "everything") => 0.0,
+        _ => return None,
+    };
+    let is_bound = |at: usize| {
+        read.has(at, YOUR | ARTICLE | ALL | MY | PRIOR) || matches!(read.text(at), "full" | "entire")
+    };
+    let first = read
+        .preceding(before, 3)
+        .take_while(|at| is_bound(*at))
+        .last()
+        .unwrap_or(before);
+    let is_yours = (first..place).any(|at| read.has(at, YOUR));
+    // A system prompt with no owner is a subject of documentation, too.
+    let base = quality + if is_yours && quality > 0.7 { 0.1 } else { 0.0 };
+    Some((first, base, quality == 0.0))
+}
+
+fn left_is_text(word: &str) -> bool {
+    matches!(
+        word,
+        "text" | "words" | "messages" | "message" | "content" | "conversation" | "instructions" | "prompt"
+    )
+}
+
+/// "verbatim", "word for word", "in a code block" after a place: where it ends.
+fn manner_after(read: &Read<'_>, place: usize) -> Option<usize> {
+    (place + 1..=place + 10).find_map(|at| match (read.text(at), read.text(at + 1), read.text(at + 2)) {
+        ("verbatim" | "exactly" | "base64" | "rot13", ..) => Some(at),
+        ("word", "for", "word") => Some(at + 2),
+        ("code", "block", _) => Some(at + 1),
+        _ => None,
+    })
+}

@@ -1,0 +1,326 @@
+//! Words of the instruction detectors in twelve languages, and what each stands for.
+//!
+//! A stem ends in `*` (up to seven more letters), `+` (up to two) or stands for itself. Stems are written as the view
+//! writes words: lower case, no marks. Sources: dictionaries; inflections by hand.
+
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+/// What a word can be; several at once.
+pub(super) type Roles = u32;
+
+/// Ignore, disregard, forget.
+pub(super) const VERB: Roles = 1;
+/// Override, bypass: also everyday words of technical text.
+pub(super) const TECHNICAL_VERB: Roles = 1 << 1;
+/// Not an imperative: `ignored`, `ignores`.
+pub(super) const INFLECTED: Roles = 1 << 2;
+pub(super) const FOLLOW: Roles = 1 << 3;
+pub(super) const NOT: Roles = 1 << 4;
+pub(super) const STOP: Roles = 1 << 5;
+/// Previous, prior, above, earlier.
+pub(super) const PRIOR: Roles = 1 << 6;
+pub(super) const YOUR: Roles = 1 << 7;
+pub(super) const ALL: Roles = 1 << 8;
+pub(super) const SYSTEM: Roles = 1 << 9;
+pub(super) const SAFETY: Roles = 1 << 10;
+/// Instructions, prompt, guidelines.
+pub(super) const STRONG_NOUN: Roles = 1 << 11;
+/// Rules, policy, checks, messages: ordinary things as well.
+pub(super) const WEAK_NOUN: Roles = 1 << 12;
+/// Messages, commands, context: a target only when it is the reader's own or came before.
+pub(super) const LOOSE_NOUN: Roles = 1 << 21;
+/// Everything, anything.
+pub(super) const EVERYTHING: Roles = 1 << 13;
+/// Articles and the like.
+pub(super) const ARTICLE: Roles = 1 << 14;
+/// A word an order may follow: please, now, must.
+pub(super) const URGE: Roles = 1 << 15;
+pub(super) const MY: Roles = 1 << 16;
+/// Must, should, are, be: `instructions should be ignored`.
+pub(super) const MODAL: Roles = 1 << 17;
+/// `ignoring`.
+pub(super) const GERUND: Roles = 1 << 18;
+pub(super) const YOU: Roles = 1 << 19;
+pub(super) const NOUN: Roles = STRONG_NOUN | WEAK_NOUN | LOOSE_NOUN;
+
+type Row = (Roles, &'static str);
+
+static ENGLISH: &[Row] = &[
+    (VERB, "ignore disregard forget supersede neglect abandon overlook"),
+    (VERB | INFLECTED, "ignored ignores disregarded disregards forgets forgot forgotten superseded neglected neglects"),
+    (VERB | GERUND, "ignoring disregarding forgetting superseding neglecting"),
+    // An order to obey what comes next speaks of it in the third person.
+    (VERB, "supersedes"),
+    (TECHNICAL_VERB, "override bypass circumvent discard overrule violate unlearn"),
+    (TECHNICAL_VERB | INFLECTED, "overrides overrode overridden bypasses bypassed circumvents circumvented discarded overruled violated violates"),
+    (TECHNICAL_VERB | GERUND, "overriding bypassing circumventing discarding overruling violating"),
+    (FOLLOW, "follow following obey obeying comply complying adhere adhering respect listen attention bound heed"),
+    (NOT, "not don't dont never no longer cannot can't won't mustn't shouldn't doesn't without"),
+    (STOP, "stop cease quit"),
+    (PRIOR, "previous previously prior above earlier preceding foregoing former initial original preexisting existing past before"),
+    (YOUR, "your yours ur"),
+    (YOU, "you u"),
+    (MY, "my our his her their"),
+    (ALL, "all any every each whatever entire whole"),
+    (SYSTEM, "system developer hidden operator"),
+    (SAFETY, "safety security ethical ethics moral governance alignment"),
+    (STRONG_NOUN, "instruction instructions instruct prompt prompts directive directives guideline guidelines guardrail guardrails programming directions"),
+    (WEAK_NOUN, "rule rules policy policies check checks restriction restrictions control controls safeguard safeguards"),
+    (LOOSE_NOUN, "message messages constraint constraints limit limits limitations command commands orders context filter filters protocol protocols conversation requirements task tasks training text"),
+    (EVERYTHING, "everything anything"),
+    (ARTICLE, "the these those of this that its and or given to from any about"),
+    (URGE, "please now must should shall then just simply kindly immediately instead ai assistant agent model will important urgent attention"),
+    (MODAL, "must should shall be are is can now"),
+];
+
+/// Messages in the other languages.
+static MESSAGES: &[Row] = &[(
+    LOOSE_NOUN,
+    "nachricht* mensaje* messaggi* mensagem mensagens bericht berichten wiadomosc* сообщен* הודעה הודעות",
+)];
+
+static GERMAN: &[Row] = &[
+    (VERB, "ignorier* vergiss vergesst vergessen missacht* vernachlassig* umgeh umgehe umgehen uberschreib* verwirf*"),
+    (FOLLOW, "folge folgen befolg* beacht* halte"),
+    (NOT, "nicht keine keinen"),
+    (PRIOR, "vorherig* vorig* vorhergehend* bisherig* fruher* obig* vorangegangen* vorangehend* ursprunglich* zuvor oben"),
+    (YOUR, "dein deine deiner deinen deinem ihre ihren ihrer eure euren"),
+    (ALL, "alle aller allen samtlich* jede jegliche*"),
+    (SAFETY, "sicherheits*"),
+    (STRONG_NOUN, "anweisung* instruktion* vorgabe* richtlinie* systemprompt* systemanweisung* eingabeaufforderung*"),
+    (WEAK_NOUN, "regel regeln befehl* beschrankung* einschrankung* sicherheitsregel* sicherheitsrichtlinie* kontrolle*"),
+    (EVERYTHING, "alles"),
+    (ARTICLE, "die den der das von"),
+    (URGE, "bitte jetzt sofort"),
+];
+
+static FRENCH: &[Row] = &[
+    (VERB, "ignore ignorez ignorer ignorons oublie oubliez oublier neglige negligez negliger contourne contournez contourner outrepasse* desobei*"),
+    (FOLLOW, "suis suivez suivre respecte respectez obeis obeissez compte"),
+    (NOT, "ne pas jamais"),
+    (PRIOR, "precedent* anterieur* prealable* initial* ci-dessus dessus"),
+    (YOUR, "tes vos ta ton votre"),
+    (ALL, "tout tous toute toutes"),
+    (SAFETY, "securite"),
+    (STRONG_NOUN, "consigne consignes directive* instructions"),
+    (WEAK_NOUN, "regle regles restriction+ politique+ commande* contrainte* limite* controle*"),
+    (ARTICLE, "les des le la l'ensemble de d'ici"),
+    (URGE, "maintenant veuillez"),
+];
+
+static SPANISH: &[Row] = &[
+    (VERB, "ignora ignore ignoren ignorar ignorad olvida olvide olviden olvidar olvidate omite omita omitir desatiende desatienda descarta descarte omiso desobedece elude evade"),
+    (FOLLOW, "sigas siga sigan obedezcas obedezca hagas"),
+    (NOT, "no"),
+    (PRIOR, "anterior* previa+ previo+ precedente* inicial* antes"),
+    (YOUR, "tus tu sus vuestr*"),
+    (ALL, "todo todos toda todas cualquier*"),
+    (SAFETY, "seguridad"),
+    (STRONG_NOUN, "instruccion* indicacion* directriz directrices pauta pautas"),
+    (WEAK_NOUN, "regla reglas norma normas orden ordenes restriccion* politica+ limitacion* controles"),
+    (ARTICLE, "las los el la del de caso"),
+    (URGE, "ahora favor"),
+];
+
+static ITALIAN: &[Row] = &[
+    (VERB, "ignora ignorate ignorare dimentica dimenticate dimenticare trascura trascurate aggira aggirate scorda scordati tralascia"),
+    (FOLLOW, "seguire segui rispettare"),
+    (NOT, "non"),
+    (PRIOR, "precedent* anterior* sopra inizial*"),
+    (YOUR, "tue tuoi tua vostre"),
+    (ALL, "tutte tutti tutta tutto qualsiasi ogni"),
+    (SAFETY, "sicurezza"),
+    (STRONG_NOUN, "istruzion* indicazion* direttiv* direttive"),
+    (WEAK_NOUN, "regola regole restrizion* politiche comandi ordini limitazion*"),
+    (ARTICLE, "le gli il delle di"),
+];
+
+static PORTUGUESE: &[Row] = &[
+    (VERB, "ignore ignorem ignora ignorar esquec* desconsider* contorne contornar negligencie descarte desobedeca"),
+    (FOLLOW, "siga sigam obedeca"),
+    (NOT, "nao"),
+    (PRIOR, "anterior* previa+ previo+ acima inicial iniciais"),
+    (YOUR, "suas seus sua seu tuas teus"),
+    (ALL, "todas todos toda todo quaisquer qualquer"),
+    (SAFETY, "seguranca"),
+    (STRONG_NOUN, "instrucao instrucoes orientac* diretriz diretrizes"),
+    (WEAK_NOUN, "regra regras restric* politica+ ordens comandos limitac*"),
+    (ARTICLE, "as os das dos"),
+];
+
+static DUTCH: &[Row] = &[
+    (
+        VERB,
+        "negeer negeren vergeet vergeten omzeil omzeilen veronachtzaam overschrijf",
+    ),
+    (FOLLOW, "volg volgen"),
+    (NOT, "niet geen"),
+    (
+        PRIOR,
+        "vorige voorgaande eerdere bovenstaande voorafgaande oorspronkelijke",
+    ),
+    (YOUR, "je jouw uw jullie"),
+    (ALL, "alle elke"),
+    (SAFETY, "veiligheids*"),
+    (
+        STRONG_NOUN,
+        "instructie* aanwijzing* richtlijn* opdracht opdrachten systeemprompt*",
+    ),
+    (
+        WEAK_NOUN,
+        "regel regels beperking* beleid bevelen veiligheidsregel*",
+    ),
+    (ARTICLE, "de het van"),
+];
+
+static POLISH: &[Row] = &[
+    (VERB, "zignoruj* ignoruj ignorujcie zignorowac ignorowac zapomnij* pomin pomincie pominac omin obejdz zlekcewaz odrzuc"),
+    (FOLLOW, "przestrzegaj stosuj wykonuj"),
+    (NOT, "nie"),
+    (PRIOR, "poprzedni* wczesniejsz* powyzsz* dotychczasow* pierwotn*"),
+    (YOUR, "swoje swoich twoje twoich"),
+    (ALL, "wszystkie wszystkich wszelkie wszelkich wszystko"),
+    (SAFETY, "bezpieczenstwa"),
+    (STRONG_NOUN, "instrukcj* polecen* polecenia wytyczn* wskazowk*"),
+    (WEAK_NOUN, "zasady zasad reguly regul ograniczen* polityk* komend*"),
+];
+
+static RUSSIAN: &[Row] = &[
+    (VERB, "игнорируй* игнорировать проигнорируй* забудь* забыть забудьте пренебреги* отбрось* обойди* отмени* нарушь*"),
+    (FOLLOW, "следуй* соблюдай* выполняй* подчиняйся слушай*"),
+    (NOT, "не"),
+    (PRIOR, "предыдущ* прежн* прошл* вышеуказанн* вышеизложенн* ранее выше предшествующ* изначальн*"),
+    (YOUR, "свои своих твои твоих ваши ваших"),
+    (ALL, "все всех всё любые любых"),
+    (SYSTEM, "системн*"),
+    (SAFETY, "безопасности"),
+    (STRONG_NOUN, "инструкц* указан* директив* промпт* предписан* установки"),
+    (WEAK_NOUN, "правил* ограничен* команд* политик* запрет* приказ*"),
+    (URGE, "пожалуйста теперь"),
+];
+
+static HEBREW: &[Row] = &[
+    (
+        VERB,
+        "התעלם התעלמי התעלמו להתעלם תתעלם תתעלמי תתעלמו שכח שכחי שכחו תשכח תשכחי תשכחו עקוף עקפו הפר",
+    ),
+    (FOLLOW, "תציית לציית תמלא תפעל"),
+    (NOT, "אל לא"),
+    (
+        PRIOR,
+        "קודמות הקודמות קודמים הקודמים הקודמת קודמת הקודם לעיל שלמעלה",
+    ),
+    (YOUR, "שלך שלכם"),
+    (ALL, "כל מכל"),
+    (SYSTEM, "המערכת מערכת"),
+    (SAFETY, "בטיחות אבטחה"),
+    (STRONG_NOUN, "הוראה הוראות הנחיה הנחיות פרומפט"),
+    (
+        WEAK_NOUN,
+        "כלל כללים חוק חוקים מגבלה מגבלות הגבלות מדיניות פקודות",
+    ),
+];
+
+static LANGUAGES: [&[Row]; 11] = [
+    ENGLISH, MESSAGES, GERMAN, FRENCH, SPANISH, ITALIAN, PORTUGUESE, DUTCH, POLISH, RUSSIAN, HEBREW,
+];
+
+/// A stem, how many letters may follow it, and what it stands for.
+type Stem = (&'static str, usize, Roles);
+
+/// Stems by their first three bytes.
+static STEMS: LazyLock<HashMap<[u8; 3], Vec<Stem>>> = LazyLock::new(|| {
+    let mut stems: HashMap<[u8; 3], Vec<Stem>> = HashMap::new();
+    for (roles, words) in LANGUAGES.iter().flat_map(|rows| rows.iter()) {
+        for word in words.split_ascii_whitespace() {
+            let (stem, more) = match word.strip_suffix('*') {
+                Some(stem) => (stem, 7),
+                None => word.strip_suffix('+').map_or((word, 0), |stem| (stem, 2)),
+            };
+            stems.entry(head(stem)).or_default().push((stem, more, *roles));
+        }
+    }
+    stems
+});
+
+/// First three bytes; a shorter word is filled up with zeros.
+fn head(word: &str) -> [u8; 3] {
+    let mut head = [0; 3];
+    head.iter_mut()
+        .zip(word.bytes())
+        .for_each(|(slot, byte)| *slot = byte);
+    head
+}
+
+/// What a word of the view stands for; 0 for any other word.
+pub(super) fn roles(word: &str) -> Roles {
+    let plain = roles_as_spelled(word);
+    if plain != 0 {
+        return plain;
+    }
+    if word
+        .bytes()
+        .any(|byte| matches!(byte, b'0'..=b'9' | b'@' | b'$' | b'!'))
+    {
+        let read = |one: char| roles_as_spelled(&word.chars().map(|c| letter_of(c, one)).collect::<String>());
+        return read('i') | read('l');
+    }
+    // Hebrew writes prepositions and the article with the noun.
+    let mut rest = word;
+    for _ in 0..2 {
+        let Some(shorter) = rest.strip_prefix(['מ', 'ה', 'ב', 'ל', 'ו', 'ש', 'כ']) else {
+            break;
+        };
+        let found = roles_as_spelled(shorter);
+        if found != 0 {
+            return found;
+        }
+        rest = shorter;
+    }
+    0
+}
+
+fn roles_as_spelled(word: &str) -> Roles {
+    let mut found = 0;
+    for (stem, more, roles) in STEMS.get(&head(word)).into_iter().flatten() {
+        let rest = word.strip_prefix(stem);
+        if rest.is_some_and(|rest| rest.is_empty() || (*more > 0 && rest.chars().count() <= *more)) {
+            found |= roles;
+        }
+    }
+    found
+}
+
+/// The letter a leet character stands for; `1` and `!` can be two.
+pub(super) fn letter_of(character: char, one: char) -> char {
+    match character {
+        '0' => 'o',
+        '1' | '!' => one,
+        '3' => 'e',
+        '4' | '@' => 'a',
+        '5' | '$' => 's',
+        '7' => 't',
+        '8' => 'b',
+        '9' => 'g',
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_stand_for_what_the_tables_say() {
+        assert_eq!(roles("ignore"), VERB);
+        assert_eq!(roles("1gn0re"), VERB);
+        assert_eq!(roles("ignored"), VERB | INFLECTED);
+        assert_eq!(roles("anweisungen"), STRONG_NOUN);
+        assert_eq!(roles("ru1es"), WEAK_NOUN);
+        assert_eq!(roles("предыдущие"), PRIOR);
+        assert_eq!(roles("מההוראות"), STRONG_NOUN);
+        assert_eq!(roles("instructional"), 0);
+        assert_eq!(roles("banana"), 0);
+    }
+}

@@ -1,0 +1,164 @@
+//! Which parts of a content are worth reading word by word.
+
+use std::ops::Range;
+
+use super::hidden::Invisible;
+use crate::around::slice;
+use crate::phrases::{Kind, Sighting};
+
+/// Two halves of a pair further apart than this have nothing to do with each other.
+const PAIR: usize = 200;
+/// Text read before and after what woke the detectors.
+const BEFORE: usize = 200;
+const AFTER: usize = 320;
+/// Largest window; a longer one is cut, and its parts overlap by `BEFORE + AFTER`.
+const LARGEST: usize = 16 * 1024;
+
+/// Places that ask for a window.
+pub(super) struct Seen {
+    spans: Vec<Range<usize>>,
+}
+
+impl Seen {
+    /// What the phrases ask for: single ones, and pairs close to each other.
+    pub(super) fn new(sightings: &[Sighting]) -> Self {
+        let mut spans = Vec::new();
+        let mut last = [None::<usize>; 8];
+        for sighting in sightings {
+            let end = sighting.end;
+            let (own, others): (usize, &[usize]) = match sighting.kind {
+                Kind::Persona | Kind::Spaced => {
+                    spans.push(end..end);
+                    continue;
+                }
+                Kind::Verb => (0, &[1]),
+                Kind::Target => (1, &[0]),
+                Kind::Lead => (2, &[3]),
+                Kind::Limit => (3, &[2]),
+                Kind::Ask => (4, &[5]),
+                Kind::Confided => (5, &[4]),
+                Kind::Address => (6, &[7]),
+                Kind::Call => (7, &[6]),
+                _ => continue,
+            };
+            if let Some(place) = last.get_mut(own) {
+                *place = Some(end);
+            }
+            for other in others
+                .iter()
+                .filter_map(|other| last.get(*other).copied().flatten())
+            {
+                if end - other <= PAIR {
+                    spans.push(other..end);
+                }
+            }
+        }
+        Self { spans }
+    }
+
+    /// Orders to send something, when an address follows.
+    pub(super) fn orders(&mut self, content: &[u8], sightings: &[Sighting]) {
+        for sighting in sightings.iter().filter(|sighting| sighting.kind == Kind::Send) {
+            let near = slice(content, sighting.end..sighting.end + 240);
+            if has_address(near) {
+                self.spans.push(sighting.end..sighting.end);
+            }
+        }
+    }
+
+    /// Look at every character beyond ASCII: some hide text, some hide words, some are letters of other scripts.
+    pub(super) fn beyond_ascii(&mut self, content: &[u8], range: Range<usize>) -> Invisible {
+        let mut invisible = Invisible::default();
+        let mut at = range.start;
+        while let Some(skipped) = first_beyond_ascii(slice(content, at..range.end)) {
+            at += skipped;
+            // Runs of characters are decoded together, up to the next blank stretch of ASCII.
+            let run = slice(content, at..at + 64);
+            let Some(chunk) = run.utf8_chunks().next() else {
+                break;
+            };
+            let valid = chunk.valid();
+            let mut is_ascii_again = false;
+            let mut taken = 0;
+            for character in valid.chars() {
+                if character.is_ascii() {
+                    is_ascii_again = true;
+                    break;
+                }
+                if asks(character, content, at + taken) {
+                    self.spans.push(at + taken..at + taken + character.len_utf8());
+                    invisible.see(content, at + taken, character);
+                }
+                taken += character.len_utf8();
+            }
+            at += taken;
+            if !is_ascii_again && taken == valid.len() {
+                // A broken byte, or a character cut by the end of the run (which then starts the next run).
+                at += usize::from(taken == 0);
+            }
+        }
+        invisible
+    }
+
+    /// The windows, in order and without overlap except where a long one was cut.
+    pub(super) fn into_windows(mut self, length: usize) -> Vec<Range<usize>> {
+        self.spans.sort_unstable_by_key(|span| span.start);
+        let mut windows: Vec<Range<usize>> = Vec::new();
+        for span in self.spans {
+            let (from, to) = (span.start.saturating_sub(BEFORE), (span.end + AFTER).min(length));
+            match windows.last_mut().filter(|window| from <= window.end) {
+                Some(window) => window.end = window.end.max(to),
+                None => windows.push(from..to),
+            }
+        }
+        windows.into_iter().flat_map(cut).collect()
+    }
+}
+
+fn cut(window: Range<usize>) -> impl Iterator<Item = Range<usize>> {
+    let mut from = Some(window.start);
+    std::iter::from_fn(move || {
+        let start = from?;
+        let end = (start + LARGEST).min(window.end);
+        from = (end < window.end).then(|| end - BEFORE - AFTER);
+        Some(start..end)
+    })
+}
+
+fn first_beyond_ascii(bytes: &[u8]) -> Option<usize> {
+    const STRIDE: usize = 64;
+    let strides = bytes.chunks(STRIDE).take_while(|chunk| chunk.is_ascii()).count();
+    let from = strides * STRIDE;
+    let rest = bytes.get(from..).filter(|rest| !rest.is_empty())?;
+    rest.iter().position(|byte| !byte.is_ascii()).map(|at| from + at)
+}
+
+fn has_address(near: &[u8]) -> bool {
+    memchr::memmem::find(near, b"://").is_some()
+        || memchr::memchr(b'@', near).is_some()
+        || near.windows(3).any(
+            |three| matches!(three, [a, b'.', b] if a.is_ascii_alphanumeric() && b.is_ascii_alphanumeric()),
+        )
+}
+
+/// Whether a character can be part of hidden or disguised words, or of a language with its own letters.
+fn asks(character: char, content: &[u8], at: usize) -> bool {
+    match character {
+        // Letters with marks, punctuation, currency, arrows, boxes, technical signs, pictures.
+        '\u{ad}' => true,
+        '\u{80}'..='\u{24f}'
+        | '\u{2010}'..='\u{2027}'
+        | '\u{2030}'..='\u{205f}'
+        | '\u{20a0}'..='\u{20cf}' => false,
+        '\u{2122}' | '\u{2116}' | '\u{2139}' | '\u{2190}'..='\u{245f}' | '\u{2500}'..='\u{2bff}' => false,
+        '\u{fe0e}' | '\u{fe0f}' | '\u{fffd}' | '\u{e000}'..='\u{f8ff}' => false,
+        '\u{1f000}'..='\u{1faff}' | '\u{3001}' | '\u{3002}' => false,
+        // Greek has no table of its own: it counts only inside Latin words.
+        '\u{370}'..='\u{3ff}' => {
+            let after = content.get(at + character.len_utf8());
+            let before = at.checked_sub(1).and_then(|before| content.get(before));
+            [before, after].into_iter().flatten().any(u8::is_ascii_alphabetic)
+        }
+        _ => true,
+    }
+}

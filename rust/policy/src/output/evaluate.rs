@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use cordum_output::{Mask, ScanOptions};
 
-use super::compile::{media_type, CompiledOutputRule, OutputPolicy};
+use super::compile::{CompiledOutputRule, OutputPolicy};
 use super::document::OutputDecision;
 use super::engine::{OverBudget, Spotted};
 use super::findings::{report, severity_name, spans, told, Found, OutputFinding, Span};
@@ -180,7 +180,7 @@ impl OutputPolicy {
         let options = ScanOptions {
             // Rounding to 32 bits must not lose what stands exactly on the threshold.
             min_confidence: (lowest - 1e-6) as f32,
-            is_tool_output: is_tool_output(request),
+            ..ScanOptions::default().for_content(request.topic, request.content_type)
         };
         for part in parts {
             let found = self.detectors.scan(part.bytes, &mask, &options)?;
@@ -217,13 +217,6 @@ impl OutputPolicy {
         }
         Ok(found)
     }
-}
-
-/// Whether prompt detectors should be more suspicious (output policy spec §16.5): a tool's output, HTML or Markdown.
-fn is_tool_output(request: &OutputRequest<'_>) -> bool {
-    let is_markup = ["text/html", "text/markdown"].contains(&media_type(request.content_type).as_str());
-    let mut words = request.topic.split(['.', '/']);
-    is_markup || words.any(|word| matches!(word, "tool" | "tools" | "mcp"))
 }
 
 /// Rules up to the first that certainly ends the walk.

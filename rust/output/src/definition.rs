@@ -91,8 +91,11 @@ pub enum Trigger {
     Prefix(&'static [&'static str]),
     /// A run of `A-Za-z0-9_+/-` of so many bytes.
     Run(usize, usize),
-    /// A group of digits, single separators allowed, with so many digits.
-    Digits(usize, usize),
+    /// Groups of digits: `3_2_4` is three, two and four with one kind of blank or dash between, any other separator is meant
+    /// as it is written.
+    Groups(&'static [&'static str]),
+    /// Searched near one of these lower-case words (64 bytes after, 32 before).
+    Near(&'static [&'static str]),
     /// Found by a parser of its own: PEM, URL, assignment, e-mail, manifest, prose.
     Parser,
 }
@@ -130,6 +133,8 @@ pub enum Verdict {
     Accept,
     /// With this confidence.
     Score(f32),
+    /// With the confidence of the form, at another place: a part of the candidate, or more than it.
+    At(usize, usize),
 }
 
 impl Verdict {
@@ -153,6 +158,8 @@ pub struct Form {
     pub check: Check,
     /// `None`: that of the detector.
     pub confidence: Option<f32>,
+    /// `None`: that of the detector.
+    pub severity: Option<Severity>,
     /// Reported only with a context word nearby (§16.6, "C").
     pub needs_context: bool,
     /// Whether a letter, digit, `_` or `-` may follow.
@@ -173,6 +180,7 @@ impl Form {
             pattern,
             check: accept,
             confidence: None,
+            severity: None,
             needs_context: false,
             is_open: false,
         }
@@ -186,8 +194,12 @@ impl Form {
         Form::new(Trigger::Run(min, max), pattern)
     }
 
-    pub const fn digits(min: usize, max: usize, pattern: &'static str) -> Form {
-        Form::new(Trigger::Digits(min, max), pattern)
+    pub const fn groups(shapes: &'static [&'static str]) -> Form {
+        Form::new(Trigger::Groups(shapes), "")
+    }
+
+    pub const fn near(words: &'static [&'static str], pattern: &'static str) -> Form {
+        Form::new(Trigger::Near(words), pattern)
     }
 
     pub const fn check(mut self, check: Check) -> Form {
@@ -197,6 +209,11 @@ impl Form {
 
     pub const fn confidence(mut self, confidence: f32) -> Form {
         self.confidence = Some(confidence);
+        self
+    }
+
+    pub const fn severity(mut self, severity: Severity) -> Form {
+        self.severity = Some(severity);
         self
     }
 

@@ -3,12 +3,12 @@
 use std::borrow::Cow;
 use std::sync::{Arc, LazyLock};
 
-use crate::catalogue::{definitions, scan_baseline};
+use crate::catalogue::definitions;
 use crate::definition::{Definition, Group, Severity};
 use crate::hit::ScanResult;
 use crate::mask::{DetectorId, Mask};
+use crate::scan;
 use crate::scanners::{builtin_scanner, DEFAULT_SCANNERS};
-use crate::{injection, phrases, prompt};
 
 /// Reported from here on unless a caller says otherwise (output policy spec §16.6).
 pub const DEFAULT_MIN_CONFIDENCE: f32 = 0.5;
@@ -50,6 +50,8 @@ pub struct ScanOptions {
     pub is_tool_output: bool,
     /// The topic plans tool calls: call objects are its trade (§16.5).
     pub is_tool_planner: bool,
+    /// Longer contents are scanned at their beginning and end only (§6); `None`: everything is scanned.
+    pub max_bytes: Option<usize>,
 }
 
 impl ScanOptions {
@@ -96,6 +98,7 @@ impl Default for ScanOptions {
             min_confidence: DEFAULT_MIN_CONFIDENCE,
             is_tool_output: false,
             is_tool_planner: false,
+            max_bytes: None,
         }
     }
 }
@@ -147,19 +150,7 @@ impl Engine {
 
     /// Everything the detectors of the mask find, in order of offset, then detector.
     pub fn scan(&self, content: &[u8], mask: &Mask, options: &ScanOptions) -> ScanResult {
-        let mut hits = Vec::new();
-        scan_baseline(content, mask, &mut hits);
-        let whole = 0..content.len();
-        let sightings = phrases::find(content, whole.clone());
-        injection::scan_code(content, whole.clone(), &sightings, mask, &mut hits);
-        prompt::scan_prompt(content, whole, &sightings, mask, options, &mut hits);
-        hits.retain(|hit| hit.confidence >= options.min_confidence);
-        hits.sort_by_key(|hit| (hit.offset, hit.detector));
-        hits.dedup_by_key(|hit| (hit.offset, hit.detector));
-        ScanResult {
-            hits,
-            ..ScanResult::default()
-        }
+        scan::scan(content, mask, options)
     }
 }
 

@@ -3,18 +3,22 @@
 //! Every search runs in linear time: no back-tracking engine anywhere.
 
 mod around;
+mod bytes;
 mod catalogue;
+mod check;
 mod definition;
 mod engine;
 mod hit;
 mod injection;
+pub mod limits;
 mod mask;
 mod phrases;
 mod prompt;
+mod rarity;
 pub mod sample;
+mod scan;
 mod scanners;
 mod sightings;
-mod validate;
 
 pub use catalogue::definitions;
 pub use definition::{

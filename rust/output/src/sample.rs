@@ -3,6 +3,9 @@
 //! `<class:count>` stands for so many characters of a class, `<uuid>`, `<crc>` (the CRC32 of the template's last
 //! `<b62:…>` in base 62, as forges append it). Anything else between angle brackets stays as it is.
 
+use crate::check::base58::encode_check;
+use crate::check::bech32::with_checksum;
+
 const CLASSES: &[(&str, &str)] = &[
     ("hex", "0123456789abcdef"),
     ("HEX", "0123456789ABCDEF"),
@@ -69,6 +72,17 @@ fn fill(name: &str, last: &str, random: &mut Random) -> Option<String> {
             let part = |random: &mut Random, count| random.characters("0123456789abcdef", count);
             let parts = [8, 4, 4, 4, 12].map(|count| part(random, count));
             Some(parts.join("-"))
+        }
+        // An age key and a Bitcoin key with valid checksums.
+        "age" => {
+            let data = random.characters("qpzry9x8gf2tvdw0s3jn54khce6mua7l", 52);
+            let key = with_checksum("age-secret-key-", &data).to_ascii_uppercase();
+            key.split_once("-1").map(|(_, tail)| tail.to_owned())
+        }
+        "wif" => {
+            let body = (0..32).map(|_| (random.next() >> 24) as u8);
+            let payload: Vec<u8> = std::iter::once(0x80).chain(body).chain([1]).collect();
+            Some(encode_check(&payload))
         }
         "crc" => Some(base62(crc32fast::hash(last.as_bytes()), 6)),
         _ => {

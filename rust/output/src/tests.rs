@@ -1,5 +1,6 @@
 use super::*;
 
+/// Ids reported by a scanner or a single detector.
 fn hits(name: &str, text: &str) -> Vec<String> {
     let engine = Engine::builtin();
     let mask = engine.scanner(name).unwrap();
@@ -8,11 +9,76 @@ fn hits(name: &str, text: &str) -> Vec<String> {
     found.hits.iter().map(id).collect()
 }
 
+const SEEDS: std::ops::Range<u64> = 0..12;
+
+/// What people wrap values in.
+fn wrapped(text: &str) -> Vec<String> {
+    vec![
+        text.to_owned(),
+        format!("line one\n{text}\nline three"),
+        format!("2031-04-02T08:00:00Z INFO worker said {text} and went on"),
+        serde_json::json!({"step": 3, "output": text}).to_string(),
+        format!("note: |\n  {}\nnext: 1\n", text.replace('\n', "\n  ")),
+    ]
+}
+
+#[test]
+fn every_detector_reports_its_examples_in_any_wrapping() {
+    let mut missed = Vec::new();
+    for definition in definitions() {
+        assert!(
+            !definition.hits.is_empty()
+                || matches!(definition.group, Group::CodeInjection | Group::PromptInjection),
+            "{}",
+            definition.id
+        );
+        let group = if definition.is_default {
+            definition.group.as_str()
+        } else {
+            definition.id
+        };
+        for template in definition.hits {
+            for seed in SEEDS {
+                let example = sample::expand(template, seed);
+                for text in wrapped(&example) {
+                    let found = hits(group, &text);
+                    if !found.iter().any(|id| id == definition.id) {
+                        missed.push(format!("{} not in {found:?}: {text}", definition.id));
+                        break;
+                    }
+                }
+            }
+        }
+    }
+    let total = missed.len();
+    missed.dedup_by_key(|text| text.split(' ').next().map(str::to_owned));
+    assert!(missed.is_empty(), "{total}:\n{}", missed.join("\n"));
+}
+
+#[test]
+fn no_detector_reports_its_near_misses() {
+    let mut wrong = Vec::new();
+    for definition in definitions() {
+        for template in definition.misses {
+            for seed in SEEDS {
+                let example = sample::expand(template, seed);
+                for text in wrapped(&example) {
+                    if hits(definition.id, &text).iter().any(|id| id == definition.id) {
+                        wrong.push(format!("{}: {text}", definition.id));
+                    }
+                }
+            }
+        }
+    }
+    wrong.dedup_by_key(|text| text.split(' ').next().map(str::to_owned));
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
 #[test]
 fn the_baseline_examples_are_found() {
     let aws = format!("leak test AKIA{}", "1234567890ABCDEF");
     let aws_secret = format!("aws_secret = \"{}\"", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYabcdefgh12");
-    let github = format!("t: ghp_{}", "a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R8");
+    let github = sample::expand("t: ghp_<b62:30><crc>", 1);
     let slack = format!("xoxb-{}", "1234567890-abcdefghij");
     let jwt = format!(
         "eyJ{}.eyJ{}.{}",
@@ -30,7 +96,7 @@ fn the_baseline_examples_are_found() {
         ("secret", "private_key", "-----BEGIN PRIVATE KEY-----"),
         ("secret", "jwt", &jwt),
         ("secret", "database_url_password", "postgres://app:hunter22@db/x"),
-        ("secret", "long_secret_line", &long),
+        ("secret", "generic_secret", &long),
         ("pii", "credit_card", "4111 1111 1111 1111"),
         ("pii", "credit_card", "3782 822463 10005"),
         ("pii", "credit_card", "4000000000006"),

@@ -1,0 +1,191 @@
+//! Whether a value is rare enough to be a secret, or is a word, a placeholder, a reference (output policy spec §16.6).
+
+mod bigrams;
+mod placeholder;
+
+use std::collections::HashSet;
+use std::sync::LazyLock;
+
+use bigrams::SURPRISE;
+pub(crate) use placeholder::{is_documented, is_placeholder, is_worn_out};
+
+static WORDS: LazyLock<HashSet<&'static [u8]>> =
+    LazyLock::new(|| include_bytes!("words.txt").split(|byte| *byte == b'\n').collect());
+
+/// Values longer than this are judged by their beginning.
+const MAX_JUDGED: usize = 512;
+/// Mean surprise of a pair, in bits, from which a value looks drawn at random.
+const RANDOM_SURPRISE: f32 = 4.6;
+
+/// Shannon entropy in bits per byte.
+pub(crate) fn entropy(value: &[u8]) -> f32 {
+    let value = value.get(..MAX_JUDGED).unwrap_or(value);
+    let mut counts = [0u16; 256];
+    for byte in value {
+        if let Some(count) = counts.get_mut(usize::from(*byte)) {
+            *count = count.saturating_add(1);
+        }
+    }
+    let total = value.len() as f32;
+    let parts = counts.iter().filter(|count| **count > 0).map(|count| {
+        let share = f32::from(*count) / total;
+        -share * share.log2()
+    });
+    parts.sum()
+}
+
+fn symbol(byte: u8) -> Option<usize> {
+    match byte {
+        b'a'..=b'z' => Some(usize::from(byte - b'a')),
+        b'A'..=b'Z' => Some(usize::from(byte - b'A')),
+        b'0'..=b'9' => Some(usize::from(byte - b'0').saturating_add(26)),
+        _ => None,
+    }
+}
+
+/// Mean surprise of neighbouring letters and digits, in bits; 0 without a pair.
+pub(crate) fn surprise(value: &[u8]) -> f32 {
+    let value = value.get(..MAX_JUDGED).unwrap_or(value);
+    let (mut total, mut pairs) = (0u32, 0u32);
+    for (first, second) in value.iter().zip(value.iter().skip(1)) {
+        let (Some(row), Some(column)) = (symbol(*first), symbol(*second)) else {
+            continue;
+        };
+        let bits = SURPRISE.get(row).and_then(|row| row.get(column)).copied();
+        total = total.saturating_add(u32::from(bits.unwrap_or(0)));
+        pairs = pairs.saturating_add(1);
+        // A change of case inside a word is a surprise that the table does not see.
+        if first.is_ascii_uppercase() && second.is_ascii_lowercase()
+            || first.is_ascii_lowercase() && second.is_ascii_uppercase()
+        {
+            total = total.saturating_add(16);
+        }
+    }
+    if pairs == 0 {
+        0.0
+    } else {
+        total as f32 / 16.0 / pairs as f32
+    }
+}
+
+/// Share of the value's letters that belong to common words of four or more letters (three between separators).
+pub(crate) fn word_coverage(value: &[u8]) -> f32 {
+    let value = value.get(..MAX_JUDGED).unwrap_or(value);
+    let (mut letters, mut covered) = (0usize, 0usize);
+    let mut word: Vec<u8> = Vec::with_capacity(32);
+    let mut previous = 0u8;
+    for byte in value.iter().copied().chain([0]) {
+        let is_hump = byte.is_ascii_uppercase() && previous.is_ascii_lowercase();
+        if !byte.is_ascii_alphabetic() || is_hump {
+            letters = letters.saturating_add(word.len());
+            covered = covered.saturating_add(words_within(&word));
+            word.clear();
+        }
+        if byte.is_ascii_alphabetic() {
+            word.push(byte.to_ascii_lowercase());
+        }
+        previous = byte;
+    }
+    if letters == 0 {
+        0.0
+    } else {
+        covered as f32 / letters as f32
+    }
+}
+
+/// Letters of `word` that common words cover, taken greedily from the left.
+fn words_within(word: &[u8]) -> usize {
+    if word.len() >= 3 && is_word(word) {
+        return word.len();
+    }
+    let (mut at, mut covered) = (0usize, 0usize);
+    while at.saturating_add(4) <= word.len() {
+        let longest = word.len().saturating_sub(at).min(14);
+        let found = (4..=longest)
+            .rev()
+            .find(|length| word.get(at..at.saturating_add(*length)).is_some_and(is_word));
+        match found {
+            Some(length) => {
+                covered = covered.saturating_add(length);
+                at = at.saturating_add(length);
+            }
+            None => at = at.saturating_add(1),
+        }
+    }
+    covered
+}
+
+fn is_word(word: &[u8]) -> bool {
+    WORDS.contains(word)
+        || word
+            .strip_suffix(b"s")
+            .is_some_and(|one| one.len() >= 4 && WORDS.contains(one))
+}
+
+/// Number of character classes: lower, upper, digits, others.
+pub(crate) fn class_count(value: &[u8]) -> usize {
+    let has = |test: &dyn Fn(&u8) -> bool| usize::from(value.iter().any(test));
+    has(&u8::is_ascii_lowercase)
+        + has(&u8::is_ascii_uppercase)
+        + has(&u8::is_ascii_digit)
+        + has(&|byte| !byte.is_ascii_alphanumeric())
+}
+
+pub(crate) fn is_hex(value: &[u8]) -> bool {
+    value.iter().all(u8::is_ascii_hexdigit)
+}
+
+/// Looks drawn at random: entropy above the floor of its alphabet, unusual pairs, no words.
+pub(crate) fn is_random(value: &[u8]) -> bool {
+    if is_hex(value) {
+        let digits = value.iter().filter(|byte| byte.is_ascii_digit()).count();
+        return entropy(value) >= 3.0 && digits > 0 && digits < value.len();
+    }
+    let is_base64 = value
+        .iter()
+        .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=' | b'-' | b'_'));
+    // Short values cannot reach the floor: n different characters have log2(n) bits.
+    let reachable = (value.len() as f32).log2() - 0.4;
+    let floor = if is_base64 { 3.5f32 } else { 3.0 };
+    entropy(value) >= floor.min(reachable) && surprise(value) >= RANDOM_SURPRISE && word_coverage(value) < 0.5
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample::expand;
+
+    #[test]
+    fn random_text_is_told_from_words() {
+        let mut found = 0;
+        for seed in 0..200 {
+            found += usize::from(is_random(expand("<b62:24>", seed).as_bytes()));
+            found += usize::from(is_random(expand("<hex:32>", seed).as_bytes()));
+            found += usize::from(is_random(expand("<w:40>", seed).as_bytes()));
+        }
+        assert!(found >= 597, "{found} of 600");
+        for text in [
+            "application/json; charset=utf-8",
+            "getElementById",
+            "continuous-integration",
+            "rust_output_catalogue_mod",
+            "AuthenticationProviderFactory",
+            "0000000000000000000000000000",
+            "text-embedding-large",
+            "user_authentication_service",
+        ] {
+            assert!(
+                !is_random(text.as_bytes()),
+                "{text}: {} {}",
+                surprise(text.as_bytes()),
+                entropy(text.as_bytes())
+            );
+        }
+    }
+
+    #[test]
+    fn words_cover_what_people_write() {
+        assert!(word_coverage(b"super-private-value") > 0.9);
+        assert!(word_coverage(b"kX9vQz2LrT8w") < 0.5);
+    }
+}

@@ -1,0 +1,228 @@
+//! Values that stand for a secret without being one (output policy spec §16.6, placeholders).
+
+use super::entropy;
+
+/// Keys that vendors print in their documentation, in two parts so that they are no token here.
+const DOCUMENTED: &[(&str, &str, &str)] = &[
+    // AWS documentation, "Access keys".
+    ("AKIAIOSFODNN7", "EXAMPLE", "docs.aws.amazon.com"),
+    (
+        "wJalrXUtnFEMI/K7MDENG/",
+        "bPxRfiCYEXAMPLEKEY",
+        "docs.aws.amazon.com",
+    ),
+    ("AKIAI44QH8DHB", "EXAMPLE", "docs.aws.amazon.com"),
+    (
+        "je7MtGbClwBF/2Zp9Utk/",
+        "h3yCo8nvbEXAMPLEKEY",
+        "docs.aws.amazon.com",
+    ),
+];
+
+const WORDS: &[&str] = &[
+    "password",
+    "passwd",
+    "pass",
+    "secret",
+    "token",
+    "changeme",
+    "example",
+    "placeholder",
+    "user",
+    "username",
+    "admin",
+    "root",
+    "test",
+    "null",
+    "none",
+    "true",
+    "false",
+    "redacted",
+    "undefined",
+    "nil",
+    "string",
+    "default",
+    "changeit",
+    "letmein",
+    "apikey",
+    "api_key",
+    "api-key",
+    "xxxxxxxx",
+    "hidden",
+    "masked",
+    "removed",
+    "dummy",
+];
+
+/// Beginnings of references to a value that stands elsewhere.
+const REFERENCES: &[&str] = &[
+    "${",
+    "{{",
+    "<",
+    "%(",
+    "$(",
+    "***",
+    "[redacted",
+    "[filtered",
+    "[masked",
+    "process.env",
+    "os.environ",
+    "os.getenv",
+    "env.",
+    "env:",
+    "env[",
+    "your-",
+    "your_",
+    "your ",
+    "xxx",
+    "secrets.",
+    "vault:",
+    "ssm:",
+    "arn:",
+    "ref:",
+    "ref+",
+    "file:",
+    "projects/",
+    "#{",
+    "...",
+    "@@",
+    "$env:",
+    "!ref",
+    "var.",
+    "local.",
+    "config.",
+    "settings.",
+    "self.",
+    "this.",
+    "args.",
+    "options.",
+    "params.",
+    "my-",
+    "my_",
+    "some-",
+    "some_",
+    "insert",
+    "enter ",
+    "replace",
+    "change-me",
+    "change_me",
+    "&",
+    "%env",
+    "op://",
+    "awssm",
+    "keyring:",
+];
+
+/// A published documentation key.
+pub(crate) fn is_documented(value: &[u8]) -> bool {
+    DOCUMENTED.iter().any(|(first, second, _)| {
+        value
+            .strip_prefix(first.as_bytes())
+            .is_some_and(|rest| rest == second.as_bytes())
+    })
+}
+
+/// Body of a prefixed format that nobody was given: few different characters, or one of them over and over.
+pub(crate) fn is_worn_out(body: &[u8]) -> bool {
+    if body.is_empty() {
+        return true;
+    }
+    // A short body of different characters has log2(length) bits at most.
+    let reachable = (body.len() as f32).log2() - 1.0;
+    let mut counts = [0usize; 256];
+    for byte in body {
+        if let Some(count) = counts.get_mut(usize::from(*byte)) {
+            *count = count.saturating_add(1);
+        }
+    }
+    let most = counts.iter().max().copied().unwrap_or(0);
+    entropy(body) < reachable.min(2.5) || most.saturating_mul(5) >= body.len().saturating_mul(3)
+}
+
+/// A placeholder, a variable, a call or one of the words people write instead of a value.
+pub(crate) fn is_placeholder(value: &[u8]) -> bool {
+    let lower = value.to_ascii_lowercase();
+    let starts = |start: &&str| lower.starts_with(start.as_bytes());
+    if WORDS.iter().any(|word| lower == word.as_bytes()) || REFERENCES.iter().any(starts) {
+        return true;
+    }
+    let first = value.first().copied().unwrap_or(b' ');
+    let is_call = value.contains(&b'(') && value.contains(&b')');
+    let is_percent = value.len() > 2 && first == b'%' && value.last() == Some(&b'%');
+    let is_template = value
+        .windows(2)
+        .any(|pair| matches!(pair, b"${" | b"{{" | b"$(" | b"<%"));
+    let is_variable = first == b'$'
+        && value
+            .iter()
+            .skip(1)
+            .all(|b| b.is_ascii_alphanumeric() || *b == b'_');
+    let is_braced = first == b'{' && value.last() == Some(&b'}');
+    let is_bracketed = first == b'[' && value.last() == Some(&b']');
+    let holds = |part: &str| lower.windows(part.len()).any(|window| window == part.as_bytes());
+    let is_hint = [
+        "example",
+        "placeholder",
+        "changeme",
+        "redacted",
+        "your-",
+        "your_",
+        "xxxx",
+        "****",
+        "-here",
+        "_here",
+    ]
+    .iter()
+    .any(|part| holds(part));
+    is_call
+        || is_percent
+        || is_template
+        || is_variable
+        || is_braced
+        || is_bracketed
+        || is_hint
+        || is_repeated(value)
+}
+
+fn is_repeated(value: &[u8]) -> bool {
+    let first = value.first();
+    value.iter().all(|byte| Some(byte) == first)
+        || value.windows(4).all(|w| matches!(w, [a, b, c, d] if b.wrapping_sub(*a) == 1 && c.wrapping_sub(*b) == 1 && d.wrapping_sub(*c) == 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn placeholders_are_told_from_values() {
+        for text in [
+            "<password>",
+            "${DB_PASSWORD}",
+            "{{ token }}",
+            "%TOKEN%",
+            "$(cat key)",
+            "********",
+            "xxxxxxxx",
+            "[REDACTED]",
+            "getenv('X')",
+            "$PASSWORD",
+            "changeme",
+            "your-api-key",
+            "12345678",
+            "aaaaaaaa",
+        ] {
+            assert!(is_placeholder(text.as_bytes()), "{text}");
+        }
+        for text in [
+            "hunter2-is-mine",
+            "super-private-value",
+            "p4$$w0rd!x",
+            "Tr0ub4dor&3",
+        ] {
+            assert!(!is_placeholder(text.as_bytes()), "{text}");
+        }
+        assert!(is_worn_out(b"aaaaaaaaaaaaaaaab") && is_worn_out(b"0101010101010101"));
+        assert!(!is_worn_out(b"FAKEFAKETESTKEY1"));
+    }
+}

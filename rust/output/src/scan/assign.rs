@@ -1,0 +1,215 @@
+//! Values assigned to names that say they are secret (output policy spec §16.2, `generic_secret`).
+
+use std::ops::Range;
+
+use crate::bytes::{is, slice, ALNUM, SPACE};
+use crate::definition::Verdict;
+use crate::rarity::{class_count, is_worn_out, word_coverage};
+use crate::scan::block::Block;
+use crate::scan::context::has_word;
+use crate::scan::manifest::word_around;
+use crate::scan::secrecy::{is_secret_name, is_secret_value, words_of};
+
+const MIN_QUOTED: usize = 8;
+const MIN_BARE: usize = 12;
+const MAX_VALUE: usize = 2_048;
+impl Block<'_> {
+    /// A fragment of a secret name at `found`: the name, the operator, the value.
+    pub(crate) fn assignment(&mut self, found: Range<usize>) {
+        self.work.spend(64);
+        let (start, end) = word_around(self.content, found.start, found.end);
+        let name = slice(self.content, start, end);
+        if name.ends_with(b"ecret") && name.len() == 6 {
+            self.kubernetes_secret(start, end);
+        }
+        if self.netrc(start, end) {
+            return;
+        }
+        let (generic, session) = (self.wanted("generic_secret"), self.wanted("aws_session_token"));
+        if generic.is_none() && session.is_none() {
+            return;
+        }
+        let Some(value) = self.assigned(end) else { return };
+        if is_session_token(name, slice(self.content, value.span.start, value.span.end)) {
+            self.report("aws_session_token", value.span, Verdict::Score(0.9));
+            return;
+        }
+        if !is_secret_name(name) && !self.is_spaced_name(start, name) {
+            return;
+        }
+        let span = value.span.clone();
+        let text = slice(self.content, span.start, span.end);
+        if is_secret_value(text, name, value.is_quoted) {
+            self.report(
+                "generic_secret",
+                span,
+                Verdict::Score(if value.is_quoted { 0.75 } else { 0.7 }),
+            );
+        }
+    }
+
+    /// A long base64 value on a line that says what it is: `private value: …` (§5.2).
+    pub(crate) fn long_value(&mut self, start: usize, end: usize) {
+        if self.wanted("generic_secret").is_none() {
+            return;
+        }
+        let head = slice(self.content, start.saturating_sub(64), start);
+        let line = head
+            .get(memchr::memrchr(b'\n', head).map_or(0, |at| at.saturating_add(1))..)
+            .unwrap_or_default();
+        let operator = line.iter().rposition(|byte| matches!(byte, b'=' | b':'));
+        let name = operator.and_then(|at| line.get(..at)).unwrap_or_default();
+        if name.is_empty() || !has_word(name, &["secret", "token", "password", "private"]) {
+            return;
+        }
+        let value = slice(self.content, start, end);
+        let is_one_character = value.iter().all(|byte| Some(byte) == value.first());
+        if class_count(value) >= 3 && word_coverage(value) < 0.5 && !is_one_character {
+            let padding = slice(self.content, end, end.saturating_add(2))
+                .iter()
+                .take_while(|byte| **byte == b'=')
+                .count();
+            self.report(
+                "generic_secret",
+                start..end.saturating_add(padding),
+                Verdict::Score(0.7),
+            );
+        }
+    }
+
+    /// `api key: …`: the first word stands before a blank.
+    fn is_spaced_name(&self, start: usize, name: &[u8]) -> bool {
+        let lower = name.to_ascii_lowercase();
+        let head = slice(self.content, start.saturating_sub(8), start).to_ascii_lowercase();
+        lower == b"key"
+            && ["api ", "access ", "private ", "auth ", "secret "]
+                .iter()
+                .any(|word| head.ends_with(word.as_bytes()))
+    }
+
+    /// What is assigned after the name that ends at `end`.
+    fn assigned(&self, end: usize) -> Option<Value> {
+        let content = self.content;
+        let byte = |at: usize| content.get(at).copied().unwrap_or(0);
+        let mut at = end;
+        // Closing quote of the name, escaped or not, and closing bracket of an index.
+        let mut is_key = false;
+        if byte(at) == b'\\' && matches!(byte(at.saturating_add(1)), b'"' | b'\'') {
+            at = at.saturating_add(2);
+            is_key = true;
+        } else if matches!(byte(at), b'"' | b'\'' | b'`') {
+            at = at.saturating_add(1);
+            is_key = true;
+        }
+        if byte(at) == b']' {
+            at = at.saturating_add(1);
+        }
+        at = self.after_blanks(at);
+        let operator = slice(content, at, at.saturating_add(2));
+        at = at.saturating_add(match operator {
+            b":=" | b"=>" => 2,
+            b"==" | b"=~" | b"::" => return None,
+            [b'=' | b':', ..] => 1,
+            [b',', ..] if is_key => 1,
+            _ => return None,
+        });
+        let is_colon = operator.first() == Some(&b':') && operator != b":=";
+        at = self.after_blanks(at);
+        // A type stands between the name and the value: `password: str = "…"`.
+        if is_colon && is(byte(at), ALNUM) {
+            let word = slice(content, at, at.saturating_add(24));
+            let length = word
+                .iter()
+                .take_while(|byte| {
+                    is(**byte, ALNUM) || matches!(byte, b'&' | b'\'' | b'[' | b']' | b'|' | b' ')
+                })
+                .count();
+            if word.get(length) == Some(&b'=') && word.get(length.saturating_add(1)) != Some(&b'=') {
+                at = self.after_blanks(at.saturating_add(length).saturating_add(1));
+            }
+        }
+        self.value_at(at)
+    }
+
+    fn after_blanks(&self, at: usize) -> usize {
+        let blanks = slice(self.content, at, at.saturating_add(32))
+            .iter()
+            .take_while(|byte| matches!(byte, b' ' | b'\t'))
+            .count();
+        at.saturating_add(blanks)
+    }
+
+    fn value_at(&self, at: usize) -> Option<Value> {
+        let content = self.content;
+        let tail = slice(content, at, at.saturating_add(MAX_VALUE).saturating_add(4));
+        let prefix = match tail {
+            [b'b' | b'r' | b'f' | b'u' | b'@', b'"' | b'\'', ..] => 1,
+            _ => 0,
+        };
+        let quoted = tail.get(prefix..).unwrap_or_default();
+        let (open, quote): (usize, u8) = match quoted {
+            [b'\\', quote @ (b'"' | b'\''), ..] => (2, *quote),
+            [quote @ (b'"' | b'\'' | b'`'), ..] => (1, *quote),
+            _ => (0, 0),
+        };
+        if open == 0 {
+            let length = tail
+                .iter()
+                .take_while(|byte| {
+                    !is(**byte, SPACE)
+                        && !matches!(
+                            byte,
+                            b'"' | b'\'' | b'`' | b'<' | b'>' | b',' | b';' | b'&' | b'\\' | b'|'
+                        )
+                })
+                .count();
+            let text = tail.get(..length).unwrap_or_default();
+            let trailing = text
+                .iter()
+                .rev()
+                .take_while(|byte| matches!(byte, b'.' | b')' | b'}' | b']' | b':'))
+                .count();
+            let length = length.saturating_sub(trailing);
+            // What goes on behind is an expression.
+            let is_code = matches!(tail.get(length), Some(b'(' | b'['));
+            return (length >= MIN_BARE && !is_code).then_some(Value {
+                span: at..at.saturating_add(length),
+                is_quoted: false,
+            });
+        }
+        let start = at.saturating_add(prefix).saturating_add(open);
+        let body = slice(content, start, start.saturating_add(MAX_VALUE));
+        let length = if open == 2 {
+            memchr::memmem::find(body, &[b'\\', quote])?
+        } else {
+            let mut is_escaped = false;
+            body.iter().position(|byte| {
+                let ends = *byte == quote && !is_escaped;
+                is_escaped = *byte == b'\\' && !is_escaped;
+                ends || *byte == b'\n'
+            })?
+        };
+        let is_closed = open == 2 || body.get(length) == Some(&quote);
+        (is_closed && length >= MIN_QUOTED).then_some(Value {
+            span: start..start.saturating_add(length),
+            is_quoted: true,
+        })
+    }
+}
+
+/// A long base64 value named as the session token of AWS.
+fn is_session_token(name: &[u8], value: &[u8]) -> bool {
+    let joined = words_of(name).concat();
+    let is_named = ["sessiontoken", "securitytoken"]
+        .iter()
+        .any(|end| joined.ends_with(end.as_bytes()));
+    let is_base64 = value
+        .iter()
+        .all(|byte| is(*byte, ALNUM) || matches!(byte, b'+' | b'/' | b'='));
+    is_named && is_base64 && value.len() >= 100 && !is_worn_out(value)
+}
+
+struct Value {
+    span: Range<usize>,
+    is_quoted: bool,
+}

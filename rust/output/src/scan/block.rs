@@ -1,0 +1,152 @@
+//! One block of content under scan: what is looked for, what was found, how much work is left.
+
+use std::ops::Range;
+
+use crate::catalogue::{definition, id_of};
+use crate::definition::{Definition, Group, Severity, Verdict};
+use crate::engine::ScanOptions;
+use crate::hit::Hit;
+use crate::mask::{DetectorId, Mask};
+use crate::scan::context::{has_context, CONTEXT_BONUS};
+
+/// Confirmation work allowed per byte of content, in bytes looked at, and on top of it. About 50 ms per MiB and 20 ms.
+const WORK_PER_BYTE: u64 = 160;
+const WORK_BASE: u64 = 16 << 20;
+
+/// Budget of one scan. Counted, not timed, so that a scan ends at the same place on every machine.
+#[derive(Debug)]
+pub(crate) struct Work(u64);
+
+impl Work {
+    pub fn for_content(length: usize) -> Work {
+        Work(
+            (length as u64)
+                .saturating_mul(WORK_PER_BYTE)
+                .saturating_add(WORK_BASE),
+        )
+    }
+
+    /// Takes so much from the budget.
+    #[inline]
+    pub fn spend(&mut self, bytes: usize) {
+        self.0 = self.0.saturating_sub(bytes as u64);
+    }
+
+    pub fn is_over(&self) -> bool {
+        self.0 == 0
+    }
+}
+
+/// What a form says of its hits before context.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Weight {
+    pub base: f32,
+    pub needs_context: bool,
+    /// `None`: that of the detector.
+    pub severity: Option<Severity>,
+}
+
+impl Weight {
+    pub fn of(base: f32) -> Weight {
+        Weight {
+            base,
+            needs_context: false,
+            severity: None,
+        }
+    }
+}
+
+/// A scan of one range of a content.
+#[derive(Debug)]
+pub(crate) struct Block<'a> {
+    pub content: &'a [u8],
+    /// Where triggers may begin; confirmation may look at the rest.
+    pub range: Range<usize>,
+    pub mask: &'a Mask,
+    pub options: &'a ScanOptions,
+    pub hits: Vec<Hit>,
+    /// Regions whose escapes hide structure, to be opened when the block is done.
+    pub escaped: Vec<Range<usize>>,
+    pub work: Work,
+}
+
+impl<'a> Block<'a> {
+    pub fn new(
+        content: &'a [u8],
+        range: Range<usize>,
+        mask: &'a Mask,
+        options: &'a ScanOptions,
+    ) -> Block<'a> {
+        let work = Work::for_content(range.len());
+        Block {
+            content,
+            range,
+            mask,
+            options,
+            hits: Vec::new(),
+            escaped: Vec::new(),
+            work,
+        }
+    }
+
+    pub fn wants(&self, group: Group) -> bool {
+        self.mask
+            .iter()
+            .any(|id| definition(id).is_some_and(|definition| definition.group == group))
+    }
+
+    /// The built-in detector of this name, if it is looked for.
+    pub fn wanted(&self, name: &str) -> Option<(DetectorId, &'static Definition)> {
+        let id = id_of(name).filter(|id| self.mask.contains(*id))?;
+        Some((id, definition(id)?))
+    }
+
+    /// Reports a span of a detector that a parser found, with the confidence of the detector or another.
+    pub fn report(&mut self, name: &str, span: Range<usize>, verdict: Verdict) {
+        if let Some((id, definition)) = self.wanted(name) {
+            let base = definition.confidence;
+            self.push(id, definition, span, verdict, Weight::of(base));
+        }
+    }
+
+    /// Adds what context says and keeps the hit if it is likely enough.
+    pub fn push(
+        &mut self,
+        id: DetectorId,
+        definition: &Definition,
+        span: Range<usize>,
+        verdict: Verdict,
+        weight: Weight,
+    ) {
+        let Weight {
+            base,
+            needs_context,
+            severity,
+        } = weight;
+        let (mut confidence, span) = match verdict {
+            Verdict::Reject => return,
+            Verdict::Accept => (base, span),
+            Verdict::Score(confidence) => (confidence, span),
+            Verdict::At(start, end) => (base, start..end),
+        };
+        // Beyond the threshold context changes nothing that anybody reads, so it is looked at only where it decides.
+        let is_open = needs_context || confidence < self.options.min_confidence;
+        if is_open && has_context(self.content, span.start, span.end, definition.context) {
+            confidence = (confidence + CONTEXT_BONUS).min(1.0);
+        } else if needs_context {
+            return;
+        }
+        if confidence >= self.options.min_confidence
+            && span.start < span.end
+            && span.end <= self.content.len()
+        {
+            self.hits.push(Hit {
+                detector: id,
+                severity: severity.unwrap_or(definition.severity),
+                confidence,
+                offset: span.start,
+                length: span.len(),
+            });
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! Words around a candidate (output policy spec §16.6, context).
+
+use crate::bytes::slice;
+
+const BEFORE: usize = 64;
+const AFTER: usize = 32;
+/// What a context word adds to the confidence.
+pub(crate) const CONTEXT_BONUS: f32 = 0.35;
+
+/// Whether one of the lower-case words stands within 64 bytes before or 32 after, on the same line or the one before.
+pub(crate) fn has_context(content: &[u8], start: usize, end: usize, words: &[&str]) -> bool {
+    if words.is_empty() {
+        return false;
+    }
+    let before = slice(content, start.saturating_sub(BEFORE), start);
+    let after = slice(content, end, end.saturating_add(AFTER));
+    let second_break = memchr::memrchr_iter(b'\n', before).nth(1);
+    let before = before
+        .get(second_break.map_or(0, |at| at.saturating_add(1))..)
+        .unwrap_or_default();
+    let after = after
+        .get(..memchr::memchr(b'\n', after).unwrap_or(after.len()))
+        .unwrap_or_default();
+    has_word(before, words) || has_word(after, words)
+}
+
+/// Whether one of the lower-case words stands in the text, as a whole word: `_`, digits and humps end words too.
+pub(crate) fn has_word(text: &[u8], words: &[&str]) -> bool {
+    let lower = text.to_ascii_lowercase();
+    words.iter().any(|word| {
+        memchr::memmem::find_iter(&lower, word.as_bytes())
+            .any(|at| is_whole(text, at, at.saturating_add(word.len())))
+    })
+}
+
+fn is_whole(text: &[u8], start: usize, end: usize) -> bool {
+    let at = |place: usize| text.get(place).copied().unwrap_or(b' ');
+    let previous = start.checked_sub(1).map_or(b' ', at);
+    let (first, last, next) = (at(start), at(end.saturating_sub(1)), at(end));
+    let begins = !first.is_ascii_alphabetic()
+        || !previous.is_ascii_alphabetic()
+        || previous.is_ascii_lowercase() && first.is_ascii_uppercase();
+    let is_plural = matches!(next, b's' | b'S') && !at(end.saturating_add(1)).is_ascii_alphabetic();
+    let ends = !last.is_ascii_alphabetic()
+        || !next.is_ascii_alphabetic()
+        || is_plural
+        || last.is_ascii_lowercase() && next.is_ascii_uppercase();
+    begins && ends
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_count_whole_and_near() {
+        let has = |text: &str, words: &[&str]| {
+            let start = text.find('#').unwrap();
+            has_context(text.as_bytes(), start, start + 1, words)
+        };
+        assert!(has("DD_API_KEY=#", &["api_key"]) && has("datadogApiKey: #", &["datadog"]));
+        assert!(has("# (my passports)", &["passport"]) && has("ת.ז #", &["ת.ז"]));
+        assert!(has("the bsn\n is #", &["bsn"]));
+        assert!(!has("the bsn\n\n is #", &["bsn"]) && !has("#\n bsn", &["bsn"]));
+        assert!(!has("spandex #", &["pan"]));
+        assert!(!has(&format!("bsn {} #", "x".repeat(70)), &["bsn"]));
+    }
+}

@@ -1,0 +1,23 @@
+//! The scan: triggers, confirmation, overlap, decoding (output policy spec §16.7).
+
+mod address;
+mod assign;
+mod authorization;
+mod block;
+mod confirm;
+pub(crate) mod context;
+mod decode;
+mod document;
+mod literals;
+mod manifest;
+mod numbers;
+mod overlap;
+mod pem;
+mod scanner;
+mod secrecy;
+pub(crate) mod sweep;
+mod tables;
+mod url;
+mod utf16;
+
+pub(crate) use scanner::scan;

@@ -1,0 +1,344 @@
+//! Numbers whose grouping is free: payment cards, phone numbers, IBAN (output policy spec §16.3).
+
+use crate::bytes::{is, is_at, is_before, slice, ALNUM, DIGIT};
+use crate::check::digits::{all_equal, luhn, part};
+use crate::check::iban::{is_iban, length_for};
+use crate::definition::Verdict;
+use crate::scan::block::{Block, Weight};
+use crate::scan::sweep::DigitGroup;
+
+/// Characters an IBAN may have with its blanks.
+const MAX_IBAN: usize = 34 + 9;
+/// Country codes of three digits, by their first two; the others have one or two.
+const LONG_CODES: &[u64] = &[
+    21, 22, 23, 24, 25, 26, 29, 35, 37, 38, 42, 50, 59, 67, 68, 69, 80, 85, 87, 88, 96, 97, 99,
+];
+
+impl Block<'_> {
+    /// Cards, phones and IBANs among groups of digits.
+    pub(crate) fn free_numbers(&mut self, groups: &[DigitGroup]) {
+        let total: usize = groups.iter().map(|group| group.length).sum();
+        if total >= 12 {
+            self.cards(groups);
+        }
+        if total >= 7 {
+            self.phones(groups);
+        }
+        if let Some(first) = groups.first() {
+            self.iban_around(first.start);
+        }
+    }
+
+    fn digits(&self, groups: &[DigitGroup]) -> Vec<u32> {
+        let content = self.content;
+        groups
+            .iter()
+            .flat_map(|group| slice(content, group.start, group.end()))
+            .map(|byte| u32::from(byte.wrapping_sub(b'0')))
+            .collect()
+    }
+
+    fn cards(&mut self, groups: &[DigitGroup]) {
+        if self.wanted("credit_card").is_none() {
+            return;
+        }
+        let mut first = 0usize;
+        while let Some(group) = groups.get(first) {
+            let tail = groups.get(first..).unwrap_or_default();
+            let found = (1..=tail.len().min(8)).find(|count| self.is_card(tail, *count, first > 0));
+            match found {
+                Some(count) => {
+                    let end = tail.get(count.saturating_sub(1)).map_or(0, DigitGroup::end);
+                    self.report("credit_card", group.start..end, Verdict::Accept);
+                    first = first.saturating_add(count);
+                }
+                None => first = first.saturating_add(1),
+            }
+        }
+    }
+
+    /// Whether the first `count` groups make a card number.
+    fn is_card(&self, groups: &[DigitGroup], count: usize, is_inner: bool) -> bool {
+        let taken = groups.get(..count).unwrap_or_default();
+        let length: usize = taken.iter().map(|group| group.length).sum();
+        if !(13..=19).contains(&length) {
+            return false;
+        }
+        let (Some(first), Some(last)) = (taken.first(), taken.last()) else {
+            return false;
+        };
+        let inner = taken.get(..count.saturating_sub(1)).unwrap_or_default();
+        let is_grouped = inner
+            .iter()
+            .all(|group| matches!(group.separator, b' ' | b'-') && group.length >= 2);
+        let joins =
+            |separator: u8| matches!(separator, b'-' | b'.' | b'/') && count == 1 || separator == b'.';
+        let before = self
+            .content
+            .get(first.start.saturating_sub(1))
+            .copied()
+            .unwrap_or(b' ');
+        if !is_grouped
+            || joins(last.separator)
+            || is_inner && count == 1 && matches!(before, b'-' | b'.' | b'/')
+        {
+            return false;
+        }
+        let digits = self.digits(taken);
+        luhn(&digits) && has_issuer(&digits) && self.stands_alone_in(first.start, last)
+    }
+
+    fn stands_alone_in(&self, start: usize, last: &DigitGroup) -> bool {
+        if last.separator == 0 {
+            return self.stands_alone(start, last.end());
+        }
+        // The next group is another number of the same row.
+        !is_before(self.content, start, ALNUM)
+    }
+
+    fn phones(&mut self, groups: &[DigitGroup]) {
+        if self.wanted("phone_number").is_none() {
+            return;
+        }
+        let mut first = 0usize;
+        while first < groups.len() {
+            let tail = groups.get(first..).unwrap_or_default();
+            let count = self.phone(tail, first > 0);
+            first = first.saturating_add(count.max(1));
+        }
+    }
+
+    /// Reports the phone number that begins with the first group; answers how many groups it took.
+    fn phone(&mut self, groups: &[DigitGroup], is_inner: bool) -> usize {
+        let Some(first) = groups.first().copied() else {
+            return 0;
+        };
+        let before = slice(self.content, first.start.saturating_sub(3), first.start);
+        let (plus, start) = match before {
+            [.., b'+'] => (true, first.start.saturating_sub(1)),
+            [.., b'+', b'('] => (true, first.start.saturating_sub(2)),
+            [.., b'('] => (false, first.start.saturating_sub(1)),
+            _ => (false, first.start),
+        };
+        let found = if plus {
+            self.international(groups)
+        } else if is_inner && matches!(before.last(), Some(b'-' | b'.' | b'/')) {
+            None
+        } else {
+            self.national(groups, start)
+        };
+        let Some((count, confidence)) = found else {
+            return 0;
+        };
+        let end = groups.get(count.saturating_sub(1)).map_or(0, DigitGroup::end);
+        let beside = start
+            .checked_sub(1)
+            .and_then(|at| self.content.get(at))
+            .copied()
+            .unwrap_or(b' ');
+        let next = groups
+            .get(count.saturating_sub(1))
+            .map_or(0, |group| group.separator);
+        let is_joined = is(beside, ALNUM) && !self.follows_escape(start)
+            || matches!(beside, b'_' | b'.' | b'-' | b'/' | b'@' | b'#' | b'$') && !plus
+            || matches!(next, b'.' | b'-' | b'/')
+            || is_at(self.content, end, ALNUM)
+            || matches!(self.content.get(end), Some(b'_' | b'@' | b'%' | b':'))
+            || matches!(slice(self.content, end, end.saturating_add(2)), [b'-' | b'.' | b'/', next] if is(*next, ALNUM));
+        if is_joined {
+            return 0;
+        }
+        if let Some((id, definition)) = self.wanted("phone_number") {
+            let weight = Weight {
+                needs_context: confidence < 0.5,
+                ..Weight::of(confidence)
+            };
+            self.push(id, definition, start..end, Verdict::Accept, weight);
+        }
+        count
+    }
+
+    fn follows_escape(&self, at: usize) -> bool {
+        matches!(
+            slice(self.content, at.saturating_sub(2), at),
+            [b'\\', b'n' | b't' | b'r']
+        )
+    }
+
+    /// `+` and eight to fifteen digits of a known country code.
+    fn international(&self, groups: &[DigitGroup]) -> Option<(usize, f32)> {
+        let mut length = 0usize;
+        let mut best = None;
+        for (place, group) in groups.iter().enumerate() {
+            length = length.saturating_add(group.length);
+            let count = place.saturating_add(1);
+            if length > 15 {
+                break;
+            }
+            let digits = self.digits(groups.get(..count).unwrap_or_default());
+            if is_international(&digits) {
+                best = Some((count, 0.9));
+            }
+            if group.separator == b'/' {
+                break;
+            }
+        }
+        best
+    }
+
+    /// National forms: North America, Israel, United Kingdom, and others that start with 0.
+    fn national(&self, groups: &[DigitGroup], start: usize) -> Option<(usize, f32)> {
+        let lengths: Vec<usize> = groups.iter().take(5).map(|group| group.length).collect();
+        let separators: Vec<u8> = groups.iter().take(5).map(|group| group.separator).collect();
+        let lead = self.content.get(start) == Some(&b'(');
+        let nanp = |from: usize| {
+            let digits = self.digits(groups.get(from..from.saturating_add(3)).unwrap_or_default());
+            let is_code = |place: usize| digits.get(place).is_some_and(|digit| *digit >= 2);
+            let inner = separators.get(from..from.saturating_add(2)).unwrap_or_default();
+            let is_separated = matches!(inner, [b')' | b'-' | b'.' | b' ', b'-' | b'.' | b' ']);
+            let is_even = matches!(inner, [first, second] if first == second || *first == b')');
+            lengths.get(from..from.saturating_add(3)) == Some(&[3, 3, 4][..])
+                && is_code(0)
+                && is_code(3)
+                && is_separated
+                && is_even
+        };
+        if nanp(0) {
+            let is_blank = !lead && separators.first() == Some(&b' ');
+            return Some((3, if is_blank { 0.6 } else { 0.85 }));
+        }
+        if lengths.first() == Some(&1)
+            && matches!(separators.first(), Some(b' ' | b'-' | b'.' | b'('))
+            && nanp(1)
+        {
+            let one = self.digits(groups.get(..1).unwrap_or_default());
+            return (one == [1]).then_some((4, 0.85));
+        }
+        self.leading_zero(groups, &lengths, &separators)
+    }
+
+    fn leading_zero(
+        &self,
+        groups: &[DigitGroup],
+        lengths: &[usize],
+        separators: &[u8],
+    ) -> Option<(usize, f32)> {
+        let digits = self.digits(groups.get(..groups.len().min(5)).unwrap_or_default());
+        let joined = |count: usize| {
+            let inner = separators.get(..count.saturating_sub(1)).unwrap_or_default();
+            inner
+                .iter()
+                .all(|separator| matches!(separator, b' ' | b'-' | b'.' | b')'))
+        };
+        let lead = (part(&digits, 0, 2), digits.get(2).copied().unwrap_or(0));
+        match (digits.first(), lengths) {
+            // Israel: 05d-ddd-dddd, 05d-ddddddd.
+            (Some(0), [3, 3, 4, ..]) if lead.0 == 5 && joined(3) => Some((3, 0.85)),
+            (Some(0), [3, 7, ..]) if lead.0 == 5 && joined(2) => Some((2, 0.8)),
+            // United Kingdom: 07ddd dddddd and 020 dddd dddd, 0dddd dddddd.
+            (Some(0), [5, 6, ..]) if joined(2) && lead.0 <= 8 => {
+                Some((2, if lead.0 == 7 { 0.85 } else { 0.6 }))
+            }
+            (Some(0), [5, 3, 3, ..]) if joined(3) && matches!(lead.0, 1 | 7) => Some((3, 0.85)),
+            (Some(0), [4, 3, 4, ..]) if joined(3) && matches!(lead.0, 1 | 7) => Some((3, 0.8)),
+            (Some(0), [3, 4, 4, ..]) if joined(3) && lead.0 <= 9 && lead.0 >= 2 => Some((3, 0.7)),
+            // France: five pairs.
+            (Some(0), [2, 2, 2, 2, 2]) if joined(5) && lead.0 >= 1 => Some((5, 0.8)),
+            // Bare numbers only in context.
+            (Some(0), [10 | 11, ..]) if matches!(lead.0, 5 | 7 | 1 | 6) => Some((1, 0.3)),
+            (Some(2..=9), [10, ..]) if digits.get(3).is_some_and(|digit| *digit >= 2) => Some((1, 0.3)),
+            (Some(1), [11, ..]) => Some((1, 0.3)),
+            _ => None,
+        }
+    }
+
+    /// An IBAN that the digits at `at` belong to: country before them, or one block of letters further.
+    pub(crate) fn iban_around(&mut self, at: usize) {
+        if self.wanted("iban").is_none() {
+            return;
+        }
+        for back in [2usize, 10, 15] {
+            let Some(start) = at.checked_sub(back) else { return };
+            if let Some(end) = self.iban_at(start) {
+                self.report("iban", start..end, Verdict::Score(0.95));
+                return;
+            }
+        }
+    }
+
+    /// End of the IBAN that begins at `start`.
+    pub(crate) fn iban_at(&self, start: usize) -> Option<usize> {
+        let window = slice(self.content, start, start.saturating_add(MAX_IBAN));
+        let [a, b, c, d, ..] = window else { return None };
+        let is_head = a.is_ascii_uppercase() && b.is_ascii_uppercase() && is(*c, DIGIT) && is(*d, DIGIT);
+        if !is_head || is_before(self.content, start, ALNUM) && !self.follows_escape(start) {
+            return None;
+        }
+        let length = length_for(&[*a, *b])?;
+        let mut compact = Vec::with_capacity(length);
+        let mut end = start;
+        let mut is_separated = false;
+        for byte in window {
+            if is(*byte, ALNUM) {
+                compact.push(*byte);
+            } else if matches!(byte, b' ' | b'-') && !is_separated {
+                is_separated = true;
+                end = end.saturating_add(1);
+                continue;
+            } else {
+                break;
+            }
+            is_separated = false;
+            end = end.saturating_add(1);
+            if compact.len() == length {
+                break;
+            }
+        }
+        (is_iban(&compact) && !is_at(self.content, end, ALNUM)).then_some(end)
+    }
+}
+
+/// Issuer ranges and lengths of payment cards.
+fn has_issuer(digits: &[u32]) -> bool {
+    let lead = |count: usize| part(digits, 0, count);
+    let length = digits.len();
+    if all_equal(digits) {
+        return false;
+    }
+    match (lead(1), lead(2), lead(3), lead(4)) {
+        (4, ..) => matches!(length, 13 | 16 | 19),
+        (_, 34 | 37, ..) => length == 15,
+        (_, 36 | 38 | 39, ..) | (_, _, 300..=305, _) => length == 14,
+        (_, 51..=55, ..) | (_, _, _, 2221..=2720) => length == 16,
+        (_, 65, ..) | (_, _, 644..=649, _) | (_, _, _, 6011 | 3528..=3589) | (_, 62, ..) => {
+            (16..=19).contains(&length)
+        }
+        _ => false,
+    }
+}
+
+/// Plausible number of digits for the country.
+fn is_international(digits: &[u32]) -> bool {
+    let (one, two) = (part(digits, 0, 1), part(digits, 0, 2));
+    let length = digits.len();
+    if all_equal(digits.get(1..).unwrap_or_default()) {
+        return false;
+    }
+    match one {
+        0 => false,
+        1 => {
+            length == 11
+                && digits.get(1).is_some_and(|digit| *digit >= 2)
+                && digits.get(4).is_some_and(|digit| *digit >= 2)
+        }
+        7 => length == 11,
+        _ => match two {
+            20 | 27 | 30 | 31 | 32 | 33 | 34 | 41 | 45 | 46 | 47 | 48 | 51 | 53 | 56 | 61 | 64 | 65 | 66
+            | 90 | 93 | 94 | 95 | 98 => (9..=13).contains(&length),
+            36 | 39 | 40 | 43 | 44 | 49 | 52 | 54 | 55 | 57 | 58 | 60 | 62 | 63 | 81 | 82 | 84 | 86 | 91
+            | 92 => (10..=14).contains(&length),
+            two if LONG_CODES.contains(&two) => (9..=15).contains(&length),
+            _ => false,
+        },
+    }
+}

@@ -1,0 +1,69 @@
+//! One finding per span and group; absorbing detectors take all (output policy spec §16.6, overlap).
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+use crate::catalogue::definition;
+use crate::definition::{Group, Rank};
+use crate::hit::Hit;
+
+fn traits_of(hit: &Hit) -> (Group, Rank, bool) {
+    definition(hit.detector).map_or((Group::Custom, Rank::Vendor, false), |definition| {
+        (definition.group, definition.rank, definition.is_absorbing)
+    })
+}
+
+/// Spans that do not overlap each other, by their start.
+#[derive(Default)]
+struct Spans(BTreeMap<usize, usize>);
+
+impl Spans {
+    fn touches(&self, hit: &Hit) -> bool {
+        let before = self.0.range(..hit.end()).next_back();
+        before.is_some_and(|(_, end)| *end > hit.offset)
+    }
+
+    fn insert(&mut self, hit: &Hit) {
+        self.0.insert(hit.offset, hit.end());
+    }
+}
+
+/// The hits that stay, in order of offset, then detector.
+pub(crate) fn resolve(mut hits: Vec<Hit>) -> Vec<Hit> {
+    hits.sort_by(|one, other| {
+        let key = |hit: &Hit| {
+            let (_, rank, is_absorbing) = traits_of(hit);
+            (
+                Reverse(is_absorbing),
+                Reverse(rank),
+                Reverse(hit.length),
+                hit.offset,
+            )
+        };
+        key(one)
+            .cmp(&key(other))
+            .then_with(|| other.confidence.total_cmp(&one.confidence))
+            .then_with(|| one.detector.cmp(&other.detector))
+    });
+    let mut absorbed = Spans::default();
+    let mut by_group: [Spans; 5] = Default::default();
+    let mut kept = Vec::with_capacity(hits.len());
+    for hit in hits {
+        let (group, _, is_absorbing) = traits_of(&hit);
+        let Some(spans) = by_group.get_mut(group as usize) else {
+            continue;
+        };
+        // Operator patterns never hide one another, nor are they hidden.
+        if group != Group::Custom && (absorbed.touches(&hit) || spans.touches(&hit)) {
+            continue;
+        }
+        spans.insert(&hit);
+        if is_absorbing {
+            absorbed.insert(&hit);
+        }
+        kept.push(hit);
+    }
+    kept.sort_by_key(|hit| (hit.offset, hit.detector, hit.length));
+    kept.dedup();
+    kept
+}

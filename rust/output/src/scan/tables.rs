@@ -1,0 +1,232 @@
+//! The catalogue, indexed by what triggers each form.
+
+use std::collections::HashMap;
+use std::sync::{LazyLock, OnceLock};
+
+use regex::bytes::{Regex, RegexBuilder};
+
+use crate::catalogue::CATALOGUE;
+use crate::definition::{Definition, Form, Group, Trigger};
+use crate::mask::DetectorId;
+use crate::scan::literals::Literals;
+use crate::scan::sweep::MIN_RUN;
+
+/// Longest run whose exact length selects forms.
+const MAX_RUN_FORM: usize = 256;
+
+/// One form of one detector, ready to be tried.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub id: DetectorId,
+    pub definition: &'static Definition,
+    pub form: &'static Form,
+    pub shapes: Vec<Shape>,
+    regex: OnceLock<Option<Regex>>,
+}
+
+impl Entry {
+    /// The form's pattern, built when it is first needed: anchored, or for searching near a word.
+    pub fn regex(&self) -> Option<&Regex> {
+        let build = || {
+            let is_near = matches!(self.form.trigger, Trigger::Near(_));
+            let pattern = self.form.pattern;
+            let pattern = if is_near {
+                pattern.to_owned()
+            } else {
+                format!("^(?:{pattern})")
+            };
+            RegexBuilder::new(&pattern).unicode(false).build().ok()
+        };
+        self.regex.get_or_init(build).as_ref()
+    }
+}
+
+/// Lengths and separators of groups of digits.
+#[derive(Debug)]
+pub(crate) struct Shape {
+    /// Separator after each group but the last; `_` is one kind of blank or dash throughout.
+    pub separators: Vec<u8>,
+    key: u64,
+}
+
+impl Shape {
+    fn parse(text: &str) -> Shape {
+        let mut lengths = Vec::new();
+        let mut separators = Vec::new();
+        let mut length = 0usize;
+        for byte in text.bytes() {
+            if byte.is_ascii_digit() {
+                length = length.saturating_mul(10).saturating_add(usize::from(byte - b'0'));
+            } else {
+                separators.push(byte);
+                lengths.push(std::mem::take(&mut length));
+            }
+        }
+        lengths.push(length);
+        Shape {
+            separators,
+            key: shape_key(lengths.into_iter()),
+        }
+    }
+}
+
+/// One number for the lengths of groups of digits.
+pub(crate) fn shape_key(lengths: impl Iterator<Item = usize>) -> u64 {
+    lengths.fold(0, extend_key)
+}
+
+pub(crate) fn extend_key(key: u64, length: usize) -> u64 {
+    key << 5 | length.min(31) as u64
+}
+
+/// Forms by their triggers. Places are those of `entries`.
+#[derive(Debug)]
+pub(crate) struct Tables {
+    pub entries: Vec<Entry>,
+    /// By the first three bytes of a token.
+    prefixes: HashMap<[u8; 3], Vec<(&'static str, usize)>>,
+    prefix_filter: Vec<u64>,
+    by_length: Vec<Vec<usize>>,
+    shapes: HashMap<u64, Vec<(usize, usize)>>,
+    /// Word and form of forms that are searched near words.
+    pub near: Vec<(&'static str, usize)>,
+    pub secret_words: Literals,
+    pub pii_words: Literals,
+    pub all_words: Literals,
+}
+
+pub(crate) static TABLES: LazyLock<Tables> = LazyLock::new(|| Tables::new(&CATALOGUE));
+
+impl Tables {
+    fn new(catalogue: &[&'static Definition]) -> Tables {
+        let mut tables = Tables {
+            entries: Vec::new(),
+            prefixes: HashMap::new(),
+            prefix_filter: vec![0; 64],
+            by_length: vec![Vec::new(); MAX_RUN_FORM + 1],
+            shapes: HashMap::new(),
+            near: Vec::new(),
+            secret_words: Literals::default(),
+            pii_words: Literals::default(),
+            all_words: Literals::default(),
+        };
+        for (definition, id) in catalogue.iter().zip((0u16..).map(DetectorId)) {
+            for form in definition.forms {
+                tables.add(definition, id, form);
+            }
+        }
+        let near: Vec<(&'static str, Group)> = tables
+            .near
+            .iter()
+            .filter_map(|(word, entry)| Some((*word, tables.entries.get(*entry)?.definition.group)))
+            .collect();
+        let words = |group: Group| {
+            near.iter()
+                .filter(move |(_, of)| *of == group)
+                .map(|(word, _)| *word)
+        };
+        tables.secret_words = Literals::new(true, words(Group::SecretLeak));
+        tables.pii_words = Literals::new(false, words(Group::Pii));
+        tables.all_words = Literals::new(true, near.iter().map(|(word, _)| *word));
+        tables
+    }
+
+    fn add(&mut self, definition: &'static Definition, id: DetectorId, form: &'static Form) {
+        let place = self.entries.len();
+        let mut shapes = Vec::new();
+        match form.trigger {
+            Trigger::Prefix(prefixes) => {
+                for prefix in prefixes {
+                    if let Some(key) = prefix.as_bytes().first_chunk::<3>() {
+                        self.prefixes.entry(*key).or_default().push((prefix, place));
+                        let (word, bit) = filter_place(*key);
+                        if let Some(bits) = self.prefix_filter.get_mut(word) {
+                            *bits |= 1 << bit;
+                        }
+                    }
+                }
+            }
+            Trigger::Run(min, max) => {
+                for length in min.max(MIN_RUN)..=max.min(MAX_RUN_FORM) {
+                    if let Some(forms) = self.by_length.get_mut(length) {
+                        forms.push(place);
+                    }
+                }
+            }
+            Trigger::Groups(texts) => {
+                for text in texts {
+                    let shape = Shape::parse(text);
+                    self.shapes
+                        .entry(shape.key)
+                        .or_default()
+                        .push((place, shapes.len()));
+                    shapes.push(shape);
+                }
+            }
+            Trigger::Near(words) => self.near.extend(words.iter().map(|word| (*word, place))),
+            Trigger::Parser => return,
+        }
+        self.entries.push(Entry {
+            id,
+            definition,
+            form,
+            shapes,
+            regex: OnceLock::new(),
+        });
+    }
+
+    /// Prefixes and forms of tokens that begin with these bytes.
+    #[inline]
+    pub fn prefixes_at(&self, token: &[u8]) -> &[(&'static str, usize)] {
+        let Some(key) = token.first_chunk::<3>() else {
+            return &[];
+        };
+        let (word, bit) = filter_place(*key);
+        if self
+            .prefix_filter
+            .get(word)
+            .is_none_or(|bits| bits & (1 << bit) == 0)
+        {
+            return &[];
+        }
+        self.prefixes.get(key).map_or(&[], Vec::as_slice)
+    }
+
+    /// Forms of runs of this length.
+    pub fn of_length(&self, length: usize) -> &[usize] {
+        self.by_length.get(length).map_or(&[], Vec::as_slice)
+    }
+
+    /// Form and shape of groups of digits with these lengths.
+    pub fn of_shape(&self, key: u64) -> &[(usize, usize)] {
+        self.shapes.get(&key).map_or(&[], Vec::as_slice)
+    }
+}
+
+fn filter_place([first, second, third]: [u8; 3]) -> (usize, u32) {
+    let mixed = u32::from(first).wrapping_mul(0x9E37)
+        ^ u32::from(second).wrapping_mul(0x85EB_CA6B)
+        ^ u32::from(third).wrapping_mul(0xC2B2_AE35);
+    let hash = mixed.wrapping_mul(0x27D4_EB2F) >> 20;
+    ((hash >> 6) as usize & 63, hash & 63)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_pattern_of_the_catalogue_is_built() {
+        for entry in &TABLES.entries {
+            let id = entry.definition.id;
+            assert!(
+                entry.form.pattern.is_empty() || entry.regex().is_some(),
+                "{id}: {}",
+                entry.form.pattern
+            );
+            if let Trigger::Prefix(prefixes) = entry.form.trigger {
+                assert!(prefixes.iter().all(|prefix| prefix.len() >= 3), "{id}");
+            }
+        }
+    }
+}

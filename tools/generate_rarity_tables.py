@@ -8,6 +8,7 @@ import math
 import re
 import sys
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 OUT = Path(__file__).resolve().parent.parent / "rust" / "output" / "src" / "rarity"
@@ -30,7 +31,7 @@ def main(folders: list[str]) -> None:
             # Digests and tables would teach the score that random text is ordinary.
             if len(run) > 12 and any(c.isdigit() for c in run):
                 continue
-            for pair in zip(run, run[1:], strict=False):
+            for pair in pairwise(run):
                 pairs[(SYMBOLS.index(pair[0]), SYMBOLS.index(pair[1]))] += 1
         spaced = re.sub(r"([a-z])([A-Z])", r"\1 \2", text).lower()
         files_of_word.update(set(re.findall(r"[a-z]{3,16}", spaced)))
@@ -45,7 +46,9 @@ def main(folders: list[str]) -> None:
         "//! Written by `tools/generate_rarity_tables.py`.\n\n"
         "/// Surprise of the second of two characters (`a`–`z`, then `0`–`9`), in sixteenths of a bit.\n"
         "#[rustfmt::skip]\n"
-        f"pub(super) static SURPRISE: [[u8; {len(SYMBOLS)}]; {len(SYMBOLS)}] = [\n" + "\n".join(lines) + "\n];\n"
+        f"pub(super) static SURPRISE: [[u8; {len(SYMBOLS)}]; {len(SYMBOLS)}] = [\n"
+        + "\n".join(lines)
+        + "\n];\n"
     )
     common = [word for word, count in files_of_word.most_common(WORDS) if count > 3]
     (OUT / "words.txt").write_text("\n".join(sorted(common)) + "\n")

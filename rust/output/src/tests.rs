@@ -22,16 +22,17 @@ fn wrapped(text: &str) -> Vec<String> {
     ]
 }
 
+/// Detectors of values; those of prose read the words around and have tests of their own.
+fn values() -> impl Iterator<Item = &'static Definition> {
+    let is_value = |definition: &&&Definition| matches!(definition.group, Group::SecretLeak | Group::Pii);
+    definitions().iter().filter(is_value).copied()
+}
+
 #[test]
 fn every_detector_reports_its_examples_in_any_wrapping() {
     let mut missed = Vec::new();
-    for definition in definitions() {
-        assert!(
-            !definition.hits.is_empty()
-                || matches!(definition.group, Group::CodeInjection | Group::PromptInjection),
-            "{}",
-            definition.id
-        );
+    for definition in values() {
+        assert!(!definition.hits.is_empty(), "{}", definition.id);
         let group = if definition.is_default {
             definition.group.as_str()
         } else {
@@ -58,7 +59,7 @@ fn every_detector_reports_its_examples_in_any_wrapping() {
 #[test]
 fn no_detector_reports_its_near_misses() {
     let mut wrong = Vec::new();
-    for definition in definitions() {
+    for definition in values() {
         for template in definition.misses {
             for seed in SEEDS {
                 let example = sample::expand(template, seed);

@@ -179,7 +179,11 @@ impl Block<'_> {
     /// Code and prompt injection of the block, in a window of the content: a long content costs each block its own part.
     fn injections(&mut self, code: bool, prompts: bool) {
         let from = self.range.start.saturating_sub(INJECTION_MARGIN);
-        let to = self.range.end.saturating_add(INJECTION_MARGIN).min(self.content.len());
+        let to = self
+            .range
+            .end
+            .saturating_add(INJECTION_MARGIN)
+            .min(self.content.len());
         let window = self.content.get(from..to).unwrap_or_default();
         let range = self.range.start.saturating_sub(from)..self.range.end.saturating_sub(from);
         let sightings = phrases::find(window, 0..window.len());

@@ -29,3 +29,37 @@ pub(crate) fn has_word(text: &str, word: &str) -> bool {
 pub(crate) fn starts_at(content: &[u8], at: usize, needle: &[u8]) -> bool {
     slice(content, at..at + needle.len()).eq_ignore_ascii_case(needle)
 }
+
+/// `content[range]` in lower case, cut to what exists.
+pub(crate) fn lower(content: &[u8], range: Range<usize>) -> Vec<u8> {
+    slice(content, range).to_ascii_lowercase()
+}
+
+/// `text` from `at` on; nothing behind its end.
+pub(crate) fn rest_of(text: &[u8], at: usize) -> &[u8] {
+    text.get(at..).unwrap_or(&[])
+}
+
+/// First place from `at` on that is no blank.
+pub(crate) fn skip_blanks(text: &[u8], at: usize) -> usize {
+    at + rest_of(text, at)
+        .iter()
+        .take_while(|byte| byte.is_ascii_whitespace())
+        .count()
+}
+
+/// Runs of letters, digits and `_`.
+pub(crate) fn words(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let is_gap = |byte: &u8| !byte.is_ascii_alphanumeric() && *byte != b'_';
+    text.split(is_gap).filter(|word| !word.is_empty())
+}
+
+/// Whether `needle` occurs in `text`.
+pub(crate) fn contains(text: &[u8], needle: &[u8]) -> bool {
+    memchr::memmem::find(text, needle).is_some()
+}
+
+/// Whether one of the words stands alone in `text`.
+pub(crate) fn has_any_word(text: &[u8], known: &[&[u8]]) -> bool {
+    words(text).any(|word| known.contains(&word))
+}

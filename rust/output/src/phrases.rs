@@ -53,12 +53,13 @@ pub(crate) enum Kind {
     Socket,
     Remove,
     Device,
-    Template,
+    Arithmetic,
+    Lookup,
     Walk,
     Markup,
     Handler,
     ScriptUrl,
-    Call0,
+    DynamicCode,
     Traversal,
 }
 
@@ -197,7 +198,7 @@ static ROWS: &[(Kind, Spelling, &str)] = &[
     (
         Kind::Tautology,
         Spelling::Plain,
-        "9?=?9·\"?=?\"·\"?=?9·9?=?\"·^or true·^or 9·^or not false·^or\"·^or \"·\"||",
+        "9?=?9·\"?=?\"·\"=\\\"·\"?=?9·9?=?\"·^or true·^or 9·^or not false·\"or true",
     ),
     (
         Kind::Stacked,
@@ -238,13 +239,14 @@ static ROWS: &[(Kind, Spelling, &str)] = &[
     (
         Kind::Device,
         Spelling::Plain,
-        "of=/dev/·(){·(){?:·()?{?:·>?/dev/sd·>?/dev/nvme·^mkfs",
+        "of=/dev/·:(){·:()?{·:( ){·>?/dev/sd·>?/dev/nvme",
     ),
     (
-        Kind::Template,
+        Kind::Arithmetic,
         Spelling::Plain,
-        "{{?9·{{?'·{{?(·${?9·#{?9·<%=?9·<%?=·{%?·${jndi·jndi:·${{?9",
+        "{{?9·{{?\"9·{{?(9·${?9·#{?9·<%=?9·<%?9",
     ),
+    (Kind::Lookup, Spelling::Plain, "${jndi:·${lower:·${upper:·${::-"),
     (
         Kind::Walk,
         Spelling::Plain,
@@ -273,11 +275,11 @@ static ROWS: &[(Kind, Spelling, &str)] = &[
         "javascript:·vbscript:·data:text/html",
     ),
     (
-        Kind::Call0,
+        Kind::DynamicCode,
         Spelling::Plain,
-        "^eval?(·^exec?(·os.system?(·os.popen?(·shell?=?true·.loads?(·getruntime()·-enc·iex·\
-         invoke-expression·__import__?(·popen?(·child_process·function(atob·^compile(·^system?(·\
-         passthru?(·shell_exec?(·downloadstring·frombase64string·yaml.load(",
+        "^eval?(·^exec?(·^os.system?(·^os.popen?(·shell?=?true·.loads?(·getruntime()·-enc·^iex^·\
+         invoke-expression·__import__?(·child_process·function(atob·^system?(·passthru?(·\
+         shell_exec?(·downloadstring·frombase64string",
     ),
     (
         Kind::Traversal,

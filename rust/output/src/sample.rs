@@ -124,6 +124,28 @@ impl Random {
     }
 }
 
+/// The text as it stands in other texts: alone, between paragraphs, in JSON, YAML, an environment file, a log, XML, Markdown.
+#[cfg(test)]
+pub(crate) fn wrapped(text: &str) -> Vec<String> {
+    let escaped = text
+        .replace('\\', "\\\\")
+        .replace('"', "\\\"")
+        .replace('\n', "\\n");
+    vec![
+        text.to_owned(),
+        format!("Weather report for today.\n\n{text}\n\nHigh of 21 degrees."),
+        format!("{{\"id\": 7, \"text\": \"{escaped}\", \"ok\": true}}"),
+        format!(
+            "note: |\n  first line\n  {}\nother: 1\n",
+            text.replace('\n', "\n  ")
+        ),
+        format!("NOTE=\"{escaped}\"\n"),
+        format!("2026-01-01T00:00:00Z INFO fetched page: {text}\n"),
+        format!("<item><body>{text}</body></item>"),
+        format!("# Title\n\n- one\n- {text}\n"),
+    ]
+}
+
 #[cfg(test)]
 mod tests {
     use super::{base62, expand};

@@ -1,67 +1,127 @@
-//! Code injection (output policy spec §16.4).
+//! Code injection (output policy spec §16.4): each detector reads the bytes around the phrase that woke it.
+
+mod catalogue;
+mod exec;
+mod markup;
+mod path;
+mod shell;
+mod sql;
+mod template;
+#[cfg(test)]
+mod tests;
 
 use std::ops::Range;
-use std::sync::LazyLock;
-
-use regex::bytes::Regex;
 
 use crate::catalogue::FIRST_CODE;
-use crate::definition::Definition;
 use crate::hit::Hit;
 use crate::mask::{DetectorId, Mask};
-use crate::phrases::Sighting;
+use crate::phrases::{Kind, Sighting};
 
-pub(crate) const CATALOGUE: &[Definition] = &[
-    Definition::code("sql_injection", "SQL injection").confidence(0.85),
-    Definition::code("shell_injection", "shell injection").confidence(0.85),
-];
+pub(crate) use catalogue::CATALOGUE;
 
-const PATTERNS: &[&[&str]] = &[
-    &[
-        r"(?i)\bunion\s+(?:all\s+)?select\b",
-        r"(?i)\b(?:drop|truncate)\s+table\s+\w",
-        r#"(?i)\bor\s+(?:1\s*=\s*1\b|'1'\s*=\s*'1'?|"1"\s*=\s*"1"?|true\s*(?:--|#))"#,
-        r"(?i)['\x22;]\s*;?\s*(?:drop|delete|update|exec)\s+\w+[^\n]{0,80}(?:--|;)",
-        r"(?i)\bxp_cmdshell\b|\bwaitfor\s+delay\b|\bpg_sleep\s*\(|['\x22)]\s*(?:and|or)\s+sleep\s*\(",
-    ],
-    &[
-        r"(?i)\b(?:curl|wget|fetch|iwr)\b[^\n|]{0,300}\|\s*(?:sudo\s+)?(?:sh|bash|zsh|python3?|perl|node)\b",
-        r#"(?i)\b(?:ba|z)?sh\s+-c\s+["']?\$\(\s*(?:curl|wget)"#,
-        r"(?i)/dev/tcp/|\bnc\s+(?:-\w+\s+)*-e\b|\bmkfifo\s+/",
-        r"(?i)\brm\s+(?:-[a-z-]+\s+)*(?:-[a-z]*r[a-z]*f|-[a-z]*f[a-z]*r|-r\s+-f|-f\s+-r|--recursive\s+--force|--force\s+--recursive)\s+(?:-[a-z-]+\s+)*(?:/(?:\s|\*|$|[;&|\x22'])|/(?:etc|usr|var|home|bin|boot|root)\b|~|\$HOME|\*)",
-        r"(?i)--no-preserve-root|:\(\)\s*\{\s*:\|:&\s*\};:|\bchmod\s+-R\s+777\s+/|\bdd\s+[^\n]{0,80}of=/dev/[sh]d|base64\s+(?:-d|--decode)\s*\|\s*(?:sh|bash)",
-    ],
-];
+/// A finding in the making.
+#[derive(Clone, Debug)]
+struct Draft {
+    detector: &'static str,
+    span: Range<usize>,
+    confidence: f32,
+}
 
-static COMPILED: LazyLock<Vec<Vec<Regex>>> = LazyLock::new(|| {
-    let build = |patterns: &&[&str]| patterns.iter().filter_map(|p| Regex::new(p).ok()).collect();
-    PATTERNS.iter().map(build).collect()
-});
+impl Draft {
+    fn new(detector: &'static str, span: Range<usize>, confidence: f32) -> Self {
+        Self {
+            detector,
+            span,
+            confidence,
+        }
+    }
+}
 
-/// Appends hits of the mask's detectors of code injection that begin in `range` of the content. Text outside of the range may be looked
-/// at within a bounded window; contents are split into ranges, so one place is reported by one call only.
+/// Appends hits of the mask's detectors of code injection that begin in `range` of the content. Text outside of the range may be
+/// looked at within a bounded window; contents are split into ranges, so one place is reported by one call only. `sightings` are
+/// what `phrases::find` finds in the range and a margin around it.
 pub(crate) fn scan_code(
     content: &[u8],
     range: Range<usize>,
-    _sightings: &[Sighting],
+    sightings: &[Sighting],
     mask: &Mask,
     hits: &mut Vec<Hit>,
 ) {
     let ids = (FIRST_CODE..).map(DetectorId);
-    for ((definition, patterns), id) in CATALOGUE.iter().zip(COMPILED.iter()).zip(ids) {
-        if !mask.contains(id) {
-            continue;
-        }
-        for found in patterns.iter().flat_map(|pattern| pattern.find_iter(content)) {
-            if range.contains(&found.start()) {
-                hits.push(Hit {
-                    detector: id,
-                    severity: definition.severity,
-                    confidence: definition.confidence,
-                    offset: found.start(),
-                    length: found.len(),
-                });
-            }
+    let wanted = CATALOGUE.iter().zip(ids).filter(|(_, id)| mask.contains(*id));
+    let wanted: Vec<_> = wanted.collect();
+    if wanted.is_empty() {
+        return;
+    }
+    for draft in drafts(content, sightings) {
+        let known = wanted.iter().find(|(one, _)| one.id == draft.detector);
+        if let (Some((definition, detector)), true) = (known, range.contains(&draft.span.start)) {
+            hits.push(Hit {
+                detector: *detector,
+                severity: definition.severity,
+                confidence: draft.confidence,
+                offset: draft.span.start,
+                length: draft.span.len(),
+            });
         }
     }
+}
+
+fn drafts(content: &[u8], sightings: &[Sighting]) -> Vec<Draft> {
+    let found = sightings.iter().filter_map(|sighting| {
+        let end = sighting.end.min(content.len());
+        match sighting.kind {
+            Kind::Union => sql::union(content, end),
+            Kind::Tautology => sql::tautology(content, end),
+            Kind::Stacked => sql::stacked(content, end),
+            Kind::Statement => sql::statement(content, end),
+            Kind::SqlCall => sql::call(content, end),
+            Kind::Piped => shell::piped(content, end),
+            Kind::Substituted => shell::substituted(content, end),
+            Kind::Socket => shell::socket(content, end),
+            Kind::Remove => shell::destroyed(content, end),
+            Kind::Device => shell::device(content, end),
+            Kind::Arithmetic => template::arithmetic(content, end),
+            Kind::Lookup => template::lookup(content, end),
+            Kind::Walk => template::walk(content, end),
+            Kind::Markup => markup::element(content, end),
+            Kind::Handler => markup::handler(content, end),
+            Kind::ScriptUrl => markup::script_url(content, end),
+            Kind::DynamicCode => exec::found(content, end),
+            Kind::Traversal => path::found(content, end),
+            _ => None,
+        }
+    });
+    settle(found.collect())
+}
+
+/// Overlapping drafts of one detector are one, the surest; what stands in a template belongs to the template.
+fn settle(mut drafts: Vec<Draft>) -> Vec<Draft> {
+    let overlap =
+        |left: &Range<usize>, right: &Range<usize>| left.start < right.end && right.start < left.end;
+    let mut templates: Vec<Range<usize>> = drafts
+        .iter()
+        .filter(|draft| draft.detector == template::ID && draft.confidence >= 0.5)
+        .map(|draft| draft.span.clone())
+        .collect();
+    templates.sort_unstable_by_key(|span| span.start);
+    drafts.retain(|draft| {
+        // Spans of templates are short, so the few that start before the draft ends suffice.
+        let behind = templates.partition_point(|span| span.start < draft.span.end);
+        let near = templates.get(behind.saturating_sub(4)..behind).unwrap_or(&[]);
+        draft.detector == template::ID || !near.iter().any(|span| overlap(span, &draft.span))
+    });
+    drafts.sort_by(|left, right| (left.detector, left.span.start).cmp(&(right.detector, right.span.start)));
+    let mut kept: Vec<Draft> = Vec::with_capacity(drafts.len());
+    for draft in drafts {
+        match kept.last_mut() {
+            Some(last) if last.detector == draft.detector && overlap(&last.span, &draft.span) => {
+                let span = last.span.start..last.span.end.max(draft.span.end);
+                last.span = span;
+                last.confidence = last.confidence.max(draft.confidence);
+            }
+            _ => kept.push(draft),
+        }
+    }
+    kept
 }

@@ -1,5 +1,6 @@
 use super::*;
 use crate::phrases;
+use crate::sample::wrapped;
 
 fn found(text: &str) -> Vec<Draft> {
     let content = text.as_bytes();
@@ -13,35 +14,6 @@ fn found(text: &str) -> Vec<Draft> {
 
 fn names(text: &str) -> Vec<&'static str> {
     found(text).iter().map(|draft| draft.detector).collect()
-}
-
-fn escaped(text: &str) -> String {
-    let mut out = String::new();
-    for c in text.chars() {
-        match c {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            other => out.push(other),
-        }
-    }
-    out
-}
-
-fn wrapped(text: &str) -> Vec<String> {
-    vec![
-        text.to_owned(),
-        format!("Weather report for today.\n\n{text}\n\nHigh of 21 degrees."),
-        format!("{{\"id\": 7, \"text\": \"{}\", \"ok\": true}}", escaped(text)),
-        format!(
-            "note: |\n  first line\n  {}\nother: 1\n",
-            text.replace('\n', "\n  ")
-        ),
-        format!("NOTE=\"{}\"\n", escaped(text)),
-        format!("2026-01-01T00:00:00Z INFO fetched page: {text}\n"),
-        format!("<item><body>{text}</body></item>"),
-        format!("# Title\n\n- one\n- {text}\n"),
-    ]
 }
 
 #[test]

@@ -35,12 +35,32 @@ def request_from_json(text: bytes) -> bytes:
     """Return the canonically serialized ``JobRequest`` of stored protojson; raises ValueError naming the
     field."""
 
+class Schema:
+    """A compiled JSON Schema, drafts 4 to 2020-12. Nothing is ever fetched for it."""
+
+    @staticmethod
+    def compile(text: bytes, documents: list[tuple[str, bytes]]) -> Schema:
+        """Compile a schema with the documents it may refer to, by URL.
+
+        Raises ValueError("invalid", detail), or ValueError("missing", url) for a document that was not given.
+        """
+
+class Boundary:
+    """Topic registrations, their input schemas and what a bad payload means, as one immutable snapshot."""
+
+    def __new__(cls, mode: str, registrations: bytes | None, schemas: dict[str, Schema | str]) -> Boundary:
+        """``mode`` is `off`, `warn` or `enforce`; ``registrations`` the JSON data of `cfg:system:topics`, None while it
+        was never read; a schema that is none is `not_found`, `invalid` or `unavailable`. Raises ValueError."""
+
 class Planner:
     """Routing, time-outs and the worker table of one scheduler process; makes the plans of its batches."""
 
     def __new__(cls, instance: str, partitions: int) -> Planner: ...
-    def configure(self, document: bytes) -> None:
-        """Swap routing and time-outs; ``document`` is JSON with topics, pools, timeouts. Raises ValueError."""
+    def configure(self, document: bytes, boundary: Boundary | None = None) -> None:
+        """Swap routing and time-outs; ``document`` is JSON with topics, pools, timeouts. Raises ValueError.
+
+        ``boundary`` holds the topic registrations; without one topics are not checked.
+        """
 
     def set_replicas(self, count: int) -> None: ...
     def presence(
@@ -72,6 +92,9 @@ class Planner:
     def remember_topics(self, worker_id: str, topics: list[str]) -> None: ...
     def expire(self, now_us: int) -> list[str]: ...
     def worker_entries(self, now_us: int) -> bytes: ...
+    def overview(self) -> bytes:
+        """Return pools with workers and topics with a pool as the snapshot document shows them (JSON object)."""
+
     def restore_workers(self, entries: bytes, elapsed_us: int, now_us: int) -> None: ...
     def alive(self, worker_id: str, pool: str, now_us: int) -> bool: ...
     def room(self, pool: str) -> int: ...
@@ -113,6 +136,21 @@ class SubmitPlan:
     def supply(self, rows: list[tuple[dict[str, str] | None, bytes | None]], now_us: int) -> None: ...
     def creates(self, now_us: int) -> list[tuple[int, int, bytes]]: ...
     def created(self, outcomes: list[tuple[int, bool]], now_us: int) -> None: ...
+    def admit(self) -> list[tuple[str, str, str, str, str, bool, list[tuple[str, str]]]]:
+        """Check topics, and schemas as far as no payload is needed: jobs that do not pass fail.
+
+        Return what is to be told: (job id, tenant, topic, schema id, code, whether the job fails, violations). Call
+        it once, before policy is asked.
+        """
+
+    def unchecked(self) -> list[tuple[int, str]]:
+        """Payloads to be read for their schema: (item, key)."""
+
+    def check_payloads(
+        self, payloads: list[tuple[int, tuple[bytes, int] | None]]
+    ) -> list[tuple[str, str, str, str, str, bool, list[tuple[str, str]]]]:
+        """Check payloads, given as (item, first bytes and full length); None when the key is gone. As `admit`."""
+
     def config_scopes(self) -> list[tuple[str, str, str, str]]:
         """Distinct (tenant, team, workflow, step) of the jobs to be judged."""
 
@@ -282,6 +320,12 @@ class SubmitBatch:
         """Return a batch of one stored request (protojson) to judge and run under ``job_id``; approvals,
         dispatch identity and
         idempotency key do not carry over. Raises ValueError when the request does not parse."""
+
+    def check(self, boundary: Boundary) -> list[tuple[str, str, str, str, bool, list[tuple[str, str]]]]:
+        """Answer jobs on topics that are none and, where that is enforced, payloads that do not fit.
+
+        Return what is to be told of payloads: (tenant, topic, schema id, code, whether refused, violations).
+        """
 
     def claims(self) -> list[tuple[int, str, str, str, str]]:
         """Return ``(index, tenant, key, job_id, request_hash)`` of the open items that carry an idempotency

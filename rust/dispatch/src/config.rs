@@ -1,7 +1,9 @@
 //! Routing and time-outs as one immutable snapshot (scheduler spec §23).
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
+use cordum_boundary::{Boundary, Registry, Topic};
 use serde::Deserialize;
 
 /// Why a configuration document was refused.
@@ -65,6 +67,8 @@ pub struct Config {
     topics: BTreeMap<String, Vec<String>>,
     pools: HashMap<String, Pool>,
     timeouts: TimeoutDocument,
+    /// Topic registrations and their schemas.
+    pub boundary: Arc<Boundary>,
     /// Workers that never announced readiness are not eligible.
     pub readiness_required: bool,
     /// Age limit of readiness, µs.
@@ -109,6 +113,7 @@ impl Config {
             topics: document.topics,
             pools,
             timeouts: document.timeouts,
+            boundary: Arc::default(),
             readiness_required: document.readiness_required,
             readiness_ttl_us: seconds_or(document.readiness_ttl_s, 60.0),
             worker_ttl_us: seconds_or(document.worker_ttl_s, 30.0),
@@ -119,9 +124,34 @@ impl Config {
         })
     }
 
-    /// Pools of a topic in file order; empty when the topic is not routed.
+    /// The same with these topic registrations.
+    #[must_use]
+    pub fn with_boundary(mut self, boundary: Arc<Boundary>) -> Self {
+        self.boundary = boundary;
+        self
+    }
+
+    /// Pools of a topic in file order, else the pool of its registration for everybody; empty when it is not routed.
     pub fn pools_of(&self, topic: &str) -> &[String] {
-        self.topics.get(topic).map_or(&[], Vec::as_slice)
+        self.pools_for("", topic)
+    }
+
+    /// Pools of a tenant's topic: those it is mapped to, else the one of its registration (scheduler spec §7.1).
+    pub fn pools_for(&self, tenant: &str, topic: &str) -> &[String] {
+        let registered = || self.registry().and_then(|registry| registry.find(tenant, topic));
+        match self.topics.get(topic) {
+            Some(pools) => pools,
+            None => registered().map_or(&[], |topic: &Topic| topic.pools.as_slice()),
+        }
+    }
+
+    /// Whether the routing table names the topic, so that it goes the same way for every tenant.
+    pub fn is_mapped(&self, topic: &str) -> bool {
+        self.topics.contains_key(topic)
+    }
+
+    fn registry(&self) -> Option<&Registry> {
+        self.boundary.registry()
     }
 
     /// One pool.
@@ -129,9 +159,16 @@ impl Config {
         self.pools.get(name)
     }
 
-    /// Topics with their pools, in name order.
-    pub fn topics(&self) -> impl Iterator<Item = (&String, &Vec<String>)> {
-        self.topics.iter()
+    /// Topics with the pools that serve them: mapped ones, and registered ones of all tenants that are not mapped.
+    pub fn topics(&self) -> impl Iterator<Item = (&str, &[String])> {
+        let registered = self.registry().into_iter().flat_map(Registry::all);
+        let registered = registered
+            .filter(|(name, _)| !self.topics.contains_key(*name))
+            .map(|(name, topic)| (name, topic.pools.as_slice()));
+        self.topics
+            .iter()
+            .map(|(name, pools)| (name.as_str(), pools.as_slice()))
+            .chain(registered)
     }
 
     /// Share of scarce workers relative to other tenants, at least 1 (scheduler spec §32).
@@ -139,11 +176,14 @@ impl Config {
         self.tenant_weights.get(tenant).copied().unwrap_or(1).max(1)
     }
 
-    /// Label value of a topic in metrics: only routed topics keep their name.
+    /// Label value of a topic in metrics: only routed and registered topics keep their name.
     pub fn metric_topic<'a>(&self, topic: &'a str) -> &'a str {
+        let known = || {
+            self.topics.contains_key(topic) || self.registry().is_some_and(|registry| registry.knows(topic))
+        };
         match topic {
             "" => "unknown",
-            _ if self.topics.contains_key(topic) => topic,
+            _ if known() => topic,
             _ => "other",
         }
     }

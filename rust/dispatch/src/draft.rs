@@ -73,7 +73,8 @@ impl<'a> Draft<'a> {
         config: &crate::config::Config,
     ) -> Effect {
         let failures = self.item.number("route_failures");
-        if failures >= MAX_ROUTE_FAILURES {
+        let is_fit = !matches!(judgement, Some(Judgement::Unfit { .. }));
+        if is_fit && failures >= MAX_ROUTE_FAILURES {
             let last = self
                 .item
                 .record
@@ -91,6 +92,7 @@ impl<'a> Draft<'a> {
                 self.allow(Value::Null, &reason, matcher, random, jitter, config)
             }
             Some(Judgement::Altered) => self.refuse_altered(),
+            Some(Judgement::Unfit { code, reason }) => self.fail(code, reason),
             Some(Judgement::Throttle { response }) => {
                 self.record_decision(&response, "THROTTLE", None);
                 self.park("throttle", THROTTLE_US, Vec::new(), false)

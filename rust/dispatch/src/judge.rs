@@ -43,6 +43,11 @@ pub enum Judgement {
     },
     /// The stored request is not the one a human approved.
     Altered,
+    /// Ends before policy is asked: topic or payload are not what they have to be.
+    Unfit {
+        code: &'static str,
+        reason: &'static str,
+    },
 }
 
 /// What is known about a job's payload.

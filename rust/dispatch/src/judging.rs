@@ -15,13 +15,18 @@ impl SubmitPlan {
     /// Whether some job claims a stored approval, so that the policy in force must be known.
     pub fn claims_approval(&self) -> bool {
         let approved = |item: &Item| item.text("approval_decision") == "approve" && !item.is_gate();
-        self.items.iter().any(|item| item.open && approved(item))
+        let asks = |item: &Item| item.open && item.judgement.is_none() && approved(item);
+        self.items.iter().any(asks)
     }
 
     /// Settle what stored approvals settle under the policy `current`; the kernel is asked about the rest. Call it once, before
     /// anything else is asked.
     pub fn judge_approved(&mut self, current: &str) {
-        for item in self.items.iter_mut().filter(|item| item.open) {
+        for item in self
+            .items
+            .iter_mut()
+            .filter(|item| item.open && item.judgement.is_none())
+        {
             if let Some(mismatch) = item.judge_from_record(current) {
                 self.mismatches.push(mismatch);
             }

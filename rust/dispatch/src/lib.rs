@@ -1,5 +1,6 @@
 //! Dispatch engine: routing, worker table, matching, and the planners of the submit and result pipelines. No I/O, no clock.
 
+pub mod admission;
 pub mod backoff;
 pub mod commit;
 pub mod config;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use ahash::AHashMap;
 use cordum_wire::messages::JobRequest;
+use cordum_wire::tenant_of;
 
 use crate::config::{normal, Config};
 use crate::ranking::Rank;
@@ -98,7 +99,9 @@ impl<'a> Matcher<'a> {
 
     /// Pools that may serve the request: mapped, preferred, dispatchable, offering what it requires.
     pub fn pools(&mut self, request: &JobRequest) -> Route {
-        let demanding = request.labels.contains_key("preferred_pool")
+        // Where a topic goes that is only registered depends on the tenant.
+        let demanding = !self.config.is_mapped(&request.topic)
+            || request.labels.contains_key("preferred_pool")
             || request
                 .meta
                 .as_ref()
@@ -115,7 +118,7 @@ impl<'a> Matcher<'a> {
     }
 
     fn route(&self, request: &JobRequest) -> Route {
-        let mapped = self.config.pools_of(&request.topic);
+        let mapped = self.config.pools_for(tenant_of(request), &request.topic);
         let preferred = request
             .labels
             .get("preferred_pool")

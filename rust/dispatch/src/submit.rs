@@ -60,6 +60,8 @@ pub struct Item {
     pub(crate) scope: usize,
     /// Its message says that a human approved it.
     claims_approval: bool,
+    /// Its payload is still to be checked against the schema of its topic.
+    pub(crate) unchecked: bool,
     needs_read: bool,
     needs_create: bool,
 }
@@ -315,6 +317,7 @@ impl Item {
             config: None,
             scope: 0,
             claims_approval: false,
+            unchecked: false,
             needs_read: true,
             needs_create: false,
         }

@@ -114,7 +114,7 @@ impl Worker {
             .filter(|(topic, _)| {
                 self.ready_topics
                     .iter()
-                    .any(|ready| ready == *topic || subject_matches(ready, topic))
+                    .any(|ready| ready == topic || subject_matches(ready, topic))
             })
             .flat_map(|(_, pools)| pools.iter().filter(|pool| self.may_join(pool, config)).cloned())
             .collect();

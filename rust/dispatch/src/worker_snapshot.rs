@@ -48,7 +48,75 @@ pub struct WorkerEntry {
     pub topic_ceiling: Option<Vec<String>>,
 }
 
+/// Workers and slots of one pool.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct PoolLoad {
+    pub workers: usize,
+    pub active_jobs: i64,
+    pub capacity: i64,
+}
+
+/// The first pool of a topic, and whether a job of it could run.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct TopicLoad {
+    pub pool: String,
+    pub workers: usize,
+    pub capacity: i64,
+    pub available: bool,
+}
+
+/// Pool and topic parts of the snapshot document.
+#[derive(Debug, Default, Serialize)]
+pub struct Overview {
+    pub pools: BTreeMap<String, PoolLoad>,
+    pub topics: BTreeMap<String, TopicLoad>,
+}
+
 impl WorkerTable {
+    /// Pools that have workers, named by them or derived from their topics, and all topics with a pool.
+    pub fn overview(&mut self, config: &Config) -> Overview {
+        let mut overview = Overview::default();
+        for (topic, pools) in config.topics() {
+            for pool in pools {
+                if !overview.pools.contains_key(pool) {
+                    let load = self.load_of(pool, config);
+                    overview.pools.insert(pool.clone(), load);
+                }
+            }
+            if let Some(pool) = pools.first() {
+                let load = overview.pools.get(pool).copied().unwrap_or_default();
+                let entry = TopicLoad {
+                    pool: pool.clone(),
+                    workers: load.workers,
+                    capacity: load.capacity,
+                    available: load.workers > 0 && config.pool(pool).is_some_and(|pool| pool.dispatchable),
+                };
+                overview.topics.insert(topic.to_owned(), entry);
+            }
+        }
+        let named: Vec<String> = self.all().iter().map(|worker| worker.pool.clone()).collect();
+        for pool in named {
+            if !pool.is_empty() && !overview.pools.contains_key(&pool) {
+                let load = self.load_of(&pool, config);
+                overview.pools.insert(pool, load);
+            }
+        }
+        overview.pools.retain(|_, load| load.workers > 0);
+        overview
+    }
+
+    fn load_of(&mut self, pool: &str, config: &Config) -> PoolLoad {
+        let mut load = PoolLoad::default();
+        for index in self.in_pool(pool, config).to_vec() {
+            if let Some(worker) = self.at(index) {
+                load.workers += 1;
+                load.active_jobs += worker.active_jobs.max(0);
+                load.capacity += worker.max_parallel;
+            }
+        }
+        load
+    }
+
     /// Entries of all known workers, sorted by id.
     pub fn entries(&self, now_us: i64) -> Vec<WorkerEntry> {
         let mut entries: Vec<WorkerEntry> = self.all().iter().map(|worker| worker.entry(now_us)).collect();

@@ -20,6 +20,7 @@ use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::PyBytes;
 
+use crate::boundary::Boundary;
 use crate::plans::{ResultPlan, SubmitPlan};
 
 pub(crate) type PyOutgoing = (String, Py<PyBytes>, String, String);
@@ -63,10 +64,12 @@ impl Planner {
         }
     }
 
-    /// Swap routing and time-outs (JSON document).
-    fn configure(&self, document: &[u8]) -> PyResult<()> {
+    /// Swap routing and time-outs (JSON document) and the topic registrations.
+    #[pyo3(signature = (document, boundary = None))]
+    fn configure(&self, document: &[u8], boundary: Option<&Boundary>) -> PyResult<()> {
         let config = Config::parse(document).map_err(|error| PyValueError::new_err(error.to_string()))?;
-        *lock(&self.config) = Arc::new(config);
+        let boundary = boundary.map_or_else(Arc::default, |boundary| Arc::clone(&boundary.0));
+        *lock(&self.config) = Arc::new(config.with_boundary(boundary));
         lock(&self.table).invalidate();
         Ok(())
     }
@@ -189,6 +192,12 @@ impl Planner {
     /// Worker entries of the snapshot document (JSON list).
     fn worker_entries(&self, now_us: i64) -> Vec<u8> {
         serde_json::to_vec(&lock(&self.table).entries(now_us)).unwrap_or_default()
+    }
+
+    /// Pool and topic parts of the snapshot document (JSON object).
+    fn overview(&self) -> Vec<u8> {
+        let config = self.surroundings().config;
+        serde_json::to_vec(&lock(&self.table).overview(&config)).unwrap_or_default()
     }
 
     /// Insert remembered workers (JSON list of entries) captured `elapsed_us` ago.

@@ -7,10 +7,12 @@ use pyo3::prelude::*;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 mod analysis;
+mod boundary;
 mod dispatch;
 mod output;
 mod plans;
 mod policy;
+mod questions;
 mod replay;
 mod saga;
 mod seal;
@@ -30,9 +32,11 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
         },
     )?;
     analysis::register(module)?;
+    boundary::register(module)?;
     dispatch::register(module)?;
     output::register(module)?;
     policy::register(module)?;
+    questions::register(module)?;
     replay::register(module)?;
     seal::register(module)?;
     saga::register(module)?;

@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex};
 
 use cordum_dispatch::commit::{creation, Planned};
 use cordum_dispatch::job_config::{self, JobConfig};
-use cordum_dispatch::judge::{policy_request, Content};
 use cordum_dispatch::record::Record;
 use cordum_dispatch::reply::{Reply, Value};
 use cordum_dispatch::results::ResultPlan as Results;
@@ -18,6 +17,7 @@ use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PyList};
 
+use crate::boundary::{notice, PyNotice};
 use crate::dispatch::{lock, request_from, to_py, tuples, Fields, PyOutgoing};
 
 type Mismatched = (&'static str, String, String, String, String, String);
@@ -74,6 +74,33 @@ impl SubmitPlan {
         for (index, created) in outcomes {
             self.inner.created(index, created, now_us);
         }
+    }
+
+    /// Check topics, and schemas as far as no payload is needed for it.
+    fn admit(&mut self) -> Vec<PyNotice> {
+        self.inner.admit().into_iter().map(notice).collect()
+    }
+
+    /// Payloads to be read for their schema: (item, key).
+    fn unchecked(&self) -> Vec<(usize, String)> {
+        self.inner.unchecked()
+    }
+
+    /// Check payloads as (item, first bytes and full length); `None` when the key is gone.
+    #[allow(clippy::type_complexity)]
+    fn check_payloads(
+        &mut self,
+        py: Python<'_>,
+        payloads: Vec<(usize, Option<(PyBackedBytes, i64)>)>,
+    ) -> Vec<PyNotice> {
+        let found = py.detach(|| {
+            let borrowed: Vec<(usize, Option<(&[u8], i64)>)> = payloads
+                .iter()
+                .map(|(index, payload)| (*index, payload.as_ref().map(|(bytes, size)| (&bytes[..], *size))))
+                .collect();
+            self.inner.check_payloads(&borrowed)
+        });
+        found.into_iter().map(notice).collect()
     }
 
     /// Distinct (tenant, team, workflow, step) whose effective configuration is needed.
@@ -460,32 +487,7 @@ fn value_from(value: &Bound<'_, PyAny>) -> Value {
     }
 }
 
-/// Serialized `PolicyCheckRequest` of a stored request, for questions outside a plan; no payload means that there is none.
-#[pyfunction]
-#[pyo3(signature = (request_json, payload, config))]
-fn policy_check(
-    py: Python<'_>,
-    request_json: &[u8],
-    payload: Option<(PyBackedBytes, i64)>,
-    config: &[u8],
-) -> PyResult<Py<PyBytes>> {
-    let request = request_from(request_json)?;
-    let content = payload.map_or(Content::Missing, |(bytes, size)| {
-        Content::Here(bytes.to_vec(), size)
-    });
-    let check = policy_request(&request, &content, config).encode_to_vec();
-    Ok(PyBytes::new(py, &check).unbind())
-}
-
-/// (tenant, team, workflow, step) whose effective configuration applies to a stored request.
-#[pyfunction]
-fn config_scope(request_json: &[u8]) -> PyResult<ConfigScope> {
-    Ok(cordum_wire::config_scope(&request_from(request_json)?))
-}
-
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    module.add_function(wrap_pyfunction!(policy_check, module)?)?;
-    module.add_function(wrap_pyfunction!(config_scope, module)?)?;
     module.add_class::<SubmitPlan>()?;
     module.add_class::<SubmitEffects>()?;
     module.add_class::<ResultPlan>()?;

@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use cordum_wire::json::request_from_json;
-use cordum_wire::submit::{is_tenant, split, Again, Batch, Caller, Commit, Limits, Outcome};
+use cordum_wire::submit::{is_tenant, split, Again, Batch, Caller, Commit, Finding, Limits, Outcome};
 use cordum_wire::ConfigScope;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::PyBytes;
+
+use crate::boundary::{pairs, Boundary, PyViolations};
 
 /// Tenant, principal, body may name it, fingerprint, cross-tenant, bound principal, may speak for any agent.
 type Facts = (String, String, bool, String, bool, String, bool);
@@ -20,6 +22,8 @@ type PyMessage = (usize, String, Py<PyBytes>);
 type PyOutcome = (u16, Py<PyBytes>, String, u32);
 type PyPlan = (Vec<PyGroup>, Vec<PyJob>, Vec<PyMessage>, Vec<PyOutcome>);
 
+/// Tenant, topic, schema id, code, whether refused, violations.
+type PyFinding = (String, String, String, &'static str, bool, PyViolations);
 /// Item, tenant, idempotency key, job id, request hash.
 type Claim = (usize, String, String, String, String);
 
@@ -80,6 +84,23 @@ impl SubmitBatch {
         Ok(SubmitBatch(Mutex::new(Some(Batch::again(
             request, context, &again, now_us,
         )))))
+    }
+
+    /// Check topics and payloads: (tenant, topic, schema id, code, whether refused, violations) of bad payloads.
+    fn check(&self, py: Python<'_>, boundary: &Boundary) -> PyResult<Vec<PyFinding>> {
+        let found = py.detach(|| self.with(|batch| batch.check(&boundary.0)))?;
+        let found = found.into_iter().map(|finding| {
+            let Finding {
+                tenant,
+                topic,
+                schema_id,
+                code,
+                refused,
+                violations,
+            } = finding;
+            (tenant, topic, schema_id, code, refused, pairs(violations))
+        });
+        Ok(found.collect())
     }
 
     fn claims(&self) -> PyResult<Vec<Claim>> {

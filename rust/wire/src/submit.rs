@@ -2,6 +2,7 @@
 
 mod again;
 mod body;
+mod check;
 mod fields;
 mod labels;
 pub mod limits;
@@ -11,6 +12,7 @@ mod topic;
 
 pub use again::Again;
 pub use body::{parse, Caller, Submission};
+pub use check::Finding;
 pub use fields::split;
 pub use labels::is_control_plane_label;
 pub use limits::Limits;

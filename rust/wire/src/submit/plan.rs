@@ -93,7 +93,8 @@ impl Batch {
         }
     }
 
-    fn open(&self) -> impl Iterator<Item = (usize, &Submission, &str)> {
+    /// Items still to be judged, with their trace.
+    pub(super) fn open(&self) -> impl Iterator<Item = (usize, &Submission, &str)> {
         self.items
             .iter()
             .enumerate()

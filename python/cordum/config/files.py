@@ -10,7 +10,15 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from cordum.domain.errors import ConfigError
 
-__all__ = ["PoolsFile", "SchedulerSection", "TimeoutsFile", "load_file", "section_hash", "stored_section"]
+__all__ = [
+    "PoolsFile",
+    "SchedulerSection",
+    "StoredPools",
+    "TimeoutsFile",
+    "load_file",
+    "section_hash",
+    "stored_section",
+]
 
 _MAX_BYTES = 2 * 1024 * 1024
 
@@ -43,6 +51,12 @@ class PoolsFile(_Strict):
 
     topics: dict[str, PoolNames] = Field(min_length=1)
     pools: dict[str, Annotated[PoolEntry, BeforeValidator(lambda value: value or {})]] = {}
+
+
+class StoredPools(PoolsFile):
+    """The stored section: it may have lost its last topic."""
+
+    topics: dict[str, PoolNames] = {}
 
 
 class TopicTimeouts(_Strict):
@@ -130,6 +144,7 @@ def load_file(path: str, model: type[M]) -> M:
 
 _ENTRIES: dict[type[BaseModel], dict[str, type[BaseModel]]] = {
     PoolsFile: {"pools": PoolEntry},
+    StoredPools: {"pools": PoolEntry},
     TimeoutsFile: {"topics": TopicTimeouts, "workflows": WorkflowTimeouts},
 }
 

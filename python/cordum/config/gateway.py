@@ -6,6 +6,7 @@ from typing import Annotated, Final, Self
 from pydantic import AfterValidator, AliasChoices, Field, model_validator
 
 from cordum.config.base import SECURITY
+from cordum.config.boundary import BoundarySettings
 from cordum.config.redis import StoreSettings
 from cordum.config.signing import SigningKeySettings
 from cordum.config.types import Address, Bool, ByteSize, Duration, ListenAddress, Secret, StrList
@@ -20,7 +21,7 @@ def _ws_buffer(value: int) -> int:
     return min(value, _MAX_WS_BUFFER) if value > 0 else _DEFAULT_WS_BUFFER
 
 
-class GatewaySettings(SigningKeySettings, StoreSettings):
+class GatewaySettings(SigningKeySettings, BoundarySettings, StoreSettings):
     """What the gateway reads beside NatsSettings and RedisSettings. Durations are seconds, sizes bytes."""
 
     policy_strict: str = Field("", validation_alias="CORDUM_POLICY_STRICT", json_schema_extra=SECURITY)

@@ -4,13 +4,14 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from cordum.config.base import SECURITY, Settings
+from cordum.config.base import SECURITY
+from cordum.config.boundary import BoundarySettings
 from cordum.config.types import Address, Bool, Duration, ListenAddress, Word
 
 __all__ = ["SchedulerSettings"]
 
 
-class SchedulerSettings(Settings):
+class SchedulerSettings(BoundarySettings):
     """What only the scheduler reads."""
 
     kernel_addr: ListenAddress = Field(

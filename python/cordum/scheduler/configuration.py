@@ -13,6 +13,7 @@ from cordum._core import Planner
 from cordum.config.files import (
     PoolsFile,
     SchedulerSection,
+    StoredPools,
     TimeoutsFile,
     load_file,
     section_hash,
@@ -21,10 +22,13 @@ from cordum.config.files import (
 from cordum.config.scheduler import SchedulerSettings
 from cordum.domain.errors import ConfigError, CordumError
 from cordum.licensing import Entitlements
-from cordum.runtime.clock import rfc3339
+from cordum.runtime.clock import monotonic_s, rfc3339
 from cordum.scheduler import metrics
 from cordum.scheduler.boundary import Boundary
+from cordum.store.boundary import BoundaryReader
 from cordum.store.config_documents import ConfigDocuments
+from cordum.store.connection import RedisClient
+from cordum.store.topics import seed_topics
 
 M = TypeVar("M")
 
@@ -38,7 +42,7 @@ class Configuration:
         self,
         settings: SchedulerSettings,
         planner: Planner,
-        documents: ConfigDocuments,
+        redis: RedisClient,
         boundary: Boundary,
         limits: Entitlements,
         *,
@@ -47,11 +51,13 @@ class Configuration:
         self._settings = settings
         self._boundary = boundary
         self._planner = planner
-        self._documents = documents
+        self._documents = ConfigDocuments(redis)
+        self._registry = BoundaryReader(redis, settings.schema_mode, settings.config_reload_s, monotonic_s)
+        self._registered = self._registry.current
         self._production = production
         self._active = b""
         self._limits = limits
-        self._pools: PoolsFile | None = None
+        self._pools: StoredPools | None = None
         self._scheduler = SchedulerSection()
         self.timeouts = TimeoutsFile()
         self.changed = asyncio.Event()
@@ -95,17 +101,27 @@ class Configuration:
         """Load the stored sections; invalid ones are reported and ignored."""
         document = await self._documents.get("system", "default")
         data: dict[str, Any] = dict(document.data) if document else {}
-        self._pools = self._section(data, "pools", PoolsFile, self._pools)
+        self._pools = self._section(data, "pools", StoredPools, self._pools)
         self.timeouts = self._section(data, "timeouts", TimeoutsFile, self.timeouts)
         self._scheduler = self._section(data, "scheduler", SchedulerSection, self._scheduler)
         if self._pools is None:
             return
         self._boundary.read(data.get("boundary"))
+        await self._seed(self._pools)
+        registered = await self._registry.refresh()
         encoded = self._encode(self._pools)
-        if encoded != self._active:
-            self._planner.configure(encoded)
-            self._active = encoded
+        if encoded != self._active or registered is not self._registered:
+            self._planner.configure(encoded, registered)
+            self._active, self._registered = encoded, registered
             _log.info("routing loaded", topics=len(self._pools.topics), pools=len(self._pools.pools))
+
+    async def _seed(self, pools: StoredPools) -> None:
+        """Register the routed topics where nothing was ever registered (scheduler spec §19.5)."""
+        try:
+            if await seed_topics(self._documents, pools.topics, updated_at=rfc3339()):
+                _log.info("topic registry seeded from the pools section")
+        except CordumError as error:
+            _log.warning("topic registry not seeded", error=error.message)
 
     def _section(self, data: dict[str, Any], name: str, model: type[M], last: M) -> M:
         """Return a stored section, or the last good one when it is invalid."""
@@ -124,7 +140,7 @@ class Configuration:
         metrics.CONFIG_INVALID.labels(name).set(0)
         return cast("M", section)
 
-    def _encode(self, pools: PoolsFile) -> bytes:
+    def _encode(self, pools: StoredPools) -> bytes:
         return orjson.dumps(
             {
                 "topics": pools.topics,

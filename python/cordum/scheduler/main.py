@@ -31,6 +31,7 @@ from cordum.runtime.clock import monotonic_s, now_s, now_us, rfc3339
 from cordum.runtime.ids import new_id
 from cordum.runtime.logs import get_logger
 from cordum.runtime.service import Service, run_service, wait_for_dependency
+from cordum.scheduler.admission import Admission
 from cordum.scheduler.attestation import Attestor
 from cordum.scheduler.boundary import Boundary
 from cordum.scheduler.cancel import BusEvents
@@ -142,6 +143,7 @@ class Scheduler:
             self.side,
             self.configs,
             trail,
+            Admission(self.blobs),
             self.pace,
             submit_durable,
         )
@@ -179,7 +181,7 @@ class Scheduler:
         # Licence documents are not read yet; until they are, nothing is limited.
         self.limits = UNLIMITED
         self.configuration = Configuration(
-            settings, self.planner, documents, boundary, self.limits, production=service.production
+            settings, self.planner, redis, boundary, self.limits, production=service.production
         )
         self.submits.perform_duties = self.duties.perform
         settler = Settler(

@@ -118,18 +118,9 @@ class Registry:
 
     def snapshot(self) -> dict[str, object]:
         """Return the snapshot document."""
-        workers = orjson.loads(self._planner.worker_entries(now_us()))
-        pools: dict[str, dict[str, int]] = {}
-        for worker in workers:
-            if worker.get("pool"):
-                pool = pools.setdefault(worker["pool"], {"workers": 0, "active_jobs": 0, "capacity": 0})
-                pool["workers"] += 1
-                pool["active_jobs"] += worker["active_jobs"]
-                pool["capacity"] += worker["max_parallel_jobs"]
         return {
             "captured_at": rfc3339(),
             "writer_id": self._instance,
-            "pools": pools,
-            "topics": {},
-            "workers": workers,
+            **orjson.loads(self._planner.overview()),
+            "workers": orjson.loads(self._planner.worker_entries(now_us())),
         }

@@ -22,6 +22,7 @@ from cordum.domain.states import ACTIVE_STATES, TERMINAL_STATES
 from cordum.protocol import subjects
 from cordum.runtime.clock import monotonic_s, now_us
 from cordum.scheduler import metrics
+from cordum.scheduler.admission import Admission
 from cordum.scheduler.outgoing import Outgoing
 from cordum.scheduler.pace import Pace
 from cordum.scheduler.rollback import roll_back
@@ -65,6 +66,7 @@ class SubmitPipeline:
         side_writes: SideWrites,
         configs: EffectiveConfigs,
         trail: Trail,
+        admission: Admission,
         pace: Pace,
         consumer: str,
     ) -> None:
@@ -76,6 +78,7 @@ class SubmitPipeline:
         self._side = side_writes
         self._configs = configs
         self._trail = trail
+        self._admission = admission
         self._pace = pace
         self._consumer = consumer
         self.waiting: set[str] = set()
@@ -194,6 +197,7 @@ class SubmitPipeline:
         started_s = monotonic_s()
         await self._read(plan)
         await self._create(plan)
+        await self._admission.admit(plan)
         await self._configure(plan)
         await self._safety.judge(plan)
         await self._reserve(plan)

@@ -19,6 +19,9 @@ BREAKER_SAFETY = "cordum:cb:safety:"
 BREAKER_OUTPUT = "cordum:cb:safety:output:"
 INPUT_FAIL_OPEN = "cordum:scheduler:input_fail_open_total"
 WORKERS_COUNT = "cordum:workers:count"
+SCHEMA_INDEX = "schema:index"
+"""Zset of schema ids, score: time of the last write in µs; no TTL: one member per schema."""
+LOCK_POOL_DRAIN = "cordum:pool:drain"
 
 
 POLICIES_MIRROR = "cordum:policies"
@@ -201,6 +204,16 @@ def config_document(scope: str, scope_id: str) -> str:
 def instances(service: str) -> str:
     """Return the zset of a service's live processes, score: last sign of life in seconds."""
     return f"cordum:instances:{service}"
+
+
+def schema(schema_id: str) -> str:
+    """Return the string with a registered schema (JSON)."""
+    return f"schema:{schema_id}"
+
+
+def schema_url(url: str) -> str:
+    """Return the string that maps the `$id` of a schema to its id."""
+    return f"schema:url:{url}"
 
 
 def instance(service: str, instance_id: str) -> str:

@@ -10,7 +10,16 @@ from cordum.store import keys
 from cordum.store.jobs import JobStore
 from cordum.store.scripts import Command, script
 
-__all__ = ["drop_strays", "earliest_due", "lease_due", "make_due", "overdue", "parked_counts", "wake_pool"]
+__all__ = [
+    "count_waiting",
+    "drop_strays",
+    "earliest_due",
+    "lease_due",
+    "make_due",
+    "overdue",
+    "parked_counts",
+    "wake_pool",
+]
 
 Index = Callable[[str], str]
 """A key function of one partition tag, such as `keys.job_due`."""
@@ -121,3 +130,12 @@ async def _all(store: JobStore, commands: Sequence[Command]) -> list[list[bytes]
         if isinstance(reply, Exception):
             raise reply
     return replies
+
+
+async def count_waiting(store: JobStore, pool: str) -> int:
+    """Return how many parked jobs wait for a pool. Raises Unavailable."""
+    replies = await store.client.pipeline([("ZCARD", keys.job_wait(tag, pool)) for tag in store.tags])
+    for reply in replies:
+        if isinstance(reply, Exception):
+            raise reply
+    return sum(replies)

@@ -10,7 +10,7 @@ import typer
 from cordum.cli.connection import Connection, describe, fail
 from cordum.cli.output import note, print_json, print_table
 
-__all__ = ["app", "segment"]
+__all__ = ["app", "segment", "words"]
 
 app = typer.Typer(help="Submit, inspect and cancel jobs.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -44,8 +44,8 @@ def submit(
         "capability": capability,
         "pack_id": pack_id,
         "labels": _labels(labels),
-        "risk_tags": _items(risk_tags),
-        "requires": _items(requires),
+        "risk_tags": words(risk_tags),
+        "requires": words(requires),
         "priority": priority,
     }
     body = {name: value for name, value in body.items() if value not in (None, "", [], {})}
@@ -114,7 +114,8 @@ def segment(text: str) -> str:
     return quote(text, safe="")
 
 
-def _items(values: list[str] | None) -> list[str]:
+def words(values: list[str] | None) -> list[str]:
+    """Return the entries of a list option, given repeatedly or with commas."""
     return [item.strip() for value in values or [] for item in value.split(",") if item.strip()]
 
 

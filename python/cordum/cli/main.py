@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from cordum import __version__
-from cordum.cli import audit, jobs, policy, reviews, workers
+from cordum.cli import audit, jobs, policy, pools, reviews, topics, workers
 from cordum.cli.connection import Connection
 from cordum.cli.exits import CommandExit
 from cordum.cli.output import print_json
@@ -30,6 +30,8 @@ app.add_typer(jobs.app, name="job")
 app.add_typer(reviews.approvals, name="approval")
 app.add_typer(reviews.dlq, name="dlq")
 app.add_typer(workers.app, name="worker")
+app.add_typer(topics.app, name="topic")
+app.add_typer(pools.app, name="pool")
 app.add_typer(policy.app, name="policy")
 app.add_typer(audit.app, name="audit")
 app.command("workers", help="List workers.")(workers.list_workers)

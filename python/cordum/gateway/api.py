@@ -76,7 +76,7 @@ class Api:
         if body is not None:
             content = {"application/json": {"schema": dict(body)}}
             extra["requestBody"] = {"required": body_required, "content": content}
-        parameters = [part[1:-1] for part in path.split("/") if part.startswith("{")]
+        parameters = [part[1:-1].removesuffix(":path") for part in path.split("/") if part.startswith("{")]
         extra.setdefault("parameters", []).extend(
             {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
             for name in parameters
@@ -108,5 +108,7 @@ def _endpoint(
 
 
 def _operation_id(method: str, path: str) -> str:
-    words = path.replace("{", "").replace("}", "").strip("/").replace("-", "_").split("/")
+    words = (
+        path.replace("{", "").replace(":path}", "").replace("}", "").strip("/").replace("-", "_").split("/")
+    )
     return "_".join([method.lower(), *words])

@@ -26,8 +26,11 @@ from cordum.gateway.routes.policy_analysis import add_analysis_routes
 from cordum.gateway.routes.policy_bundles import add_bundle_routes
 from cordum.gateway.routes.policy_global import add_global_routes
 from cordum.gateway.routes.policy_rules import add_rule_routes
+from cordum.gateway.routes.pools import add_pool_routes
 from cordum.gateway.routes.replay import add_replay_routes
+from cordum.gateway.routes.schemas import add_schema_routes
 from cordum.gateway.routes.stream import add_stream_routes
+from cordum.gateway.routes.topics import add_topic_routes
 from cordum.gateway.routes.velocity_rules import add_velocity_routes
 from cordum.gateway.routes.worker_credentials import add_credential_routes
 from cordum.gateway.routes.workers import add_worker_routes
@@ -81,6 +84,9 @@ def _make_api(gateway: Gateway) -> FastAPI:
     add_dlq_routes(api)
     add_credential_routes(api)
     add_worker_routes(api)
+    add_topic_routes(api)
+    add_pool_routes(api)
+    add_schema_routes(api)
     add_policy_routes(api)
     add_analysis_routes(api)
     add_bundle_routes(api)

@@ -1,28 +1,19 @@
-"""Configuration documents as callers read and write them (configuration spec §5.4, packs spec §10.2).
-
-The event of a write is stored in the document together with the write and then appended to the audit chain; should
-that fail, the next write of the document does it first.
-"""
+"""Configuration documents as callers read and write them (configuration spec §5.4, packs spec §10.2)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-import structlog
 from pydantic import BaseModel, ValidationError
 
-from cordum.audit import AuditChain, AuditEvent
-from cordum.bus.connection import Bus
+from cordum.audit import AuditEvent
 from cordum.config.files import PoolsFile, TimeoutsFile
-from cordum.domain.errors import Conflict, CordumError, Forbidden, InvalidInput
-from cordum.gateway.packets import config_changed
+from cordum.domain.errors import Conflict, Forbidden, InvalidInput
+from cordum.gateway.document_edits import EVENT, DocumentEdits, Edit
 from cordum.gateway.policy_audit import Act
 from cordum.gateway.policy_documents import Bundles, PolicyDocuments
-from cordum.protocol import subjects
-from cordum.runtime.clock import rfc3339
 from cordum.security.principal import Caller
-from cordum.store.config_documents import ConfigDocuments, Document
-from cordum.store.connection import RedisClient
+from cordum.store.config_documents import Document
 from cordum.store.effective_config import EffectiveConfigs
 from cordum.store.policy_bundles import BUNDLES_KEY
 
@@ -34,13 +25,9 @@ _SYSTEM_IDS: Final = frozenset({SYSTEM_ID, "policy", "packs", "pack_catalogs"})
 """The other system documents are written by routes of their own."""
 _POLICY: Final = ("system", "policy")
 _ID_MAX: Final = 256
-_EVENT: Final = "_audit_event"
-_TRIES: Final = 5
 _FAULTS_MAX: Final = 50
 _MODELS: Final[dict[str, type[BaseModel]]] = {"pools": PoolsFile, "timeouts": TimeoutsFile}
 _TOPIC_LISTS: Final = ("denied_topics", "allowed_topics")
-
-_log = structlog.get_logger("cordum.gateway")
 
 Name = tuple[str, str]
 
@@ -76,27 +63,18 @@ def name_of(scope: object, scope_id: object, caller: Caller) -> Name:
 class ConfigEditor:
     """Reads and writes; policy bundles go the way of every policy change."""
 
-    def __init__(
-        self,
-        redis: RedisClient,
-        bus: Bus,
-        policies: PolicyDocuments,
-        audit: AuditChain,
-        configs: EffectiveConfigs,
-    ) -> None:
-        self._documents = ConfigDocuments(redis)
-        self._bus = bus
+    def __init__(self, edits: DocumentEdits, policies: PolicyDocuments, configs: EffectiveConfigs) -> None:
+        self._edits = edits
         self._policies = policies
-        self._audit = audit
         self._configs = configs
 
     async def read(self, name: Name, caller: Caller) -> Document | None:
         """Return a document without what is not for callers. Raises Forbidden for one of another tenant."""
-        document = await self._documents.get(*name)
+        document = await self._edits.documents.get(*name)
         if document is None:
             return None
         _require_owner(document, caller)
-        meta = {key: value for key, value in document.meta.items() if key != _EVENT}
+        meta = {key: value for key, value in document.meta.items() if key != EVENT}
         return Document(*name, document.data, document.revision, document.updated_at, meta)
 
     async def write(self, name: Name, write: ConfigWrite, caller: Caller) -> None:
@@ -109,50 +87,14 @@ class ConfigEditor:
             await self._write_policy(write, caller)
             return
         _require_valid(name, write.data)
-        for _ in range(_TRIES):
-            current = await self._documents.get(*name) or Document(*name)
+
+        def change(current: Document) -> Edit:
             _require_owner(current, caller)
             if write.revision is not None and write.revision != current.revision:
-                break
-            await self._settle(current)
-            try:
-                event = await self._put(current, write, caller)
-            except Conflict:
-                continue
-            await self._finish(name, event)
-            return
-        raise Conflict("config update conflict — retry", code="CONFIG_VERSION_CONFLICT")
+                raise Conflict("config update conflict — retry", code="CONFIG_VERSION_CONFLICT")
+            return _edit(current, write, caller)
 
-    async def _put(self, current: Document, write: ConfigWrite, caller: Caller) -> dict[str, Any]:
-        data = {**current.data, **write.data}
-        data = {key: value for key, value in data.items() if value is not None}
-        changed = sorted(key for key in write.data if current.data.get(key) != data.get(key))
-        event = _event(current, changed, caller).fields()
-        meta = {**current.meta, **write.meta, "updated_by": caller.effective_principal, _EVENT: event}
-        if current.scope not in {"system", "org"}:
-            meta["tenant"] = current.meta.get("tenant") or caller.tenant
-        await self._documents.put(
-            current.scope,
-            current.scope_id,
-            data,
-            expected_revision=current.revision,
-            updated_at=rfc3339(),
-            meta=meta,
-        )
-        return event
-
-    async def _settle(self, current: Document) -> None:
-        event = current.meta.get(_EVENT)
-        if isinstance(event, Mapping):
-            await self._audit.append_fields(event)
-
-    async def _finish(self, name: Name, event: Mapping[str, Any]) -> None:
-        self._configs.drop()
-        try:
-            await self._bus.publish_core(subjects.CONFIG_CHANGED, config_changed(*name))
-            await self._audit.append_fields(event)
-        except CordumError as error:
-            _log.error("configuration change not announced or not in the chain yet", reason=error.message)
+        await self._edits.edit(name, change, caller)
 
     async def _write_policy(self, write: ConfigWrite, caller: Caller) -> None:
         foreign = [key for key in write.data if key != BUNDLES_KEY]
@@ -180,6 +122,16 @@ class ConfigEditor:
         act = Act(caller, "config.set", str(write.meta.get("message", "")))
         await self._policies.edit(change, act, revision=write.revision)
         self._configs.drop()
+
+
+def _edit(current: Document, write: ConfigWrite, caller: Caller) -> Edit:
+    data = {**current.data, **write.data}
+    data = {key: value for key, value in data.items() if value is not None}
+    changed = sorted(key for key in write.data if current.data.get(key) != data.get(key))
+    meta = dict(write.meta)
+    if current.scope not in {"system", "org"}:
+        meta["tenant"] = current.meta.get("tenant") or caller.tenant
+    return Edit(data, _event(current, changed, caller), meta)
 
 
 def _require_owner(document: Document, caller: Caller) -> None:

@@ -100,6 +100,7 @@ async def _run(
     spawn("api keys", gateway.auth.follow_file, on_error="restart")
     spawn("policy audit", lambda: _settle_audit(gateway), on_error="restart")
     auditing = spawn("audit events", gateway.audit_writer.run, on_error="restart")
+    spawn("draining pools", gateway.drains.run, on_error="restart")
     live = spawn("live streams", gateway.live.run, on_error="restart")
     submits = spawn("submissions", gateway.submitter.run, on_error="stop")
     consuming = spawn("dead letters", consumer.run, on_error="restart")

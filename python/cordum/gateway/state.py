@@ -10,16 +10,21 @@ from cordum.config.gateway import GatewaySettings
 from cordum.gateway.approvals import Approvals
 from cordum.gateway.auth import Authenticator
 from cordum.gateway.config_documents import ConfigEditor
+from cordum.gateway.document_edits import DocumentEdits
+from cordum.gateway.drains import DrainChecker
 from cordum.gateway.job_actions import JobActions
 from cordum.gateway.live import LiveHub
 from cordum.gateway.policy_audit import PolicyAudit
 from cordum.gateway.policy_documents import PolicyDocuments
 from cordum.gateway.policy_rules import RuleReader
+from cordum.gateway.pools import PoolEditor
 from cordum.gateway.submit import Submitter
+from cordum.gateway.topics import TopicEditor
 from cordum.gateway.worker_credentials import CredentialWriter
 from cordum.protocol.kernel_client import KernelTls, PolicyClient
 from cordum.runtime.clock import monotonic_s
 from cordum.store.blobs import BlobStore
+from cordum.store.boundary import BoundaryReader
 from cordum.store.config_documents import ConfigDocuments
 from cordum.store.connection import RedisClient
 from cordum.store.dlq import DeadLetterStore
@@ -56,7 +61,10 @@ class Gateway:
         self.letters = DeadLetterStore(self.jobs)
         self.workers = WorkerSnapshots(self.redis)
         self.configs = EffectiveConfigs(ConfigDocuments(self.redis), CONFIG_FRESH_S, monotonic_s)
-        self.submitter = Submitter(self.settings, self.jobs, self.kernel, self.publisher, self.configs)
+        self.boundary = BoundaryReader(self.redis, self.settings.schema_mode, CONFIG_FRESH_S, monotonic_s)
+        self.submitter = Submitter(
+            self.settings, self.jobs, self.kernel, self.publisher, self.configs, self.boundary
+        )
         self.actions = JobActions(
             self.jobs, self.letters, self.blobs, self.bus, self.publisher, self.submitter
         )
@@ -76,7 +84,11 @@ class Gateway:
             self.settings,
             PolicyAudit(self.audit, strict=self.audit_is_strict),
         )
-        self.config = ConfigEditor(self.redis, self.bus, self.policies, self.audit, self.configs)
+        self.edits = DocumentEdits(self.redis, self.bus, self.audit, self.configs, self.boundary)
+        self.config = ConfigEditor(self.edits, self.policies, self.configs)
+        self.topics = TopicEditor(self.edits, self.workers)
+        self.pools = PoolEditor(self.edits, self.workers, self.jobs)
+        self.drains = DrainChecker(self.redis, self.pools, self.edits)
         self.credentials = CredentialWriter(self.redis, self.bus, self.audit)
         self.rules = RuleReader()
         self.live = LiveHub(self.bus, self.jobs, self.settings)

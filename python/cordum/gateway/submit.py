@@ -26,6 +26,7 @@ from cordum.runtime.clock import now_us
 from cordum.runtime.logs import get_logger
 from cordum.runtime.settle import settle
 from cordum.store import keys
+from cordum.store.boundary import BoundaryReader
 from cordum.store.dlq import dead_letter_commands
 from cordum.store.effective_config import EffectiveConfigs
 from cordum.store.job_sets import tenant_commands, trace_commands
@@ -81,11 +82,13 @@ class Submitter:
         kernel: PolicyClient,
         publisher: Publisher,
         configs: EffectiveConfigs,
+        boundary: BoundaryReader,
     ) -> None:
         self._settings = settings
         self._jobs = jobs
         self._kernel = kernel
         self._configs = configs
+        self._boundary = boundary
         self._publisher = publisher
         self._waiting: list[tuple[Item, asyncio.Future[Outcome]]] = []
         self._wake = asyncio.Event()
@@ -162,7 +165,9 @@ class Submitter:
         return await self.run_batch(SubmitBatch(items, limit, PROMPT_CHARS, now_us()))
 
     async def run_batch(self, batch: SubmitBatch) -> list[Outcome]:
-        """Take a parsed batch through claims, judgement, storage and publishing. Raises Unavailable."""
+        """Take a parsed batch through checks, claims, judgement, storage and publishing. Raises Unavailable."""
+        for finding in batch.check(await self._boundary.fresh()):
+            _report(*finding)
         agents = batch.agents()
         if agents:
             await prove_agents(self._jobs.client, batch, agents)
@@ -320,6 +325,20 @@ def _replay(job_id: str, fields: Sequence[bytes | None]) -> Outcome | None:
     if state == "APPROVAL_REQUIRED":
         body |= {"status": "approval_required", "reason": reason}
     return Outcome(200, orjson.dumps(body), trace_id, 0)
+
+
+def _report(
+    tenant: str, topic: str, schema_id: str, code: str, refused: bool, violations: list[tuple[str, str]]
+) -> None:
+    """Tell of a payload that does not fit the schema of its topic, or of a schema that is at fault itself."""
+    _log.warning(
+        code,
+        tenant=tenant,
+        topic=topic,
+        schema_id=schema_id,
+        refused=refused,
+        violations=[{"path": path, "message": message} for path, message in violations],
+    )
 
 
 def _without_request_id(body: bytes) -> bytes:

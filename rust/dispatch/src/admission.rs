@@ -12,6 +12,9 @@ use crate::submit::{Item, SubmitPlan, Verdict};
 /// Wait of a job that comes before the registrations were ever read.
 const NOT_LOADED_US: i64 = 1_000_000;
 
+/// An item and its payload: first bytes and full length, `None` when the key is gone.
+pub type ItemPayload<'a> = (usize, Option<(&'a [u8], i64)>);
+
 /// Something to tell about one job.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notice {
@@ -90,8 +93,8 @@ impl SubmitPlan {
             .collect()
     }
 
-    /// Check payloads, each with its item: first bytes and full length, `None` when the key is gone.
-    pub fn check_payloads(&mut self, payloads: &[(usize, Option<(&[u8], i64)>)]) -> Vec<Notice> {
+    /// Check payloads that were read.
+    pub fn check_payloads(&mut self, payloads: &[ItemPayload<'_>]) -> Vec<Notice> {
         let boundary = self.boundary();
         let mut notices = Vec::new();
         for (index, payload) in payloads {

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 
+use cordum_dispatch::admission::ItemPayload;
 use cordum_dispatch::commit::{creation, Planned};
 use cordum_dispatch::job_config::{self, JobConfig};
 use cordum_dispatch::record::Record;
@@ -94,7 +95,7 @@ impl SubmitPlan {
         payloads: Vec<(usize, Option<(PyBackedBytes, i64)>)>,
     ) -> Vec<PyNotice> {
         let found = py.detach(|| {
-            let borrowed: Vec<(usize, Option<(&[u8], i64)>)> = payloads
+            let borrowed: Vec<ItemPayload<'_>> = payloads
                 .iter()
                 .map(|(index, payload)| (*index, payload.as_ref().map(|(bytes, size)| (&bytes[..], *size))))
                 .collect();

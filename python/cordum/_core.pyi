@@ -549,3 +549,51 @@ def simulate_output(policy: PolicyEngine, request: bytes) -> bytes:
     """Return as JSON what would be decided about an `OutputCheckRequest` and how each rule took part.
 
     Raises ValueError."""
+
+class Finding:
+    """One place a detector reports; never what stands there. Offset and length are in bytes. Compared by value."""
+
+    @property
+    def detector(self) -> str: ...
+    @property
+    def type(self) -> str:
+        """Group: ``secret_leak``, ``pii``, ``code_injection``, ``prompt_injection``."""
+
+    @property
+    def scanner(self) -> str: ...
+    @property
+    def severity(self) -> str: ...
+    @property
+    def confidence(self) -> float:
+        """0 to 1."""
+
+    @property
+    def offset(self) -> int: ...
+    @property
+    def length(self) -> int: ...
+    @property
+    def detail(self) -> str:
+        """Label for people."""
+
+def output_detectors() -> list[tuple[str, str, str, str, str, str]]:
+    """Return (id, type, severity, detail, description, source) of every built-in detector."""
+
+def output_examples(seed: int) -> list[tuple[str, str, bool]]:
+    """Return (detector, text, whether it is to be reported) of every example of the catalogue."""
+
+def redact_values_in(data: bytes | str, spans: list[tuple[int, int]]) -> bytes | None:
+    """Return the data with the values of the spans (offset, length) masked wherever they occur; JSON stays JSON.
+
+    None: no such copy can be made."""
+
+def scan_output(
+    data: bytes | str,
+    *,
+    scanners: list[str] | None = None,
+    min_confidence: float | None = None,
+    is_distinct: bool = True,
+) -> list[Finding]:
+    """Return what the detectors find, by offset. ``is_distinct``: a value that occurs again is reported once.
+
+    Raises ValueError for an unknown scanner name or a confidence outside of 0 to 1, RuntimeError for data made to
+    exhaust the scanner."""

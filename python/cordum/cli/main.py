@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from cordum import __version__
-from cordum.cli import audit, jobs, policy, pools, reviews, topics, workers
+from cordum.cli import audit, jobs, policy, pools, reviews, scanning, topics, workers
 from cordum.cli.connection import Connection
 from cordum.cli.exits import CommandExit
 from cordum.cli.output import print_json
@@ -34,6 +34,7 @@ app.add_typer(topics.app, name="topic")
 app.add_typer(pools.app, name="pool")
 app.add_typer(policy.app, name="policy")
 app.add_typer(audit.app, name="audit")
+app.add_typer(scanning.app, name="output")
 app.command("workers", help="List workers.")(workers.list_workers)
 
 _VALUE_OPTIONS: Final = frozenset({"--gateway", "--api-key", "--tenant", "--cacert", "--timeout"})

@@ -15,6 +15,8 @@ mod mask;
 mod phrases;
 mod prompt;
 mod rarity;
+mod redact;
+mod report;
 pub mod sample;
 mod scan;
 mod scanners;
@@ -27,6 +29,7 @@ pub use definition::{
 pub use engine::{is_scanner, Detector, Engine, ScanOptions, DEFAULT_MIN_CONFIDENCE};
 pub use hit::{Hit, ScanResult};
 pub use mask::{DetectorId, Mask};
+pub use redact::{redact, redact_values, MARKER};
 pub use scanners::{DEFAULT_SCANNERS, NO_OP_SCANNERS};
 
 #[cfg(test)]

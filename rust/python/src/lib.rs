@@ -15,6 +15,7 @@ mod policy;
 mod questions;
 mod replay;
 mod saga;
+mod scanning;
 mod seal;
 mod submit;
 mod wire;
@@ -38,6 +39,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     policy::register(module)?;
     questions::register(module)?;
     replay::register(module)?;
+    scanning::register(module)?;
     seal::register(module)?;
     saga::register(module)?;
     submit::register(module)?;

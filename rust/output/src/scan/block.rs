@@ -133,8 +133,6 @@ impl<'a> Block<'a> {
         let is_open = needs_context || confidence < self.options.min_confidence;
         if is_open && has_context(self.content, span.start, span.end, definition.context) {
             confidence = (confidence + CONTEXT_BONUS).min(1.0);
-        } else if needs_context {
-            return;
         }
         if confidence >= self.options.min_confidence
             && span.start < span.end

@@ -1,0 +1,258 @@
+"""`cordumctl output`: secrets, personal data and injected instructions in files and streams. Needs no gateway."""
+
+import contextlib
+import enum
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, BinaryIO, Final
+
+import orjson
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+from cordum.cli.exits import CommandExit
+from cordum.cli.output import note
+from cordum.cli.sarif import sarif
+from cordum.cli.scan_stream import Advance, Place, places, record_findings, redacted
+from cordum.output import Finding, scan
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    no_args_is_help=True, help="Find and mask secrets, personal data and injected instructions."
+)
+
+_SEVERITIES: Final = ("info", "low", "medium", "high", "critical")
+# A shorter input is done before a bar would be seen.
+_PROGRESS_FROM_BYTES: Final = 16 * 1024 * 1024
+_MAX_RECORD_BYTES: Final = 64 * 1024 * 1024
+_FOUND_EXIT: Final = 2
+
+
+class Format(enum.StrEnum):
+    """What findings are printed as."""
+
+    JSON = "json"
+    SARIF = "sarif"
+    TEXT = "text"
+
+
+class FailOn(enum.StrEnum):
+    """Least severity that makes the exit code 2."""
+
+    NEVER = "never"
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+    CRITICAL = "critical"
+
+
+Scanners = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--scanners", help="Names of scanners or detectors, separated by commas; default all groups."
+    ),
+]
+Least = Annotated[float | None, typer.Option("--min-confidence", help="0 to 1; 0.5 by default.")]
+
+
+@app.command("scan")
+def scan_command(
+    context: typer.Context,
+    paths: Annotated[list[str] | None, typer.Argument(help="Files or folders; `-` or none: stdin.")] = None,
+    jsonl: Annotated[
+        str, typer.Option(help='File of records {"id": any, "text": string}, one per line; `-`: stdin.')
+    ] = "",
+    scanners: Scanners = None,
+    min_confidence: Least = None,
+    format_: Annotated[Format, typer.Option("--format", help="json, sarif or text.")] = Format.JSON,
+    fail_on: Annotated[
+        FailOn, typer.Option(help="Exit 2 when a finding is at least so severe.")
+    ] = FailOn.NEVER,
+) -> None:
+    """Print what is found: a JSON array per input, an object per record of a JSONL file, or SARIF.
+
+    Example: cordumctl output scan --format sarif --fail-on high build.log > findings.sarif
+    """
+    names = _names(scanners, min_confidence)
+    with _errors():
+        if jsonl:
+            if paths:
+                raise ValueError("--jsonl: expected no other files beside it")
+            worst = _scan_records(jsonl, names, min_confidence)
+        else:
+            worst = _scan_files(paths or ["-"], names, min_confidence, format_)
+    if fail_on is not FailOn.NEVER and worst >= _SEVERITIES.index(fail_on.value):
+        raise CommandExit(_FOUND_EXIT)
+
+
+@app.command("redact")
+def redact_command(
+    path: Annotated[str, typer.Argument(help="File; `-`: stdin.")] = "-",
+    output: Annotated[str, typer.Option("--out", help="Where to write; `-`: stdout.")] = "-",
+    scanners: Scanners = None,
+    min_confidence: Least = None,
+) -> None:
+    """Copy a file with everything that is found masked as [REDACTED]. JSON and JSON lines stay JSON.
+
+    Example: cordumctl output redact worker.log --scanners secret,pii --out clean.log
+    """
+    names = _names(scanners, min_confidence)
+    with (
+        _errors(),
+        _opened(path) as (stream, size),
+        _progress(path, size) as advance,
+        _target(output) as target,
+    ):
+        for piece in redacted(stream, names, min_confidence, advance):
+            target.write(piece)
+        target.flush()
+
+
+def _names(scanners: list[str] | None, min_confidence: float | None) -> list[str] | None:
+    """Return single names; unknown ones end the program before anything is read."""
+    given = [name.strip() for text in scanners or [] for name in text.split(",") if name.strip()]
+    try:
+        scan(b"", scanners=given, min_confidence=min_confidence)
+    except ValueError as error:
+        note(f"error: {error}")
+        raise typer.Exit(1) from None
+    return given or None
+
+
+@contextlib.contextmanager
+def _errors() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        # Who reads our output has seen enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(1) from None
+    except (OSError, ValueError, RuntimeError) as error:
+        note(f"error: {error}")
+        raise typer.Exit(1) from None
+
+
+@contextlib.contextmanager
+def _opened(path: str) -> Iterator[tuple[BinaryIO, int | None]]:
+    if path == "-":
+        yield sys.stdin.buffer, None
+        return
+    with Path(path).open("rb") as stream:
+        yield stream, os.fstat(stream.fileno()).st_size
+
+
+@contextlib.contextmanager
+def _target(path: str) -> Iterator[BinaryIO]:
+    if path == "-":
+        yield sys.stdout.buffer
+        return
+    with Path(path).open("wb") as stream:
+        yield stream
+
+
+@contextlib.contextmanager
+def _progress(path: str, size: int | None) -> Iterator[Advance]:
+    """A bar on stderr, for people and long inputs only."""
+    if not sys.stderr.isatty() or (size is not None and size < _PROGRESS_FROM_BYTES):
+        yield Advance()
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        yield _Bar(progress, progress.add_task(path, total=size))
+
+
+class _Bar(Advance):
+    def __init__(self, progress: Progress, task: Any) -> None:
+        self._progress, self._task = progress, task
+
+    def __call__(self, size_bytes: int) -> None:
+        self._progress.update(self._task, advance=size_bytes)
+
+
+def _rank(finding: Finding) -> int:
+    return _SEVERITIES.index(finding.severity)
+
+
+def _told(finding: Finding, offset: int) -> dict[str, Any]:
+    return {
+        "detector": finding.detector,
+        "type": finding.type,
+        "severity": finding.severity,
+        "confidence": finding.confidence,
+        "offset": offset,
+        "length": finding.length,
+        "detail": finding.detail,
+    }
+
+
+def _scan_records(path: str, names: list[str] | None, min_confidence: float | None) -> int:
+    worst = -1
+    with _opened(path) as (stream, size), _progress(path, size) as advance:
+        number = 0
+        while line := stream.readline(_MAX_RECORD_BYTES + 1):
+            number += 1
+            if len(line) > _MAX_RECORD_BYTES:
+                raise ValueError(f"line {number}: expected at most {_MAX_RECORD_BYTES} bytes")
+            advance(len(line))
+            if not line.strip():
+                continue
+            record = _record(line, number)
+            findings = record_findings(record["text"], names, min_confidence)
+            worst = max(worst, *map(_rank, findings), -1)
+            told = [_told(finding, finding.offset) for finding in findings]
+            sys.stdout.buffer.write(orjson.dumps({"id": record.get("id"), "findings": told}) + b"\n")
+        sys.stdout.buffer.flush()
+    return worst
+
+
+def _record(line: bytes, number: int) -> dict[str, Any]:
+    try:
+        record = json.loads(line)
+    except ValueError:
+        raise ValueError(f"line {number}: expected a JSON object") from None
+    if not isinstance(record, dict) or not isinstance(record.get("text"), str):
+        raise ValueError(f'line {number}: expected an object with a string "text"')
+    return record
+
+
+def _files(paths: list[str]) -> Iterator[str]:
+    for path in paths:
+        if path != "-" and Path(path).is_dir():
+            inside = (entry for entry in sorted(Path(path).rglob("*")) if ".git" not in entry.parts)
+            yield from (str(entry) for entry in inside if entry.is_file() and not entry.is_symlink())
+        else:
+            yield path
+
+
+def _scan_files(
+    paths: list[str], names: list[str] | None, min_confidence: float | None, format_: Format
+) -> int:
+    worst = -1
+    is_single = len(paths) == 1 and (paths[0] == "-" or not Path(paths[0]).is_dir())
+    kept: list[tuple[str, Place]] = []
+    for path in _files(paths):
+        with _opened(path) as (stream, size), _progress(path, size) as advance:
+            found = list(places(stream, names, min_confidence, advance))
+        worst = max(worst, *(_rank(place.finding) for place in found), -1)
+        if format_ is Format.SARIF:
+            kept += [("stdin" if path == "-" else Path(path).as_posix(), place) for place in found]
+        elif format_ is Format.TEXT:
+            for place in found:
+                finding = place.finding
+                sys.stdout.write(
+                    f"{path}:{place.line}:{place.column}: {finding.severity}: {finding.detail}"
+                    f" [{finding.detector}, {finding.confidence:.2f}]\n"
+                )
+        else:
+            told = [_told(place.finding, place.offset) for place in found]
+            # One array for one input; with several, each says whose it is.
+            body = told if is_single else {"path": path, "findings": told}
+            sys.stdout.write(json.dumps(body) + "\n")
+    if format_ is Format.SARIF:
+        sys.stdout.write(json.dumps(sarif(kept), indent=2) + "\n")
+    return worst

@@ -1,0 +1,5 @@
+"""Secrets, personal data and injected instructions in any text: find them, mask them. Works without a Cordum system."""
+
+from cordum.output.scanning import Finding, redact, scan
+
+__all__ = ["Finding", "redact", "scan"]

@@ -1,0 +1,126 @@
+"""`cordumctl output scan` and `output redact`: no gateway, streams, formats, exit codes."""
+
+import json
+import subprocess
+import sys
+from io import BytesIO
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from cordum.cli import scan_stream
+from cordum.cli.scan_stream import Advance, places, redacted, windows
+
+KEY = "AKIA" + "1234567890ABCDEF"
+
+
+def run(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "cordum.cli.main", "output", *arguments]
+    return subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_records_come_back_in_order_with_their_ids() -> None:
+    records = [{"id": 7, "text": f"x {KEY}"}, {"id": {"a": 1}, "text": "clean"}, {"text": "bob@example.org"}]
+    done = run("scan", "--jsonl", "-", stdin="\n".join(map(json.dumps, records)))
+    assert done.returncode == 0, done.stderr
+    told = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [one["id"] for one in told] == [7, {"a": 1}, None]
+    assert [[finding["detector"] for finding in one["findings"]] for one in told] == [
+        ["aws_access_key_id"],
+        [],
+        ["email_address"],
+    ]
+    assert told[0]["findings"][0] == {
+        "detector": "aws_access_key_id",
+        "type": "secret_leak",
+        "severity": "critical",
+        "confidence": 0.9,
+        "offset": 2,
+        "length": 20,
+        "detail": "AWS access key id",
+    }
+    assert KEY not in done.stdout
+
+
+def test_a_broken_record_names_its_line() -> None:
+    done = run("scan", "--jsonl", "-", stdin='{"text": "a"}\n{"text": 1}\n')
+    assert done.returncode == 1
+    assert "line 2" in done.stderr
+
+
+def test_one_input_gives_one_array() -> None:
+    done = run("scan", "--scanners", "pii,secret", stdin=f"mail bob@example.org {KEY}")
+    assert [finding["detector"] for finding in json.loads(done.stdout)] == [
+        "email_address",
+        "aws_access_key_id",
+    ]
+
+
+def test_the_exit_code_follows_the_severity_asked_for() -> None:
+    text = "mail bob@example.org"
+    assert run("scan", stdin=text).returncode == 0
+    assert run("scan", "--fail-on", "high", stdin=text).returncode == 2
+    assert run("scan", "--fail-on", "critical", stdin=text).returncode == 0
+    assert run("scan", "--scanners", "nope", stdin=text).returncode == 1
+    assert run("scan", "/no/such/file").returncode == 1
+
+
+def test_sarif_names_rule_file_and_line(tmp_path: Path) -> None:
+    (tmp_path / "a.log").write_text(f"one\ntwo {KEY}\n", "utf-8")
+    (tmp_path / "b.log").write_text("clean\n", "utf-8")
+    done = run("scan", "--format", "sarif", str(tmp_path))
+    (log,) = json.loads(done.stdout)["runs"]
+    (result,) = log["results"]
+    place = result["locations"][0]["physicalLocation"]
+    assert result["ruleId"] == "aws_access_key_id"
+    assert [rule["id"] for rule in log["tool"]["driver"]["rules"]] == ["aws_access_key_id"]
+    assert place["artifactLocation"]["uri"].endswith("a.log")
+    assert (place["region"]["startLine"], place["region"]["startColumn"]) == (2, 5)
+
+
+def test_redact_writes_a_clean_copy(tmp_path: Path) -> None:
+    (tmp_path / "in.json").write_text(json.dumps({"a": f"x {KEY}", "b": 1}), "utf-8")
+    assert run("redact", str(tmp_path / "in.json"), "--out", str(tmp_path / "out.json")).returncode == 0
+    assert json.loads((tmp_path / "out.json").read_text("utf-8")) == {"a": "x [REDACTED]", "b": 1}
+
+
+@pytest.fixture
+def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scan_stream, "OVERLAP_BYTES", 256)
+    monkeypatch.setattr(scan_stream, "MARGIN_BYTES", 128)
+
+
+def split(data: bytes) -> list[scan_stream.Window]:
+    return list(windows(BytesIO(data), 700))
+
+
+@pytest.mark.usefixtures("small_windows")
+def test_windows_share_out_every_byte() -> None:
+    data = b"".join(f"line {number} of the log\n".encode() for number in range(400))
+    shares = split(data)
+    assert len(shares) > 10
+    assert shares[0].start == 0
+    assert shares[-1].end == len(data)
+    assert all(one.end == other.start for one, other in pairwise(shares))
+
+
+@pytest.mark.usefixtures("small_windows")
+@pytest.mark.parametrize("shift", range(0, 300, 37))
+def test_a_value_across_windows_is_found_and_masked_once(shift: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scan_stream, "WINDOW_BYTES", 700)
+    original = windows
+
+    def shorter(stream: BytesIO) -> object:
+        return original(stream, 700)
+
+    monkeypatch.setattr(scan_stream, "windows", shorter)
+    filler = b"x" * shift + b"\n"
+    lines = [f'{{"n": {number}, "t": "key {KEY}"}}\n'.encode() for number in range(100)]
+    data = filler + b"".join(lines)
+    found = list(places(BytesIO(data), ["secret"], None, Advance()))
+    assert [place.line for place in found] == list(range(2, 102))
+    assert all(data[place.offset :].startswith(KEY.encode()) for place in found)
+    copy = b"".join(redacted(BytesIO(data), ["secret"], None, Advance()))
+    assert copy == data.replace(KEY.encode(), b"[REDACTED]")
+    assert all(json.loads(line) for line in copy.splitlines()[1:])

@@ -119,6 +119,8 @@ class Planner:
         self, messages: list[bytes], delivered: list[int], due: list[str], seed: int
     ) -> SubmitPlan: ...
     def plan_results(self, messages: list[bytes], seed: int) -> ResultPlan: ...
+    def plan_stored_results(self, rows: list[tuple[dict[str, str], str]], seed: int) -> ResultPlan:
+        """Return the plan of results kept with their jobs: (record, serialized `JobResult` in base64)."""
 
 def config_scope(request_json: bytes) -> tuple[str, str, str, str]:
     """Return (tenant, team, workflow, step) whose configuration applies to a stored request. Raises ValueError."""
@@ -242,6 +244,35 @@ class ResultPlan:
     def ignored(self) -> list[str]:
         """Return why results had no effect, as far as no script call was needed for it."""
 
+    def output_reads(self) -> list[str]:
+        """Return the jobs whose results are to be checked (output policy spec §2.3)."""
+
+    def supply_outputs(self, rows: list[tuple[dict[str, str] | None, bytes | None, bytes, int]]) -> None:
+        """Supply per job of `output_reads`: record, stored request, first bytes of the content, bytes stored."""
+
+    def output_batches(self) -> list[tuple[int, bytes]]:
+        """Return serialized `BatchRequest`s, each with the number of its requests."""
+
+    def output_answers(self, answers: list[tuple[int, bytes | None]], reason: str) -> bool:
+        """Take the answers to `output_batches`, None where there was none because of ``reason``; tell whether the
+        kernel is well."""
+
+    def copies(self) -> list[tuple[str, bytes]]:
+        """Make the masked copies and return (key, copy)."""
+
+    def copy_batches(self) -> list[tuple[int, bytes]]:
+        """Return serialized `BatchRequest`s about the copies."""
+
+    def copy_answers(self, answers: list[tuple[int, bytes | None]], reason: str) -> list[str]:
+        """Take the answers to `copy_batches`; return the keys of copies that nobody may use."""
+
+    def unanswered(self) -> list[str]:
+        """Return the tenants of results without a full answer."""
+
+    def fail_open(self, tenants: list[str]) -> None:
+        """Let the results of these tenants pass without one."""
+
+    def output_duration(self, duration_ms: int) -> None: ...
     def commits(self, now_us: int) -> list[tuple[int, list[bytes]]]: ...
     def apply(self, replies: list[list[bytes | int]], now_us: int) -> ResultEffects: ...
     def verdicts(self) -> list[tuple[int, float]]: ...
@@ -259,6 +290,16 @@ class ResultEffects:
     result_keys: list[str]
     capacity: list[tuple[str, str, bool]]
     counts: list[tuple[str, str]]
+    audits: list[tuple[str, bytes, str, str]]
+    """Core messages, best effort."""
+    scans: list[tuple[str, int]]
+    """Jobs whose content is to be scanned, with their revision."""
+    withheld: list[str]
+    """Jobs whose result waits for another check."""
+    evidence: list[str]
+    """Keys of results kept as evidence."""
+    checks: list[tuple[str, str, str, str, str, int, int, list[tuple[str, str]]]]
+    """Tenant, job id, topic label, decision, rule id, ms, µs of evaluation, findings as (detector, severity)."""
 
 def saga_template(request_json: bytes) -> bytes:
     """Return the template (canonical protobuf) of the job that undoes a stored request. Raises ValueError when there
@@ -536,6 +577,10 @@ def check_outputs(
 
 def output_pointers(policy: PolicyEngine, batch: bytes) -> list[tuple[int, str, str, str]]:
     """Return (index, job id, tenant, pointer) of the requests whose content a rule asks for. Raises ValueError."""
+
+def output_scan_request(request_json: bytes, result: bytes, content: bytes, size: int) -> bytes:
+    """Return the serialized `OutputCheckRequest` of a later scan: stored request, serialized `JobResult`, content read
+    (empty: by pointer), bytes stored. Raises ValueError."""
 
 def output_settings(policy: PolicyEngine) -> tuple[bool, str | None]:
     """Return whether outputs are checked at all and the fail mode the documents ask for, if they do."""

@@ -4,18 +4,15 @@ from typing import Final
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from cordum.runtime.shared_metrics import OUTPUT_EVAL_SECONDS
+
 EVALUATION_SECONDS: Final = Histogram(
     "cordum_safety_eval_duration_seconds",
     "Time to answer one policy call.",
     ["rpc"],
     buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25),
 )
-OUTPUT_SECONDS: Final = Histogram(
-    "cordum_output_eval_duration_seconds",
-    "Time to scan one result and to decide about it.",
-    ["topic"],
-    buckets=(0.0001, 0.0005, 0.001, 0.005, 0.01, 0.025, 0.05, 0.1),
-).labels("other")
+OUTPUT_SECONDS: Final = OUTPUT_EVAL_SECONDS.labels("other")
 """The kernel does not know which topics are registered."""
 DECISIONS: Final = Counter("cordum_safety_decisions_total", "Decisions, by decision.", ["decision"])
 DEFAULT_DECISIONS: Final = Counter(

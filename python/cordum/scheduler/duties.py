@@ -20,6 +20,7 @@ from cordum.store.dlq import DeadLetterStore
 from cordum.store.jobs import JobStore, Record
 from cordum.store.schedule import overdue
 
+OUTPUT_DUTIES: Final = frozenset({"check", "scan"})
 SAGA_DUTIES: Final = frozenset({"saga", "rollback"})
 _PUBLISHED: Final = ("result", "dlq", "cancel")
 
@@ -46,6 +47,10 @@ class Duties:
         self._side = side_writes
         self.on_sagas: Callable[[Sequence[str]], None] = lambda _: None
         """Hears which jobs have a saga duty left, once their outcome is published."""
+        self.on_scans: Callable[[Sequence[str]], None] = lambda _: None
+        """Hears which jobs have a result left to be scanned."""
+        self.on_withheld: Callable[[Sequence[str]], None] = lambda _: None
+        """Hears which jobs have a result that waits for its check."""
 
     async def sweep(self) -> int:
         """Perform duties older than 10 s; return for how many jobs."""
@@ -64,6 +69,9 @@ class Duties:
         records = [record for record in found if record is not None and record.get("after")]
         due = {record["id"] for record in records}
         self._side.duties_done([job_id for job_id in job_ids if job_id not in due])
+        self.on_scans([record["id"] for record in records if _has(record, "scan")])
+        self.on_withheld([record["id"] for record in records if _has(record, "check")])
+        records = [record for record in records if not set(record["after"].split(",")) <= OUTPUT_DUTIES]
         if not records:
             return
         published = await self._publish(records)
@@ -113,3 +121,7 @@ class Duties:
             await self._bus.publish_core(subjects.CANCEL, cancel_notice(record))
         except CordumError as error:
             _log.warning("cancel notice not sent", job_id=record["id"], error=str(error))
+
+
+def _has(record: Record, duty: str) -> bool:
+    return duty in record["after"].split(",")

@@ -18,6 +18,7 @@ from cordum.bus.subscriptions import CoreSubscription
 from cordum.config.audit import AuditSettings
 from cordum.config.base import load_all
 from cordum.config.nats import NatsSettings
+from cordum.config.output_policy import OutputPolicySettings
 from cordum.config.redis import RedisSettings, StoreSettings
 from cordum.config.scheduler import SchedulerSettings
 from cordum.config.worker_trust import WorkerTrustSettings
@@ -40,6 +41,7 @@ from cordum.scheduler.configuration import Configuration
 from cordum.scheduler.duties import Duties
 from cordum.scheduler.evidence import Evidence
 from cordum.scheduler.fail_mode import FailModes
+from cordum.scheduler.output_policy import OutputPolicy
 from cordum.scheduler.pace import Pace
 from cordum.scheduler.packets import SENDER
 from cordum.scheduler.presence_gate import PresenceGate
@@ -131,6 +133,19 @@ class Scheduler:
         self.sagas = Sagas(jobs, SagaStore(redis), compensations, self.duties.perform)
         self.duties.on_sagas = self.sagas.note
         self.evidence = Evidence(self.planner, jobs)
+        self.outputs = OutputPolicy(
+            OutputPolicySettings.load(),
+            redis,
+            documents,
+            self.kernel,
+            jobs,
+            self.blobs,
+            self.side,
+            bus,
+            self.planner,
+            self.duties,
+            production=service.production,
+        )
         submit_durable = subjects.durable_name(_NAME, subjects.SUBMIT)
         result_durable = subjects.durable_name(_NAME, subjects.RESULT)
         self.pace = Pace(settings.batch_max, settings.batches_in_flight, settings.max_parked, monotonic_s)
@@ -157,10 +172,12 @@ class Scheduler:
             self.configs,
             self.sagas.note,
             self.wheel.on_capacity,
+            self.outputs.checks,
             Publisher(result_lane.bus),
             self.pace,
             result_durable,
         )
+        self.outputs.attach(self.results)
         boundary = Boundary(settings, trust)
         self.attestor = Attestor(documents, self.planner, settings.config_reload_s, self._judge_again)
         self.registry = Registry(
@@ -200,6 +217,7 @@ class Scheduler:
         service, spawn = self.service, self.service.supervisor.spawn
         await self._note_replicas()
         await self.configuration.start()
+        await self.outputs.modes.reload()
         await self.registry.warm_start()
         await self.attestor.reload()
         reconciler = Reconciler(
@@ -221,6 +239,8 @@ class Scheduler:
         ]
         self._auditing = spawn("audit events", self.audit.run, on_error="restart")
         spawn("side writes", self.side.run, on_error="restart")
+        for name, task in self.outputs.tasks().items():
+            spawn(name, task, on_error="restart")
         spawn("sagas", self.sagas.run, on_error="restart")
         spawn("wheel", self.wheel.run, on_error="restart")
         spawn("capacity", self.wheel.watch_capacity, on_error="restart")
@@ -298,6 +318,7 @@ class Scheduler:
         self.configs.drop()
         self.configuration.changed.set()
         self.attestor.changed.set()
+        self.outputs.modes.changed.set()
 
     async def _judge_again(self, packets: list[bytes]) -> None:
         await self.registry.take(packets)

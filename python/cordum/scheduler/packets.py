@@ -5,7 +5,7 @@ from typing import Any
 from cordum.bus.messages import OutMessage
 from cordum.domain.states import JobState
 from cordum.protocol import subjects
-from cordum.protocol.cap import BusPacket, JobCancel, JobResult, JobStatus
+from cordum.protocol.cap import BusPacket, JobCancel, JobProgress, JobResult, JobStatus
 from cordum.runtime.clock import now_us
 
 SENDER = "cordum-scheduler"
@@ -37,7 +37,8 @@ def accepted_result(record: dict[str, str], entry: dict[str, Any]) -> OutMessage
     ended_here = record["state"] == JobState.CANCELLED or code == "timeout"
     worker_id = SENDER if ended_here else record.get("worker_id") or SENDER
     result = _result(record, _status(record, entry), code, record.get("failure_reason", ""), worker_id)
-    result.result_ptr = record.get("result_ptr", "")
+    if record["state"] != JobState.OUTPUT_QUARANTINED:
+        result.result_ptr = record.get("result_ptr", "")
     result.execution_ms = int(record.get("execution_ms", "0"))
     return _message(subjects.ACCEPTED, record, result)
 
@@ -46,6 +47,18 @@ def dead_letter_event(record: dict[str, str], entry: dict[str, Any]) -> OutMessa
     """Return the DLQ event of a record, with the reason its dead letter carries."""
     code, reason = str(entry.get("reason_code", "")), str(entry.get("reason", ""))
     return _message(subjects.DLQ, record, _result(record, _status(record, entry), code, reason, SENDER))
+
+
+def output_audit(record: dict[str, str], decision: str, reason: str) -> bytes:
+    """Return the packet that tells of a quarantine or redaction (output policy spec §2.9)."""
+    progress = JobProgress(
+        job_id=record["id"],
+        step_id="output_policy",
+        percent=100,
+        status=JobStatus.JOB_STATUS_SUCCEEDED if decision == "REDACT" else JobStatus.JOB_STATUS_DENIED,
+        message=f"{reason} (topic={record.get('topic', '')})",
+    )
+    return _packet(record, job_progress=progress)
 
 
 def cancel_notice(record: dict[str, str]) -> bytes:
@@ -77,7 +90,9 @@ def _result(record: dict[str, str], status: int, code: str, message: str, worker
 
 
 def _message(subject: str, record: dict[str, str], result: Any) -> OutMessage:
-    message_id = f"{subject}:{record['id']}:{result.status}:{record.get('dispatch_id') or '-'}"
+    # A masked copy that takes the place of an original is news.
+    masked = ":r" if ":redacted:" in result.result_ptr else ""
+    message_id = f"{subject}:{record['id']}:{result.status}:{record.get('dispatch_id') or '-'}{masked}"
     return OutMessage(subject, _packet(record, job_result=result), message_id)
 
 

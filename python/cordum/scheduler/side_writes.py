@@ -13,14 +13,17 @@ import structlog
 
 from cordum.domain.errors import CordumError
 from cordum.runtime.clock import monotonic_s, now_us
+from cordum.scheduler.output_metrics import Check
 from cordum.store import keys
 from cordum.store.blobs import BlobStore
 from cordum.store.dlq import dead_letter_commands
 from cordum.store.job_sets import tenant_commands, worker_job_commands
 from cordum.store.jobs import JobStore
+from cordum.store.output_stats import OutputCheckNote, note_commands
 from cordum.store.scripts import Command
 
 _FLUSH_S = 0.05
+_EVIDENCE_S = 7 * 24 * 3600
 _TRIM_S = 60.0
 _RETRY_S = 1.0
 _UNSENT_MAX = 50_000
@@ -42,6 +45,7 @@ class SideWrites:
         self._recovered: list[str] = []
         self._done: list[str] = []
         self._results: list[str] = []
+        self._outputs: list[OutputCheckNote] = []
         self._trimmed_s: dict[str, float] = {}
         self._unsent: list[Command] = []
         self._listed_tenants: set[str] = set()
@@ -92,6 +96,21 @@ class SideWrites:
         self._results.extend(keys)
         self._pending.set()
 
+    def evidence_kept(self, blob_keys: Iterable[str]) -> None:
+        """Note results of quarantined jobs: they are kept for at least seven days (output policy spec §9.3)."""
+        ttl_s = max(self._blobs.data_ttl_s, _EVIDENCE_S)
+        self._unsent.extend(("EXPIRE", key, ttl_s) for key in blob_keys)
+        self._pending.set()
+
+    def outputs(self, checks: Iterable[Check]) -> None:
+        """Note output checks, for the statistics."""
+        at = now_us()
+        self._outputs.extend(
+            OutputCheckNote(tenant, job_id, decision, rule_id, duration_ms, at)
+            for tenant, job_id, _, decision, rule_id, duration_ms, _, _ in checks
+        )
+        self._pending.set()
+
     def take(self) -> list[Command]:
         """Return the commands of everything noted so far and forget it; `give_back` undoes that."""
         commands, self._unsent = self._unsent, []
@@ -108,10 +127,13 @@ class SideWrites:
             commands += self._jobs.forget_failures_commands(self._recovered)
         if self._done:
             commands += self._jobs.clear_after_commands(self._done)
+        if self._outputs:
+            commands += note_commands(self._outputs)
         if self._results:
             commands += self._blobs.keep_commands(self._results)
         self._tenants, self._workers, self._letters = [], [], []
-        self._confirmed, self._recovered, self._done, self._results = [], [], [], []
+        self._confirmed, self._recovered, self._done = [], [], []
+        self._results, self._outputs = [], []
         self._pending.clear()
         return commands
 

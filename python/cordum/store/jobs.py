@@ -13,7 +13,7 @@ from cordum.store import keys
 from cordum.store.connection import RedisClient
 from cordum.store.scripts import Command, script
 
-__all__ = ["JobStore", "Record", "Reply"]
+__all__ = ["JobStore", "Record", "Reply", "record_of"]
 
 logger = logging.getLogger(__name__)
 
@@ -148,6 +148,17 @@ class JobStore:
         """Run `clear_after_commands`. Raises Unavailable or CordumError."""
         _raise_first(await self.client.pipeline(self.clear_after_commands(jobs)))
 
+    async def touch_after(self, job_ids: Iterable[str], *, now_us: int) -> None:
+        """Tell the sweep of the outbox that somebody looks after these jobs' duties now. Raises Unavailable."""
+        _raise_first(
+            await self.client.pipeline(
+                [
+                    ("ZADD", keys.job_after(self.tags[partition]), "XX", *_scored(ids, now_us))
+                    for partition, ids in self.by_partition(job_ids).items()
+                ]
+            )
+        )
+
     async def duties_done(self, jobs: Iterable[tuple[str, int, Iterable[str]]]) -> None:
         """End single post-commit duties of (job id, rev, duties), if the record has not moved since; others stay.
         Raises Unavailable or CordumError."""
@@ -190,7 +201,7 @@ class JobStore:
             [("HGETALL", keys.job_meta(self.tag(job_id), job_id)) for job_id in job_ids]
         )
         _raise_first(replies)
-        return [_record(job_id, reply) for job_id, reply in zip(job_ids, replies, strict=True)]
+        return [record_of(job_id, reply) for job_id, reply in zip(job_ids, replies, strict=True)]
 
     async def fields(self, job_ids: Sequence[str], names: Sequence[str]) -> list[list[bytes | None]]:
         """Return chosen fields of several records, in one round trip. Raises Unavailable."""
@@ -252,13 +263,18 @@ def _failure(error: Exception) -> Reply:
     return [b"error", kind, str(error).encode()]
 
 
+def _scored(ids: Sequence[str], score: int) -> list[int | str]:
+    return [part for job_id in ids for part in (score, job_id)]
+
+
 def _raise_first(replies: Sequence[Any]) -> None:
     for reply in replies:
         if isinstance(reply, Exception):
             raise reply
 
 
-def _record(job_id: str, flat: Sequence[bytes]) -> Record | None:
+def record_of(job_id: str, flat: Sequence[bytes]) -> Record | None:
+    """Return the record of a hash as the store gives it, None for an empty one."""
     if not flat:
         return None
     record = {"id": job_id}

@@ -191,6 +191,16 @@ def redacted_blob(job_id: str, digest: str) -> str:
     return f"res:{job_id}:redacted:{digest}"
 
 
+def output_stats(tenant: str, hour: str) -> str:
+    """Return the hash with a tenant's output checks of one hour, `yyyymmddhh` in UTC."""
+    return f"cordum:output:stats:{tenant}:{hour}"
+
+
+def output_rule(rule: str) -> str:
+    """Return the zset of jobs an output rule decided about, score in Unix seconds."""
+    return f"cordum:output:rule:{rule.lower()}"
+
+
 def artifact_meta(artifact_id: str) -> str:
     """Return the string with an artifact's metadata (JSON)."""
     return f"art:meta:{artifact_id}"

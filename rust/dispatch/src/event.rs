@@ -26,6 +26,11 @@ pub struct Context<'a> {
     pub result_ptr: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub duration_ms: Option<i64>,
+    /// Of the output check.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub findings: Option<usize>,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub scanner: &'a str,
 }
 
 #[derive(Serialize)]

@@ -105,7 +105,16 @@ pub fn result(subject: &str, result: JobResult, trace_id: &str, now_us: i64) -> 
         .dispatch
         .as_ref()
         .map_or("-", |dispatch| dispatch.dispatch_id.as_str());
-    let message_id = format!("{subject}:{}:{}:{dispatch_id}", result.job_id, result.status);
+    // A masked copy that takes the place of an original is news.
+    let masked = if result.result_ptr.contains(":redacted:") {
+        ":r"
+    } else {
+        ""
+    };
+    let message_id = format!(
+        "{subject}:{}:{}:{dispatch_id}{masked}",
+        result.job_id, result.status
+    );
     let job_id = result.job_id.clone();
     let payload = packet(
         if trace_id.is_empty() { &job_id } else { trace_id },
@@ -117,6 +126,17 @@ pub fn result(subject: &str, result: JobResult, trace_id: &str, now_us: i64) -> 
         payload,
         message_id,
         job_id,
+    }
+}
+
+/// A message about a job that nobody has to receive.
+pub fn told(subject: &str, job_id: &str, payload: Payload, trace_id: &str, now_us: i64) -> Outgoing {
+    let trace_id = if trace_id.is_empty() { job_id } else { trace_id };
+    Outgoing {
+        subject: subject.to_owned(),
+        payload: packet(trace_id, payload, now_us),
+        message_id: String::new(),
+        job_id: job_id.to_owned(),
     }
 }
 

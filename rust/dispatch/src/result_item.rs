@@ -8,6 +8,8 @@ use crate::commit::{completed_word, status_name};
 use crate::event::{event, Context};
 use crate::evidence::to_running;
 use crate::outgoing::{self, SUBJECT_ACCEPTED, SUBJECT_DLQ};
+use crate::output_check::OutputCheck;
+use crate::output_effects::Course;
 use crate::record::Record;
 use crate::results::ResultsApplied;
 use crate::retries;
@@ -15,7 +17,7 @@ use crate::submit::Surroundings;
 
 /// States a result may end: everything that was dispatched at least once and is not over. A job that was never dispatched
 /// (PENDING, APPROVAL_REQUIRED) cannot have a genuine result.
-const OPEN: [&str; 4] = ["DISPATCHED", "RUNNING", "SCHEDULED", "RETRYING"];
+pub(crate) const OPEN: [&str; 4] = ["DISPATCHED", "RUNNING", "SCHEDULED", "RETRYING"];
 
 #[derive(Debug)]
 pub(crate) struct Item {
@@ -31,6 +33,12 @@ pub(crate) struct Item {
     pub(crate) saga: Option<&'static str>,
     /// `retry.max_retries` of the job's configuration.
     pub(crate) retry_limit: Option<i64>,
+    /// Its output check, when one was made.
+    pub(crate) output: Option<Box<OutputCheck>>,
+    /// It stays with the job until it can be checked.
+    pub(crate) is_withheld: bool,
+    /// What the dead letter says, when it is not the error text.
+    pub(crate) letter_reason: Option<String>,
 }
 
 impl Item {
@@ -48,10 +56,13 @@ impl Item {
             dead_letter: false,
             saga: None,
             retry_limit: None,
+            output: None,
+            is_withheld: false,
+            letter_reason: None,
         }
     }
 
-    fn status(&self) -> JobStatus {
+    pub(crate) fn status(&self) -> JobStatus {
         JobStatus::try_from(self.result.status).unwrap_or(JobStatus::Failed)
     }
 
@@ -97,7 +108,11 @@ impl Item {
         }
         let (code, reason) = (self.result.error_code.clone(), self.result.error_message.clone());
         match self.status() {
-            JobStatus::Succeeded => self.to = "SUCCEEDED",
+            JobStatus::Succeeded => match self.course() {
+                Course::Accept => self.to = "SUCCEEDED",
+                Course::Quarantine => self.quarantine(&mut change, now_us),
+                Course::Withhold => return self.withhold(change),
+            },
             JobStatus::Cancelled => self.to = "CANCELLED",
             JobStatus::Running => return Some(self.running(change, surroundings, now_us)),
             JobStatus::FailedRetryable => return self.retry(change, surroundings, jitter, now_us),
@@ -130,15 +145,22 @@ impl Item {
             JobStatus::FailedFatal => Some("rollback"),
             _ => self.dead_letter.then_some("none"),
         };
-        change.after = Some(if self.dead_letter {
-            vec!["result", "dlq"]
-        } else {
-            vec!["result"]
-        });
+        let mut after = vec!["result"];
+        if self.dead_letter {
+            after.push("dlq");
+        }
+        if self.needs_scan() {
+            after.push("scan");
+        }
+        change.after = Some(after);
+        self.put_output(change, now_us);
         // A pointer may only name the job's own result; anything else is dropped (protocol spec §10).
-        if !self.result.result_ptr.is_empty()
-            && self.result.result_ptr != format!("redis://res:{}", self.result.job_id)
-        {
+        let own = format!("redis://res:{}", self.result.job_id);
+        let is_copy = self
+            .output
+            .as_ref()
+            .is_some_and(|check| check.record.redacted_ptr == self.result.result_ptr);
+        if self.result.result_ptr != own && !is_copy {
             self.result.result_ptr.clear();
         }
         change.set_if("result_ptr", &self.result.result_ptr);
@@ -153,12 +175,16 @@ impl Item {
             error_msg: &self.result.error_message,
             result_ptr: &self.result.result_ptr,
             worker_id: &self.result.worker_id,
-            ..Context::default()
+            ..self
+                .output
+                .as_deref()
+                .map(OutputCheck::context)
+                .unwrap_or_default()
         };
         change.events.push(event(now_us, self.to, Some(context)));
     }
 
-    fn dead(
+    pub(crate) fn dead(
         &mut self,
         change: &mut Transition,
         state: &'static str,
@@ -253,31 +279,44 @@ impl Item {
         let result = &self.result;
         if self.dead_letter {
             applied.dead_letters.push((tenant.to_owned(), job_id.clone()));
-            let (code, reason) = (&result.error_code, &result.error_message);
+            let reason = self.letter_reason.as_ref().unwrap_or(&result.error_message);
+            let code = &result.error_code;
             let dispatch_id = result.dispatch.as_ref().map_or("", |echo| &echo.dispatch_id);
             let letter = outgoing::own_result(job_id, self.status(), code, reason, dispatch_id);
             applied
                 .events
                 .push(outgoing::result(SUBJECT_DLQ, letter, &self.trace_id, now_us));
         }
-        applied.events.push(outgoing::result(
-            SUBJECT_ACCEPTED,
-            result.clone(),
-            &self.trace_id,
-            now_us,
-        ));
+        let is_quarantined = self.to == "OUTPUT_QUARANTINED";
+        let mut told = result.clone();
+        if is_quarantined {
+            told.result_ptr.clear();
+            told.artifact_ptrs.clear();
+            told.result_ref = None;
+            told.artifact_refs.clear();
+        }
+        applied
+            .events
+            .push(outgoing::result(SUBJECT_ACCEPTED, told, &self.trace_id, now_us));
         applied
             .tenants
             .push((tenant.to_owned(), job_id.clone(), state == "RETRYING", false));
-        if !result.result_ptr.is_empty() {
+        if is_quarantined {
+            applied.outputs.evidence.push(format!("res:{job_id}"));
+        } else if !result.result_ptr.is_empty() {
             applied.result_keys.push(format!("res:{job_id}"));
         }
         let label = surroundings.config.metric_topic(topic).to_owned();
-        applied.counts.push((completed_word(self.status()), label));
+        let word = match is_quarantined {
+            true => "completed:quarantined",
+            false => completed_word(self.status()),
+        };
+        applied.counts.push((word, label));
+        self.note_output(applied, topic, tenant, surroundings, now_us);
     }
 
     /// Jobs with a saga duty keep their outbox entry until it is performed, the others until their events are published.
-    pub(crate) fn note_saga(&self, applied: &mut ResultsApplied, part: &str) {
+    pub(crate) fn note_duties(&self, applied: &mut ResultsApplied, part: &str, rev: i64) {
         let job_id = self.result.job_id.clone();
         match (self.saga, part) {
             (Some("saga"), "c") | (Some("rollback"), "c" | "m") => applied.sagas.push(job_id),
@@ -285,7 +324,12 @@ impl Item {
                 applied.counts.push(("saga_compensation_failed", String::new()));
                 applied.duties.push(job_id);
             }
+            // The scan stays a duty.
+            _ if self.needs_scan() => {}
             _ => applied.duties.push(job_id),
+        }
+        if self.needs_scan() {
+            applied.outputs.scans.push((self.result.job_id.clone(), rev));
         }
     }
 }

@@ -6,6 +6,7 @@ use cordum_wire::ConfigScope;
 use crate::backoff::Jitter;
 use crate::intake::{decode_result, Intake};
 use crate::outgoing::{Outgoing, SENDER};
+use crate::output_effects::OutputEffects;
 use crate::record::Record;
 use crate::reply::Reply;
 use crate::result_item::Item;
@@ -17,7 +18,9 @@ use crate::workers::{Capacity, WorkerTable};
 #[derive(Debug)]
 pub struct ResultPlan {
     surroundings: Surroundings,
-    items: Vec<Item>,
+    pub(crate) items: Vec<Item>,
+    /// Results that waited for their check, not messages.
+    pub(crate) is_stored: bool,
     pub verdicts: Vec<Verdict>,
     pub invalid: Vec<&'static str>,
     /// Words for the counters of results without effect that need no script call.
@@ -40,6 +43,8 @@ pub struct ResultsApplied {
     pub result_keys: Vec<String>,
     pub capacity: Vec<Capacity>,
     pub counts: Vec<(&'static str, String)>,
+    /// What the output policy did.
+    pub outputs: OutputEffects,
 }
 
 impl ResultPlan {
@@ -48,6 +53,7 @@ impl ResultPlan {
         let mut plan = ResultPlan {
             surroundings,
             items: Vec::with_capacity(messages.len()),
+            is_stored: false,
             verdicts: vec![Verdict::Ack; messages.len()],
             invalid: Vec::new(),
             ignored: Vec::new(),
@@ -147,6 +153,10 @@ impl ResultPlan {
                 continue;
             };
             change.saga = item.saga;
+            if self.is_stored {
+                change.rev = item.record.as_ref().map(Record::revision);
+                change.settles = true;
+            }
             changes.push((
                 cordum_wire::partition(&change.id, self.surroundings.partitions),
                 change.pack(),
@@ -166,18 +176,27 @@ impl ResultPlan {
                     topic,
                     tenant,
                     saga,
+                    rev,
                     ..
                 } => {
                     let (worker, job) = (&item.result.worker_id, &item.result.job_id);
                     table.evidence.ended(worker, job);
+                    if item.is_withheld {
+                        let replicas = self.surroundings.replicas;
+                        applied.capacity.extend(table.finished(worker, replicas));
+                        applied.outputs.withheld.push(job.clone());
+                        continue;
+                    }
                     if state == "RUNNING" {
                         continue;
                     }
                     item.moved(&mut applied, state, topic, tenant, &self.surroundings, now_us);
-                    item.note_saga(&mut applied, saga);
-                    applied
-                        .capacity
-                        .extend(table.finished(worker, self.surroundings.replicas));
+                    item.note_duties(&mut applied, saga, *rev);
+                    // The slot of one that waited was free before.
+                    if !self.is_stored {
+                        let replicas = self.surroundings.replicas;
+                        applied.capacity.extend(table.finished(worker, replicas));
+                    }
                 }
                 Reply::Conflict { why, state } | Reply::Ignored { why, state } => {
                     let kind = if state.is_empty() { "unknown" } else { why.as_str() };

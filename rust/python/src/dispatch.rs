@@ -9,6 +9,7 @@ use cordum_dispatch::grants::Limits;
 use cordum_dispatch::intake::decode_presence;
 use cordum_dispatch::job_config;
 use cordum_dispatch::outgoing::{self, Outgoing};
+use cordum_dispatch::outputs::stored_result;
 use cordum_dispatch::record::Record;
 use cordum_dispatch::results::ResultPlan as Results;
 use cordum_dispatch::submit::{SubmitPlan as Submits, Surroundings};
@@ -21,7 +22,8 @@ use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::PyBytes;
 
 use crate::boundary::Boundary;
-use crate::plans::{ResultPlan, SubmitPlan};
+use crate::plans::SubmitPlan;
+use crate::result_plan::ResultPlan;
 
 pub(crate) type PyOutgoing = (String, Py<PyBytes>, String, String);
 pub(crate) type Fields = HashMap<String, String>;
@@ -322,6 +324,19 @@ impl Planner {
         });
         ResultPlan {
             inner,
+            order: Vec::new(),
+            table: Arc::clone(&self.table),
+        }
+    }
+
+    /// A batch of results kept with their jobs: (record, serialized `JobResult` in base64).
+    fn plan_stored_results(&self, rows: Vec<(Fields, String)>, seed: u64) -> ResultPlan {
+        let results = rows.into_iter().filter_map(|(fields, kept)| {
+            let result = stored_result(&kept)?;
+            Some((Record::new(fields), result))
+        });
+        ResultPlan {
+            inner: Results::stored(self.surroundings(), results.collect(), seed),
             order: Vec::new(),
             table: Arc::clone(&self.table),
         }

@@ -14,6 +14,7 @@ mod plans;
 mod policy;
 mod questions;
 mod replay;
+mod result_plan;
 mod saga;
 mod scanning;
 mod seal;
@@ -39,6 +40,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     policy::register(module)?;
     questions::register(module)?;
     replay::register(module)?;
+    result_plan::register(module)?;
     scanning::register(module)?;
     seal::register(module)?;
     saga::register(module)?;

@@ -1,11 +1,15 @@
 //! Bindings of the output policy: checks by a `PolicyEngine` and the masked copy.
 
+use cordum_dispatch::outputs::scan_request;
 use cordum_policy::output::{redact, OutputContent, Supplied};
+use cordum_wire::messages::JobResult;
+use prost::Message;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::PyBytes;
 
+use crate::dispatch::request_from;
 use crate::policy::PolicyEngine;
 
 /// What reading a pointer gave: start, end (empty when the start is all), bytes stored; else gRPC status number and error.
@@ -92,9 +96,25 @@ fn redact_output<'py>(
     Some(PyBytes::new(py, &copy))
 }
 
+/// Serialized `OutputCheckRequest` of a later scan: stored request, serialized `JobResult`, content read, bytes stored.
+#[pyfunction]
+fn output_scan_request<'py>(
+    py: Python<'py>,
+    request_json: &[u8],
+    result: &[u8],
+    content: PyBackedBytes,
+    size: i64,
+) -> PyResult<Bound<'py, PyBytes>> {
+    let request = request_from(request_json)?;
+    let result = JobResult::decode(result).map_err(|error| PyValueError::new_err(error.to_string()))?;
+    let bytes = py.detach(|| scan_request(&request, &result, &content, size));
+    Ok(PyBytes::new(py, &bytes))
+}
+
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(check_outputs, module)?)?;
     module.add_function(wrap_pyfunction!(output_pointers, module)?)?;
+    module.add_function(wrap_pyfunction!(output_scan_request, module)?)?;
     module.add_function(wrap_pyfunction!(output_settings, module)?)?;
     module.add_function(wrap_pyfunction!(redact_output, module)?)?;
     module.add_function(wrap_pyfunction!(simulate_output, module)?)

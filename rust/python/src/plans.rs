@@ -1,4 +1,4 @@
-//! Bindings of the batch planners: `SubmitPlan`, `ResultPlan` and their effects.
+//! Bindings of the planner of submits: `SubmitPlan` and its effects.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
@@ -8,7 +8,6 @@ use cordum_dispatch::commit::{creation, Planned};
 use cordum_dispatch::job_config::{self, JobConfig};
 use cordum_dispatch::record::Record;
 use cordum_dispatch::reply::{Reply, Value};
-use cordum_dispatch::results::ResultPlan as Results;
 use cordum_dispatch::submit::{SubmitPlan as Submits, Verdict};
 use cordum_dispatch::workers::WorkerTable;
 use cordum_wire::messages::BatchRequest;
@@ -19,11 +18,11 @@ use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PyList};
 
 use crate::boundary::{notice, PyNotice};
-use crate::dispatch::{lock, request_from, to_py, tuples, Fields, PyOutgoing};
+use crate::dispatch::{lock, request_from, to_py, Fields, PyOutgoing};
 
 type Mismatched = (&'static str, String, String, String, String, String);
 type Reported = (&'static str, String, String, String, String);
-type TenantChange = (String, String, bool, bool);
+pub(crate) type TenantChange = (String, String, bool, bool);
 
 /// One submit batch.
 #[pyclass(module = "cordum._core")]
@@ -359,112 +358,7 @@ pub struct SubmitEffects {
     configs: Vec<(String, String, String)>,
 }
 
-/// One result batch.
-#[pyclass(module = "cordum._core")]
-pub struct ResultPlan {
-    pub(crate) inner: Results,
-    pub(crate) order: Vec<usize>,
-    pub(crate) table: Arc<Mutex<WorkerTable>>,
-}
-
-#[pymethods]
-impl ResultPlan {
-    fn reads(&self) -> Vec<String> {
-        self.inner.reads()
-    }
-
-    fn supply(&mut self, records: Vec<Option<Fields>>) {
-        self.inner.supply(
-            records
-                .into_iter()
-                .map(|fields| fields.map(Record::new))
-                .collect(),
-        );
-    }
-
-    fn retry_scopes(&self) -> Vec<ConfigScope> {
-        self.inner.retry_scopes()
-    }
-
-    fn supply_retry_limits(&mut self, limits: Vec<Option<i64>>) {
-        self.inner.supply_retry_limits(limits);
-    }
-
-    fn ignored(&self) -> Vec<&'static str> {
-        self.inner.ignored.clone()
-    }
-
-    fn commits(&mut self, py: Python<'_>, now_us: i64) -> Vec<(u32, Vec<Py<PyBytes>>)> {
-        let inner = &mut self.inner;
-        let changes = py.detach(|| inner.commits(now_us));
-        let mut order: Vec<usize> = (0..changes.len()).collect();
-        order.sort_by_key(|index| changes.get(*index).map_or(0, |(partition, _)| *partition));
-        let mut groups: Vec<(u32, Vec<Py<PyBytes>>)> = Vec::new();
-        for (partition, packed) in order.iter().filter_map(|index| changes.get(*index)) {
-            let packed = PyBytes::new(py, packed).unbind();
-            match groups.last_mut() {
-                Some((last, list)) if last == partition => list.push(packed),
-                _ => groups.push((*partition, vec![packed])),
-            }
-        }
-        self.order = order;
-        groups
-    }
-
-    fn apply(
-        &mut self,
-        py: Python<'_>,
-        replies: Vec<Bound<'_, PyAny>>,
-        now_us: i64,
-    ) -> PyResult<ResultEffects> {
-        let mut ordered = vec![Reply::Failed; self.order.len()];
-        for (index, reply) in self.order.iter().zip(replies.iter().map(reply_from)) {
-            if let Some(slot) = ordered.get_mut(*index) {
-                *slot = reply;
-            }
-        }
-        let inner = &mut self.inner;
-        let table = &self.table;
-        let applied = py.detach(|| inner.apply(&ordered, &mut lock(table), now_us));
-        Ok(ResultEffects {
-            events: applied.events.into_iter().map(|out| to_py(py, out)).collect(),
-            tenants: applied.tenants,
-            dead_letters: applied.dead_letters,
-            duties: applied.duties,
-            sagas: applied.sagas,
-            result_keys: applied.result_keys,
-            capacity: tuples(applied.capacity),
-            counts: applied
-                .counts
-                .into_iter()
-                .map(|(name, label)| (name.to_owned(), label))
-                .collect(),
-        })
-    }
-
-    fn verdicts(&self) -> Vec<(u8, f64)> {
-        self.inner.verdicts.iter().map(verdict_tuple).collect()
-    }
-
-    fn invalid(&self) -> Vec<&'static str> {
-        self.inner.invalid.clone()
-    }
-}
-
-/// What follows from a committed result batch.
-#[pyclass(frozen, get_all, module = "cordum._core")]
-pub struct ResultEffects {
-    events: Vec<PyOutgoing>,
-    tenants: Vec<TenantChange>,
-    dead_letters: Vec<(String, String)>,
-    duties: Vec<String>,
-    sagas: Vec<String>,
-    result_keys: Vec<String>,
-    capacity: Vec<(String, String, bool)>,
-    counts: Vec<(String, String)>,
-}
-
-fn verdict_tuple(verdict: &Verdict) -> (u8, f64) {
+pub(crate) fn verdict_tuple(verdict: &Verdict) -> (u8, f64) {
     match verdict {
         Verdict::Ack => (0, 0.0),
         Verdict::Nak(delay_us) => (1, *delay_us as f64 / 1e6),
@@ -472,7 +366,7 @@ fn verdict_tuple(verdict: &Verdict) -> (u8, f64) {
     }
 }
 
-fn reply_from(reply: &Bound<'_, PyAny>) -> Reply {
+pub(crate) fn reply_from(reply: &Bound<'_, PyAny>) -> Reply {
     let Ok(list) = reply.cast::<PyList>() else {
         return Reply::Failed;
     };
@@ -490,7 +384,5 @@ fn value_from(value: &Bound<'_, PyAny>) -> Value {
 
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<SubmitPlan>()?;
-    module.add_class::<SubmitEffects>()?;
-    module.add_class::<ResultPlan>()?;
-    module.add_class::<ResultEffects>()
+    module.add_class::<SubmitEffects>()
 }

@@ -5,6 +5,7 @@ mod claims;
 mod decision;
 pub mod json;
 pub mod messages;
+pub mod output_messages;
 mod partition;
 mod policy_messages;
 mod record;

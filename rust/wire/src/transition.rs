@@ -80,6 +80,12 @@ pub struct Transition {
     /// Duty that is added when the record's part in a saga calls for it: `saga`, `rollback`, or `none` to be told the part only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub saga: Option<&'static str>,
+    /// Ends the wait of a withheld result.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub settles: bool,
+    /// Record of an output check (JSON).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output: Option<String>,
     /// Dead letter written with the change.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dlq: Option<DeadLetter>,

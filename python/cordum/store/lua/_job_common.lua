@@ -63,6 +63,7 @@ local function refusal(j, r, cur, rev, attempts, mode)
     if not has(j.from, '') then return 'conflict', 'absent' end
   else
     if mode == 'result' and FINAL[cur] then return 'ignored', 'terminal' end
+    if mode == 'result' and r.withheld and not j.settles then return 'ignored', 'withheld' end
     if j.hash and r.req_hash and r.req_hash ~= j.hash then return 'conflict', 'request_hash' end
     if mode == 'create' then return 'conflict', 'state' end
     if j.dispatch_id and j.dispatch_id ~= '' then
@@ -130,7 +131,7 @@ local function schedule(j, r, cur, final, fields, dels)
   local id = j.id
   if final or j.due == '0' then
     if cur ~= '' then remove(DUE, id) end
-  elseif j.due then add(DUE, j.due, id) end
+  elseif j.due and not r.withheld then add(DUE, j.due, id) end
   if final or j.deadline == '0' then
     if r.deadline_unix then
       remove(DEADLINE, id)
@@ -192,6 +193,7 @@ local function write_lists(j, cur)
   local request = j.req or (cur == '' and j.init_req)
   if request then call('SET', 'job:req:' .. tag .. id, request) end
   local events = j.events
+  if j.output then call('SET', 'job:output:' .. tag .. id, j.output) end
   if cur == '' and j.init_events then call('RPUSH', 'job:events:' .. tag .. id, unpack(j.init_events)) end
   if events and #events > 0 then call('RPUSH', 'job:events:' .. tag .. id, unpack(events)) end
 end
@@ -201,8 +203,8 @@ local function read(j, mode)
   local names, n = {META .. j.id, 'state', 'rev'}, 3
   if mode ~= 'create' then
     names = {names[1], 'state', 'rev', 'attempts', 'topic', 'tenant', 'created_at', 'worker_id', 'pool', 'next_attempt_at',
-      'last_cause'}
-    n = 11
+      'last_cause', 'withheld'}
+    n = 12
   end
   if j.hash then n = n + 1; names[n] = 'req_hash' end
   if j.dispatch_id then n = n + 1; names[n] = 'dispatch_id' end
@@ -265,6 +267,14 @@ local function apply(j, mode)
 
   local changed, final, dels = cur ~= to, FINAL[to], j.del or {}
   local fields = collect_fields(j, r, cur)
+  if j.output then
+    fields[#fields + 1] = 'output_safety'
+    fields[#fields + 1] = j.output
+  end
+  if final and r.withheld then
+    dels[#dels + 1] = 'pending_result'
+    dels[#dels + 1] = 'withheld'
+  end
   park(j, r, changed, fields, dels)
   local part = join_saga(j, r)
   schedule(j, r, cur, final, fields, dels)

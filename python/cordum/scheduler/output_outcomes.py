@@ -1,0 +1,209 @@
+"""What a later scan changes: the record, the pointer, or the state of its job (output policy spec §2.5, §2.7)."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import orjson
+import structlog
+
+from cordum._core import Planner
+from cordum.bus.connection import Bus
+from cordum.domain.errors import Conflict, CordumError
+from cordum.domain.states import JobState
+from cordum.protocol import subjects
+from cordum.runtime.clock import now_us, rfc3339
+from cordum.scheduler import output_metrics as metrics
+from cordum.scheduler.duties import Duties
+from cordum.scheduler.packets import output_audit
+from cordum.scheduler.side_writes import SideWrites
+from cordum.store import keys
+from cordum.store.jobs import JobStore, Record
+from cordum.store.locks import Lock
+from cordum.v1.output_policy_pb2 import OutputCheckResponse
+
+__all__ = ["OutputOutcomes", "Verdict", "record_json"]
+
+_WAITS_S: Final = (1.0, 2.0)
+_LOCK_TTL_S: Final = 60.0
+_CODE: Final = "output_quarantined_async"
+
+_log = structlog.get_logger("cordum.scheduler")
+
+
+@dataclass
+class Verdict:
+    """What a scan came to. ``decision`` upper case; empty: there was nothing to decide."""
+
+    decision: str
+    rule_id: str = ""
+    reason: str = ""
+    record: dict[str, Any] = field(default_factory=dict)
+    redacted_ptr: str = ""
+    duration_ms: int = 0
+    eval_us: int = 0
+    findings: Sequence[tuple[str, str]] = ()
+
+
+def record_json(response: OutputCheckResponse) -> dict[str, Any]:
+    """Return the members of an output record that the kernel knows (scheduler spec §3.4)."""
+    record = {
+        "reason": response.reason.strip(),
+        "rule_id": response.rule_id.strip(),
+        "policy_snapshot": response.policy_snapshot.strip(),
+        "findings": [_finding(finding) for finding in response.findings],
+    }
+    return {name: value for name, value in record.items() if value}
+
+
+def _finding(finding: Any) -> dict[str, Any]:
+    told = {"type": finding.type, "severity": finding.severity, "detail": finding.detail}
+    optional = {
+        "scanner": finding.scanner,
+        # A 32-bit number in 64 bits shows digits nobody wrote.
+        "confidence": round(finding.confidence, 4),
+        "matched_pattern": finding.matched_pattern,
+        "offset": finding.offset,
+        "length": finding.length,
+    }
+    return told | {name: value for name, value in optional.items() if value}
+
+
+class OutputOutcomes:
+    """Applies verdicts under the job's lock."""
+
+    def __init__(
+        self, jobs: JobStore, duties: Duties, side_writes: SideWrites, bus: Bus, planner: Planner
+    ) -> None:
+        self._jobs = jobs
+        self._duties = duties
+        self._side = side_writes
+        self._bus = bus
+        self._planner = planner
+
+    async def finish(self, record: Record) -> None:
+        """End the duty of a job there is nothing left to scan of. Raises Unavailable."""
+        await self._jobs.duties_done([(record["id"], int(record["rev"]), ("scan",))])
+
+    async def apply(self, record: Record, verdict: Verdict) -> None:
+        """Store a verdict; a state that cannot be changed is dead-lettered and tried again by the sweep.
+
+        Raises Unavailable when not even that can be told.
+        """
+        failure: CordumError | None = None
+        for wait_s in (0.0, *_WAITS_S):
+            await asyncio.sleep(wait_s)
+            try:
+                await self._apply_locked(record["id"], verdict)
+            except CordumError as error:
+                failure = error
+                continue
+            return
+        if failure is None:
+            return
+        if verdict.decision != "QUARANTINE":
+            raise failure
+        _log.error("quarantine failed", job_id=record["id"], error=failure.message)
+        raise failure
+
+    async def _apply_locked(self, job_id: str, verdict: Verdict) -> None:
+        lock = Lock(self._jobs.client, keys.job_lock(job_id), _LOCK_TTL_S)
+        if not await lock.acquire():
+            raise Conflict("the job is locked")
+        try:
+            record = await self._jobs.get(job_id)
+            if record is None or "scan" not in record.get("after", "").split(","):
+                return
+            if record["state"] != JobState.SUCCEEDED or not verdict.decision:
+                await self.finish(record)
+                self._note(record, verdict)
+                return
+            reply = await self._jobs.move(_change(record, verdict), now_us=now_us())
+        finally:
+            await lock.release()
+        if reply[0] != b"moved":
+            raise Conflict("the job moved meanwhile")
+        self._note(record, verdict)
+        if verdict.decision == "QUARANTINE":
+            self._side.evidence_kept([keys.result_blob(job_id)])
+        if verdict.decision in {"QUARANTINE", "REDACT"}:
+            await self._tell(record, verdict)
+            await self._duties.perform([job_id])
+
+    def _note(self, record: Record, verdict: Verdict) -> None:
+        topic = self._planner.metric_topic(record.get("topic", ""))
+        tenant = record.get("tenant", "default")
+        check = (
+            tenant,
+            record["id"],
+            topic,
+            verdict.decision,
+            verdict.rule_id,
+            verdict.duration_ms,
+            verdict.eval_us,
+            verdict.findings,
+        )
+        metrics.note([check])
+        self._side.outputs([check])
+
+    async def _tell(self, record: Record, verdict: Verdict) -> None:
+        try:
+            await self._bus.publish_core(
+                subjects.OUTPUT_POLICY_AUDIT, output_audit(record, verdict.decision, verdict.reason)
+            )
+        except CordumError as error:
+            _log.warning("output decision not told", job_id=record["id"], error=error.message)
+
+
+def _change(record: Record, verdict: Verdict) -> dict[str, Any]:
+    now = now_us()
+    pointer = record.get("result_ptr", "")
+    output = {
+        **verdict.record,
+        "decision": verdict.decision,
+        "reason": verdict.reason or verdict.record.get("reason", ""),
+        "checked_at": now,
+        "check_duration_ms": verdict.duration_ms,
+        "phase": "async",
+    }
+    if verdict.decision != "ALLOW":
+        output |= {"original_ptr": pointer, "redacted_ptr": verdict.redacted_ptr}
+    text = orjson.dumps({name: value for name, value in output.items() if value}).decode()
+    left = [duty for duty in record.get("after", "").split(",") if duty and duty != "scan"]
+    change: dict[str, Any] = {
+        "id": record["id"],
+        "from": [JobState.SUCCEEDED],
+        "to": str(JobState.SUCCEEDED),
+        "rev": int(record["rev"]),
+        "output": text,
+        "after": left,
+    }
+    if verdict.decision == "REDACT":
+        change["set"] = {"result_ptr": verdict.redacted_ptr}
+        change["after"] = list(dict.fromkeys(["result", *left]))
+    elif verdict.decision == "QUARANTINE":
+        change |= _quarantine(record, verdict, left, now)
+    return change
+
+
+def _quarantine(record: Record, verdict: Verdict, left: Sequence[str], now: int) -> dict[str, Any]:
+    reason = verdict.reason or "output quarantined by async policy"
+    context = {"rule": verdict.rule_id, "reason": reason, "findings": len(verdict.findings)}
+    event = {
+        "ts": now,
+        "state": str(JobState.OUTPUT_QUARANTINED),
+        "ctx": {name: value for name, value in context.items() if value},
+    }
+    return {
+        "to": str(JobState.OUTPUT_QUARANTINED),
+        "set": {"failure_reason": reason},
+        "after": list(dict.fromkeys(["result", "dlq", *left])),
+        "dlq": {
+            "status": "JOB_STATUS_DENIED",
+            "reason": f"{_CODE}: {reason}",
+            "reason_code": _CODE,
+            "created_at": rfc3339(now),
+        },
+        "events": [orjson.dumps(event).decode()],
+    }

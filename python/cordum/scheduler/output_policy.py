@@ -1,0 +1,101 @@
+"""The parts of a scheduler that check what workers return, and how they hang together (output policy spec §2)."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+
+import structlog
+
+from cordum._core import Planner
+from cordum.bus.connection import Bus
+from cordum.config.output_policy import OutputPolicySettings
+from cordum.protocol.kernel_client import PolicyClient
+from cordum.runtime.clock import monotonic_s
+from cordum.scheduler.duties import Duties
+from cordum.scheduler.output_checks import OutputChecks
+from cordum.scheduler.output_modes import OutputModes
+from cordum.scheduler.output_outcomes import OutputOutcomes
+from cordum.scheduler.output_scans import OutputScans
+from cordum.scheduler.result_pipeline import ResultPipeline
+from cordum.scheduler.side_writes import SideWrites
+from cordum.scheduler.withheld import Withheld
+from cordum.store import keys
+from cordum.store.blobs import BlobStore
+from cordum.store.breaker import BreakerState, CircuitBreaker
+from cordum.store.config_documents import ConfigDocuments
+from cordum.store.connection import RedisClient
+from cordum.store.jobs import JobStore
+
+__all__ = ["OutputPolicy"]
+
+_WATCH_EVERY_S: Final = 0.5
+_HALF_OPEN_EVERY_S: Final = 5.0
+
+_log = structlog.get_logger("cordum.scheduler")
+
+
+class OutputPolicy:
+    """Checks before a job succeeds, scans after it, and what waits in between."""
+
+    def __init__(
+        self,
+        settings: OutputPolicySettings,
+        redis: RedisClient,
+        documents: ConfigDocuments,
+        kernel: PolicyClient,
+        jobs: JobStore,
+        blobs: BlobStore,
+        side: SideWrites,
+        bus: Bus,
+        planner: Planner,
+        duties: Duties,
+        *,
+        production: bool,
+    ) -> None:
+        self._settings = settings
+        self._kernel = kernel
+        self._jobs = jobs
+        self._duties = duties
+        self._breaker = CircuitBreaker(redis, keys.BREAKER_OUTPUT, monotonic_s)
+        self.modes = OutputModes(settings, documents, kernel, production=production)
+        self.checks = OutputChecks(settings, kernel, self._breaker, self.modes, jobs, blobs, bus)
+        outcomes = OutputOutcomes(jobs, duties, side, bus, planner)
+        self.scans = OutputScans(settings, kernel, self._breaker, self.modes, jobs, blobs, planner, outcomes)
+        self._withheld: Withheld | None = None
+
+    def attach(self, results: ResultPipeline) -> None:
+        """Connect to the pipeline whose results are checked."""
+        settings = self._settings
+        withheld = Withheld(
+            self._jobs, results.check_again, settings.inline_max_bytes, settings.max_scan_bytes
+        )
+        self._withheld = withheld
+        for source in (results, self._duties):
+            source.on_scans = self.scans.note
+            source.on_withheld = withheld.note
+
+    def tasks(self) -> dict[str, Callable[[], Coroutine[Any, Any, None]]]:
+        """Return what has to run for ever, by name."""
+        tasks: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {
+            "output settings": self.modes.run,
+            "output scans": self.scans.run,
+            "output leases": self.scans.keep_leases,
+            "output kernel": self._watch,
+        }
+        if self._withheld is not None:
+            tasks["withheld results"] = self._withheld.run
+        return tasks
+
+    async def _watch(self) -> None:
+        """Let probes pass at once when a kernel that was gone serves again: results wait for it."""
+        gone, last_s = False, float("-inf")
+        while True:
+            await asyncio.sleep(_WATCH_EVERY_S)
+            if self._breaker.state is not BreakerState.OPEN:
+                gone = False
+            elif not await self._kernel.is_serving(_WATCH_EVERY_S):
+                gone = True
+            elif gone and monotonic_s() - last_s > _HALF_OPEN_EVERY_S:
+                gone, last_s = False, monotonic_s()
+                await self._breaker.half_open()
+                _log.info("safety kernel serves again, output circuit half open")

@@ -1,0 +1,308 @@
+//! The check of one result before it counts (scheduler spec §11, output policy spec §2.3).
+
+use cordum_wire::messages::{JobRequest, JobResult};
+use cordum_wire::output_messages::{OutputCheckRequest, OutputCheckResponse, OutputDecision};
+use cordum_wire::tenant_of;
+use sha2::{Digest, Sha256};
+
+use crate::output_record::OutputRecord;
+
+/// Content sent along with a request; more is read by the kernel itself.
+pub const SENT_MAX_BYTES: usize = 2 * 1024 * 1024;
+const NO_COPY: &str = "output redaction required but sanitized output unavailable";
+/// The key of a result was not there, and whether that is final.
+pub const MISSING: &str = "output content missing";
+
+/// How far the check of a result has come.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Checked {
+    /// The kernel has to be asked.
+    Asking,
+    /// Accepted without a check: nothing is known about the job.
+    Skipped,
+    Allowed,
+    /// Allowed as a copy with spans masked; first the copy is made, then it is checked.
+    Redact(Vec<(usize, usize)>),
+    Redacted(String),
+    Quarantined,
+    /// No answer; the fail mode says what follows.
+    Unanswered(String),
+    /// Waits for another check, whatever the fail mode: its content may come, or has to be read in full.
+    Postponed,
+    /// Let pass without an answer.
+    FailedOpen,
+    /// Allowed as far as the scan went, which was not the whole; the fail mode says what follows.
+    Truncated,
+}
+
+/// One result under check.
+#[derive(Clone, Debug)]
+pub struct OutputCheck {
+    pub request: OutputCheckRequest,
+    pub checked: Checked,
+    pub record: OutputRecord,
+    /// The whole content, when it was read.
+    pub content: Option<Vec<u8>>,
+    /// The content was not looked at, so that a scan has to follow.
+    pub needs_scan: bool,
+    /// Masked copy and its key.
+    pub copy: Option<(String, Vec<u8>)>,
+    pub eval_us: i64,
+}
+
+/// What was read of a result's content.
+#[derive(Clone, Debug, Default)]
+pub struct ReadContent {
+    /// From the start; all of it when as long as `size`.
+    pub head: Vec<u8>,
+    /// Bytes stored, 0 = the key is not there.
+    pub size: i64,
+}
+
+impl OutputCheck {
+    /// Start the check of a result of `request`. With `is_last` a key that is not there will not come any more.
+    pub fn new(
+        result: &JobResult,
+        request: Option<&JobRequest>,
+        read: ReadContent,
+        is_last: bool,
+    ) -> OutputCheck {
+        let mut check = OutputCheck {
+            request: request.map_or_else(OutputCheckRequest::default, |request| describe(request, result)),
+            checked: if request.is_some() {
+                Checked::Asking
+            } else {
+                Checked::Skipped
+            },
+            record: OutputRecord {
+                phase: "sync",
+                ..OutputRecord::default()
+            },
+            content: None,
+            needs_scan: false,
+            copy: None,
+            eval_us: 0,
+        };
+        if check.checked == Checked::Asking && !result.result_ptr.is_empty() {
+            check.take_content(result, read, is_last);
+        }
+        check
+    }
+
+    fn take_content(&mut self, result: &JobResult, read: ReadContent, is_last: bool) {
+        if result.result_ptr != format!("redis://res:{}", result.job_id) {
+            return self.refuse("invalid pointer");
+        }
+        if read.size <= 0 {
+            if is_last {
+                return self.refuse(MISSING);
+            }
+            self.checked = Checked::Postponed;
+            return;
+        }
+        self.request.output_size_bytes = read.size;
+        if usize::try_from(read.size).is_ok_and(|size| size == read.head.len()) {
+            self.request.content_hash = format!("sha256:{}", hex(&Sha256::digest(&read.head)));
+            if read.head.len() <= SENT_MAX_BYTES {
+                self.request.output_content.clone_from(&read.head);
+            } else {
+                self.request.result_ptr.clone_from(&result.result_ptr);
+            }
+            self.content = Some(read.head);
+        } else if is_last {
+            // Beyond what is read here the kernel looks at both ends.
+            self.request.result_ptr.clone_from(&result.result_ptr);
+        } else {
+            self.needs_scan = true;
+        }
+    }
+
+    /// A fault that no later check can mend (output policy spec §2.3).
+    fn refuse(&mut self, why: &str) {
+        self.record.findings.push(crate::output_record::FindingRecord {
+            kind: "pointer_unreadable".to_owned(),
+            severity: "high".to_owned(),
+            detail: why.to_owned(),
+            scanner: "result_pointer".to_owned(),
+            ..Default::default()
+        });
+        self.quarantine(MISSING);
+    }
+
+    pub(crate) fn quarantine(&mut self, reason: &str) {
+        self.checked = Checked::Quarantined;
+        self.record.decision = "QUARANTINE";
+        if !reason.is_empty() {
+            self.record.reason = reason.to_owned();
+        }
+    }
+
+    /// The kernel's answer; an item without one carries its error.
+    pub fn answer(&mut self, answer: Result<OutputCheckResponse, String>) {
+        let response = match answer {
+            // A response without both is no answer: ALLOW is the zero value (protocol spec §20.4).
+            Ok(response) if response.policy_snapshot.is_empty() && response.reason.is_empty() => {
+                self.checked = Checked::Unanswered("safety kernel gave no decision".to_owned());
+                return;
+            }
+            Ok(response) => response,
+            Err(error) => {
+                self.checked = Checked::Unanswered(error);
+                return;
+            }
+        };
+        let phase = self.record.phase;
+        self.record = OutputRecord {
+            phase,
+            ..OutputRecord::of(&response)
+        };
+        match OutputDecision::try_from(response.decision) {
+            Ok(OutputDecision::Allow) => {
+                let is_cut = self
+                    .record
+                    .findings
+                    .iter()
+                    .any(|one| one.kind == "content_truncated");
+                self.checked = if is_cut {
+                    Checked::Truncated
+                } else {
+                    Checked::Allowed
+                };
+                self.record.decision = "ALLOW";
+            }
+            Ok(OutputDecision::Quarantine) => self.quarantine(""),
+            Ok(OutputDecision::Redact) => {
+                self.record.decision = "REDACT";
+                let spans = response.redaction_spans.iter();
+                let places = spans.filter_map(|span| {
+                    Some((
+                        usize::try_from(span.offset).ok()?,
+                        usize::try_from(span.length).ok()?,
+                    ))
+                });
+                // What has to be masked is not known before the whole content was looked at.
+                self.checked = if self.needs_scan {
+                    Checked::Postponed
+                } else {
+                    Checked::Redact(places.collect())
+                };
+            }
+            Err(_) => {
+                self.checked = Checked::Unanswered("safety kernel gave an unknown decision".to_owned());
+            }
+        }
+    }
+
+    /// Take the masked copy; `None`: it could not be made.
+    pub fn put_copy(&mut self, copy: Option<Vec<u8>>) {
+        match copy {
+            Some(copy) => {
+                let digest = hex(&Sha256::digest(&copy));
+                let short = digest.get(..16).unwrap_or_default();
+                self.copy = Some((format!("res:{}:redacted:{short}", self.request.job_id), copy));
+            }
+            None => self.no_copy(),
+        }
+    }
+
+    fn no_copy(&mut self) {
+        let reason = if self.record.reason.is_empty() {
+            NO_COPY
+        } else {
+            ""
+        };
+        self.quarantine(reason);
+    }
+
+    /// The request that asks about the copy.
+    pub fn copy_request(&self) -> Option<OutputCheckRequest> {
+        let (key, copy) = self.copy.as_ref()?;
+        let mut request = OutputCheckRequest {
+            output_size_bytes: i64::try_from(copy.len()).unwrap_or(i64::MAX),
+            output_content: Vec::new(),
+            content_hash: String::new(),
+            result_ptr: String::new(),
+            ..self.request.clone()
+        };
+        // The error text is masked as a whole.
+        request.error_message.clear();
+        if copy.len() <= SENT_MAX_BYTES {
+            request.output_content.clone_from(copy);
+        } else {
+            request.result_ptr = format!("redis://{key}");
+        }
+        Some(request)
+    }
+
+    /// What the kernel says about the copy: anything left in it, or no answer, quarantines (output policy spec §7.6).
+    pub fn copy_answer(&mut self, answer: Result<OutputCheckResponse, String>) {
+        let is_clean = answer.is_ok_and(|response| {
+            let decision = OutputDecision::try_from(response.decision);
+            let is_answer = !response.policy_snapshot.is_empty();
+            let has_rest = !response.redaction_spans.is_empty();
+            is_answer && !has_rest && matches!(decision, Ok(OutputDecision::Allow | OutputDecision::Redact))
+        });
+        match (is_clean, &self.copy) {
+            (true, Some((key, _))) => {
+                self.record.redacted_ptr = format!("redis://{key}");
+                self.checked = Checked::Redacted(self.record.redacted_ptr.clone());
+            }
+            _ => {
+                self.no_copy();
+                self.record.redacted_ptr.clear();
+            }
+        }
+    }
+
+    /// There is nothing to scan.
+    pub fn is_empty(&self) -> bool {
+        self.content.is_none() && !self.needs_scan && self.request.result_ptr.is_empty()
+    }
+
+    /// A redaction of a result without content has nothing to mask but the error text.
+    pub fn is_without_content(&self) -> bool {
+        self.content.is_none() && !self.needs_scan
+    }
+}
+
+fn describe(request: &JobRequest, result: &JobResult) -> OutputCheckRequest {
+    let meta = request.meta.as_ref();
+    let label = |name: &str| request.labels.get(name).or_else(|| request.env.get(name));
+    let mut capabilities: Vec<String> = Vec::new();
+    let requires = meta.map(|meta| meta.requires.as_slice()).unwrap_or_default();
+    let capability = meta.map(|meta| &meta.capability);
+    for name in capability.into_iter().chain(requires) {
+        if !name.is_empty() && !capabilities.contains(name) {
+            capabilities.push(name.clone());
+        }
+    }
+    let meta_labels = || meta.map(|meta| meta.labels.clone()).unwrap_or_default();
+    OutputCheckRequest {
+        job_id: result.job_id.clone(),
+        topic: request.topic.clone(),
+        tenant: tenant_of(request).to_owned(),
+        labels: request.labels.clone(),
+        artifact_ptrs: result.artifact_ptrs.clone(),
+        error_message: result.error_message.clone(),
+        error_code: result.error_code.clone(),
+        worker_id: result.worker_id.clone(),
+        execution_ms: result.execution_ms,
+        workflow_id: request.workflow_id.clone(),
+        step_id: label("step_id").cloned().unwrap_or_default(),
+        capabilities,
+        risk_tags: meta.map(|meta| meta.risk_tags.clone()).unwrap_or_default(),
+        principal_id: request.principal_id.clone(),
+        pack_id: meta.map(|meta| meta.pack_id.clone()).unwrap_or_default(),
+        content_type: label("content_type").cloned().unwrap_or_default(),
+        original_labels: if request.labels.is_empty() {
+            meta_labels()
+        } else {
+            request.labels.clone()
+        },
+        ..OutputCheckRequest::default()
+    }
+}
+
+fn hex(digest: &[u8]) -> String {
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,259 @@
+//! Output checks of a result batch: one prefetch, one batch call, masked copies, then the commits (output policy spec §2).
+
+use base64::engine::general_purpose::STANDARD;
+use base64::Engine as _;
+use cordum_wire::messages::{BatchRequest, BatchResponse, JobRequest, JobResult};
+use cordum_wire::output_messages::{OutputCheckRequest, OutputCheckResponse};
+use prost::Message;
+
+use crate::output_check::{Checked, OutputCheck, ReadContent};
+use crate::record::Record;
+use crate::result_item::Item;
+use crate::results::ResultPlan;
+use crate::submit::Surroundings;
+
+/// Requests of one call (protocol spec §20.5), and bytes with room for the framing.
+const CALL_MAX_ITEMS: usize = 512;
+const CALL_MAX_BYTES: usize = 7 * 1024 * 1024 - 64 * 1024;
+
+/// What was read about a job for its check.
+#[derive(Debug, Default)]
+pub struct OutputRow {
+    pub record: Option<Record>,
+    pub request: Option<JobRequest>,
+    pub read: ReadContent,
+}
+
+impl ResultPlan {
+    /// A batch of results that wait for their check: record and the stored result.
+    pub fn stored(surroundings: Surroundings, results: Vec<(Record, JobResult)>, seed: u64) -> ResultPlan {
+        let mut plan = ResultPlan::new(surroundings, &[], seed);
+        plan.is_stored = true;
+        plan.items = results
+            .into_iter()
+            .map(|(record, result)| {
+                let mut item = Item::new(usize::MAX, record.text("trace_id").to_owned(), result);
+                item.record = Some(record);
+                item
+            })
+            .collect();
+        plan
+    }
+
+    /// Jobs whose results are to be checked.
+    pub fn output_reads(&self) -> Vec<String> {
+        let checked = self.items.iter().filter(|item| item.is_success());
+        checked.map(|item| item.result.job_id.clone()).collect()
+    }
+
+    /// Supply what was read, in the order of [`ResultPlan::output_reads`].
+    pub fn supply_outputs(&mut self, mut rows: Vec<OutputRow>) {
+        rows.reverse();
+        let is_stored = self.is_stored;
+        for item in self.items.iter_mut().filter(|item| item.is_success()) {
+            let Some(row) = rows.pop() else { break };
+            if !is_stored {
+                item.record = row.record;
+            }
+            let is_due = item
+                .record
+                .as_ref()
+                .is_some_and(|record| is_stored || item.may_end(record));
+            if is_due {
+                let check = OutputCheck::new(&item.result, row.request.as_ref(), row.read, is_stored);
+                item.output = Some(Box::new(check));
+            }
+        }
+    }
+
+    /// Serialized `BatchRequest`s about the results, each with the number of its requests.
+    pub fn output_batches(&self) -> Vec<(usize, Vec<u8>)> {
+        batches(self.checks().filter_map(|check| {
+            let is_open = check.checked == Checked::Asking;
+            is_open.then(|| check.request.encode_to_vec())
+        }))
+    }
+
+    /// Take the answers to [`ResultPlan::output_batches`]; `None`: there was none, because of `reason`. Tells whether the kernel
+    /// is well.
+    pub fn output_answers(&mut self, answers: &[(usize, Option<&[u8]>)], reason: &str) -> bool {
+        let (mut words, is_well) = unpacked(answers, reason);
+        words.reverse();
+        let mut open = self.checks_mut();
+        for check in open.by_ref().filter(|check| check.checked == Checked::Asking) {
+            let (word, eval_us) = words.pop().unwrap_or((Err(reason.to_owned()), 0));
+            check.eval_us = eval_us;
+            check.answer(word);
+            if matches!(check.checked, Checked::Redact(_)) && check.is_without_content() {
+                check.checked = Checked::Redacted(String::new());
+            }
+        }
+        drop(open);
+        is_well
+    }
+
+    /// Contents that need a masked copy, with the spans: (content, spans), and how to hand the copies back.
+    pub fn make_copies(&mut self, redact: impl Fn(&[u8], &[(usize, usize)]) -> Option<Vec<u8>>) {
+        for check in self.checks_mut() {
+            if let (Checked::Redact(spans), Some(content)) = (&check.checked, &check.content) {
+                let copy = redact(content, spans);
+                check.put_copy(copy);
+            }
+        }
+    }
+
+    /// Copies to be stored: (key, bytes).
+    pub fn copies(&self) -> Vec<(&str, &[u8])> {
+        let copies = self.checks().filter_map(|check| check.copy.as_ref());
+        copies
+            .map(|(key, copy)| (key.as_str(), copy.as_slice()))
+            .collect()
+    }
+
+    /// Serialized `BatchRequest`s about the copies.
+    pub fn copy_batches(&self) -> Vec<(usize, Vec<u8>)> {
+        batches(self.checks().filter_map(|check| {
+            let request: OutputCheckRequest = check.copy_request()?;
+            Some(request.encode_to_vec())
+        }))
+    }
+
+    /// Take the answers to [`ResultPlan::copy_batches`]; the keys of copies that nobody may use.
+    pub fn copy_answers(&mut self, answers: &[(usize, Option<&[u8]>)], reason: &str) -> Vec<String> {
+        let (mut words, _) = unpacked(answers, reason);
+        words.reverse();
+        let mut useless = Vec::new();
+        for check in self.checks_mut().filter(|check| check.copy.is_some()) {
+            let (word, eval_us) = words.pop().unwrap_or((Err(reason.to_owned()), 0));
+            check.eval_us = check.eval_us.saturating_add(eval_us);
+            check.copy_answer(word);
+            if check.checked == Checked::Quarantined {
+                useless.extend(check.copy.take().map(|(key, _)| key));
+            }
+        }
+        useless
+    }
+
+    /// Tenants of results without an answer.
+    pub fn unanswered(&self) -> Vec<String> {
+        let open = self
+            .checks()
+            .filter(|check| matches!(check.checked, Checked::Unanswered(_) | Checked::Truncated));
+        let mut tenants: Vec<String> = open.map(|check| check.request.tenant.clone()).collect();
+        tenants.sort();
+        tenants.dedup();
+        tenants
+    }
+
+    /// Let the results of these tenants pass without an answer; their content is scanned later.
+    pub fn fail_open(&mut self, tenants: &[String]) {
+        for check in self.checks_mut() {
+            if !tenants.contains(&check.request.tenant) {
+                continue;
+            }
+            match check.checked {
+                Checked::Unanswered(_) => {
+                    check.checked = Checked::FailedOpen;
+                    check.needs_scan = !check.is_empty();
+                }
+                Checked::Truncated => check.checked = Checked::Allowed,
+                _ => {}
+            }
+        }
+    }
+
+    /// Whether some result has no answer.
+    pub fn has_checks(&self) -> bool {
+        self.checks().next().is_some()
+    }
+
+    /// Milliseconds the checks took together, for the records.
+    pub fn output_duration(&mut self, duration_ms: i64) {
+        for check in self.checks_mut() {
+            check.record.check_duration_ms = duration_ms;
+        }
+    }
+
+    fn checks(&self) -> impl Iterator<Item = &OutputCheck> {
+        self.items.iter().filter_map(|item| item.output.as_deref())
+    }
+
+    fn checks_mut(&mut self) -> impl Iterator<Item = &mut OutputCheck> {
+        self.items
+            .iter_mut()
+            .filter_map(|item| item.output.as_deref_mut())
+    }
+}
+
+fn batches(requests: impl Iterator<Item = Vec<u8>>) -> Vec<(usize, Vec<u8>)> {
+    let mut batches: Vec<BatchRequest> = Vec::new();
+    let mut size = 0;
+    for request in requests {
+        let fits = size + request.len() + 8 <= CALL_MAX_BYTES;
+        match batches.last_mut() {
+            Some(last) if fits && last.requests.len() < CALL_MAX_ITEMS => {
+                size += request.len() + 8;
+                last.requests.push(request);
+            }
+            _ => {
+                size = request.len() + 8;
+                batches.push(BatchRequest {
+                    requests: vec![request],
+                });
+            }
+        }
+    }
+    let encoded = batches
+        .iter()
+        .map(|batch| (batch.requests.len(), batch.encode_to_vec()));
+    encoded.collect()
+}
+
+type Word = (Result<OutputCheckResponse, String>, i64);
+
+/// One word per request, and whether the kernel is well: an undecodable answer is a failure of the call.
+fn unpacked(answers: &[(usize, Option<&[u8]>)], reason: &str) -> (Vec<Word>, bool) {
+    let (mut words, mut is_well) = (Vec::new(), true);
+    for (count, answer) in answers {
+        let response = answer.map(BatchResponse::decode);
+        match response {
+            Some(Ok(response)) if response.items.len() == *count => {
+                words.extend(response.items.iter().map(|item| {
+                    let word = match item.code {
+                        0 => OutputCheckResponse::decode(item.response.as_slice())
+                            .map_err(|_| "safety kernel gave an undecodable answer".to_owned()),
+                        code => Err(format!("safety kernel: code {code} {}", item.error)),
+                    };
+                    (word, item.eval_us)
+                }));
+            }
+            other => {
+                is_well &= other.is_none();
+                let why = if other.is_some() {
+                    "safety kernel gave an undecodable answer"
+                } else {
+                    reason
+                };
+                words.extend((0..*count).map(|_| (Err(why.to_owned()), 0)));
+            }
+        }
+    }
+    (words, is_well)
+}
+
+/// The result kept in a record, `None` when it does not decode.
+pub fn stored_result(kept: &str) -> Option<JobResult> {
+    let bytes = STANDARD.decode(kept).ok()?;
+    JobResult::decode(bytes.as_slice()).ok()
+}
+
+/// The request of a later scan of a job's result: the content along with it, or by pointer.
+pub fn scan_request(request: &JobRequest, result: &JobResult, content: &[u8], size: i64) -> Vec<u8> {
+    let read = ReadContent {
+        head: content.to_vec(),
+        size,
+    };
+    OutputCheck::new(result, Some(request), read, true)
+        .request
+        .encode_to_vec()
+}

@@ -32,7 +32,7 @@ OUTPUT_POLICY = (
     + """\
 output_policy: {enabled: true, fail_mode: closed}
 output_rules:
-  - {id: stop, match: {topics: ["job.*"], scanners: [secret]}, decision: quarantine, reason: a secret, severity: critical}
+  - {id: stop, match: {topics: ["job.*"], scanners: [secret]}, decision: quarantine, reason: a secret}
   - {id: hostile, match: {topics: ["job.*"], scanners: [injection]}, decision: quarantine}
   - {id: mask, match: {topics: ["job.*"], scanners: [pii]}, decision: redact}
   - {id: unseen, match: {topics: ["job.*"], content_patterns: ["never-[0-9]{9}"]}, decision: deny}

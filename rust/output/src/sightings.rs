@@ -1,7 +1,7 @@
-//! Fast search for many short phrases at once: one automaton over a folded alphabet, four lanes of it at a time.
+//! Fast search for many short phrases at once: one automaton over a folded alphabet, several lanes of it at a time.
 //!
 //! A phrase is a sequence of byte *sets*, so letter case, leet digits, spaced letters and "any blank" cost nothing when
-//! searching. Each step of an automaton waits for the step before it; four lanes over four parts of a block keep the
+//! searching. Each step of an automaton waits for the step before it; lanes over several parts of a block keep the
 //! processor busy meanwhile. What is found is a reason to look closer, never a finding.
 
 use std::collections::HashMap;
@@ -11,8 +11,12 @@ use std::ops::Range;
 const CLASSES: usize = 64;
 /// Longest phrase in bytes; lanes start this far before their part.
 pub(crate) const LONGEST: usize = 40;
+/// Parts of a block searched at a time.
+const LANES: usize = 4;
 /// Bytes of one lane in one round.
 const LANE: usize = 4096;
+/// States of an automaton, at most. A table of exactly so many rows needs no check of the place in it.
+const STATES: usize = 8192;
 /// Set in a state that completes a phrase.
 const COMPLETE: u16 = 0x8000;
 
@@ -71,75 +75,79 @@ impl<K: Copy + Ord> Automaton<K> {
     pub(crate) fn find(&self, text: &[u8], range: Range<usize>) -> Vec<Sighting<K>> {
         let text = text.get(..range.end).unwrap_or(text);
         let mut found = Vec::new();
+        let mut lanes: [Vec<Sighting<K>>; LANES] = std::array::from_fn(|_| Vec::new());
         let mut at = range.start;
-        while let Some(block) = text.get(at..at + 4 * LANE) {
-            self.find_in_block(text, block, at, &mut found);
-            at += 4 * LANE;
+        while let Some(block) = text.get(at..at + LANES * LANE) {
+            self.find_in_block(text, block, at, &mut lanes);
+            // Each lane is in order, and so are the lanes.
+            lanes.iter_mut().for_each(|lane| found.append(lane));
+            at += LANES * LANE;
         }
         self.find_in_tail(text, at, &mut found);
-        found.sort_unstable();
         found
     }
 
-    #[cfg(test)]
-    pub(crate) fn size(&self) -> usize {
-        self.table.len()
-    }
-
-    #[cfg(test)]
-    pub(crate) fn classes(&self) -> usize {
-        self.classes
-            .iter()
-            .copied()
-            .max()
-            .map_or(0, |class| usize::from(class) + 1)
-    }
-
-    /// Four lanes over one full block.
-    fn find_in_block(&self, text: &[u8], block: &[u8], at: usize, found: &mut Vec<Sighting<K>>) {
-        let (first, second) = block.split_at(2 * LANE);
-        let ((a, b), (c, d)) = (first.split_at(LANE), second.split_at(LANE));
-        let warm = |lane: usize| self.state_before(text, at + lane * LANE);
-        let [mut sa, mut sb, mut sc, mut sd] = [warm(0), warm(1), warm(2), warm(3)];
-        for (place, (((x, y), z), w)) in a.iter().zip(b).zip(c).zip(d).enumerate() {
-            sa = self.step(sa, *x);
-            sb = self.step(sb, *y);
-            sc = self.step(sc, *z);
-            sd = self.step(sd, *w);
-            if (sa | sb | sc | sd) & COMPLETE != 0 {
-                for (lane, state) in [sa, sb, sc, sd].into_iter().enumerate() {
-                    self.report(state, at + lane * LANE + place + 1, found);
+    /// All lanes over one full block.
+    fn find_in_block(&self, text: &[u8], block: &[u8], at: usize, found: &mut [Vec<Sighting<K>>; LANES]) {
+        let mut parts = [&[0; LANE]; LANES];
+        for (part, bytes) in parts.iter_mut().zip(block.chunks_exact(LANE)) {
+            *part = bytes.try_into().unwrap_or(&[0; LANE]);
+        }
+        let Some(table) = self.table.first_chunk() else {
+            return;
+        };
+        let mut states: [u16; LANES] = std::array::from_fn(|lane| self.state_before(text, at + lane * LANE));
+        for place in 0..LANE {
+            let mut any = 0;
+            for (state, part) in states.iter_mut().zip(&parts) {
+                *state = step(
+                    table,
+                    &self.classes,
+                    *state,
+                    part.get(place).copied().unwrap_or(0),
+                );
+                any |= *state;
+            }
+            if any & COMPLETE != 0 {
+                for ((state, lane), found) in states.iter().zip(0..).zip(found.iter_mut()) {
+                    self.report(*state, at + lane * LANE + place + 1, found);
                 }
             }
         }
     }
 
     fn find_in_tail(&self, text: &[u8], at: usize, found: &mut Vec<Sighting<K>>) {
+        let Some(table) = self.table.first_chunk() else {
+            return;
+        };
         let mut state = self.state_before(text, at);
         for (place, byte) in text.get(at..).unwrap_or(&[]).iter().enumerate() {
-            state = self.step(state, *byte);
+            state = step(table, &self.classes, state, *byte);
             self.report(state, at + place + 1, found);
         }
         // So is its end.
-        self.report(self.step(state, b'\n'), text.len() + 1, found);
+        self.report(step(table, &self.classes, state, b'\n'), text.len() + 1, found);
     }
 
     /// State of the automaton just before offset `at`.
     fn state_before(&self, text: &[u8], at: usize) -> u16 {
+        let Some(table) = self.table.first_chunk() else {
+            return 0;
+        };
         let from = at.saturating_sub(LONGEST);
         // The start of a text is a border like any other.
-        let border = self.step(0, b'\n');
+        let border = step(table, &self.classes, 0, b'\n');
         let before = text.get(from..at).unwrap_or(&[]);
-        before.iter().fold(border, |state, byte| self.step(state, *byte))
+        before
+            .iter()
+            .fold(border, |state, byte| step(table, &self.classes, state, *byte))
     }
 
-    #[inline(always)]
-    fn step(&self, state: u16, byte: u8) -> u16 {
-        let class = self.classes.get(usize::from(byte)).copied().unwrap_or(0);
-        let row = self.table.get(usize::from(state & !COMPLETE));
-        row.and_then(|row| row.get(usize::from(class) % CLASSES))
-            .copied()
-            .unwrap_or(0)
+    /// States and classes in use.
+    #[cfg(test)]
+    pub(crate) fn size(&self) -> (usize, usize) {
+        let last = self.classes.iter().copied().max().unwrap_or(0);
+        (self.kinds.len(), usize::from(last) + 1)
     }
 
     #[inline]
@@ -246,6 +254,15 @@ impl<K: Copy + Ord> Places<K> {
     }
 }
 
+/// One step; the sizes of the tables make the checks of the places in them vanish.
+#[inline(always)]
+fn step(table: &[[u16; CLASSES]; STATES], classes: &[u8; 256], state: u16, byte: u8) -> u16 {
+    let class = classes.get(usize::from(byte)).copied().unwrap_or(0);
+    let row = table.get(usize::from(state) % STATES);
+    let next = row.and_then(|row| row.get(usize::from(class) % CLASSES));
+    next.copied().unwrap_or(0)
+}
+
 /// Subset construction. Most steps of most states only start phrases anew: those are worked out once.
 fn build<K: Copy + Ord>(places: &Places<K>, classes: [u8; 256]) -> Automaton<K> {
     let mut numbers: HashMap<Set, u16> = HashMap::from([(Set::new(), 0)]);
@@ -278,6 +295,7 @@ fn build<K: Copy + Ord>(places: &Places<K>, classes: [u8; 256]) -> Automaton<K> 
         }
         table.push(row);
     }
+    table.resize(STATES, [0; CLASSES]);
     Automaton {
         classes,
         table,
@@ -432,7 +450,6 @@ mod tests {
             let text = &text.as_bytes()[cut..];
             let mut plain = Vec::new();
             automaton.find_in_tail(text, 0, &mut plain);
-            plain.sort_unstable();
             assert_eq!(automaton.find(text, 0..text.len()), plain);
         }
     }

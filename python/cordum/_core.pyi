@@ -107,6 +107,13 @@ class Planner:
     def pools_of(self, topic: str) -> list[str]: ...
     def running_timeout_us(self, topic: str) -> int: ...
     def metric_topic(self, topic: str) -> str: ...
+    def retry_scope(self, fields: dict[str, str]) -> tuple[str, str, str, str] | None:
+        """Return the scope whose configuration may hold the retry budget of a record; None: the budget is known."""
+
+    def retry_plan(self, fields: dict[str, str], limit: int | None, seed: int) -> tuple[str, int]:
+        """Return `again` and the delay, `engine` and its time-out, both in µs, or `exhausted` and 0, for a job whose
+        attempt was lost. ``limit`` is `retry.max_retries` of its configuration."""
+
     def take_running(self, now_us: int) -> list[tuple[int, list[bytes]]]:
         """Return packed changes, per partition, of dispatched jobs that heartbeats since the last call show to run."""
 

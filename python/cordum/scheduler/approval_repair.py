@@ -3,7 +3,6 @@
 Scheduler spec §17, policy spec §16.3.
 """
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -24,20 +23,16 @@ from cordum.store.blobs import BlobStore
 from cordum.store.effective_config import EffectiveConfigs
 from cordum.store.jobs import JobStore, Record
 from cordum.store.locks import Lock
-from cordum.store.schedule import overdue
 
 _log = structlog.get_logger("cordum.scheduler")
 _WINDOW: Final = 8
 """Waiting jobs looked at per partition and pass."""
-_PUBLISH_AGE_US: Final = 10_000_000
 _LOCK_TTL_S: Final = 10.0
 _GATES: Final = frozenset({"sys.approval.gate", "job.cordum.approval-gate"})
 _UNSPECIFIED: Final = 0
 _STILL_HELD: Final = frozenset({1, 3, 4, 5})
 _REQUIRE_HUMAN: Final = 3
 _ACTOR: Final = "system/reconciler"
-
-Feed = Callable[[list[str]], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +42,7 @@ class _Held:
 
 
 class ApprovalRepair:
-    """One pass per reconciler tick, by its leader only. ``feed`` makes jobs due now."""
+    """One pass per reconciler tick, by its leader only."""
 
     def __init__(
         self,
@@ -56,39 +51,22 @@ class ApprovalRepair:
         safety: SafetyClient,
         configs: EffectiveConfigs,
         duties: Duties,
-        feed: Feed,
     ) -> None:
         self._jobs = jobs
         self._blobs = blobs
         self._safety = safety
         self._configs = configs
         self._duties = duties
-        self._feed = feed
         self._offset = 0
 
     async def sweep(self) -> None:
-        """Check a window of waiting jobs and feed approved ones nobody published. Raises Unavailable."""
-        await self._publish_pending()
+        """Check a window of waiting jobs. Raises Unavailable."""
         current = await self._safety.check(())
         for job in await self._window():
             if _is_altered(job):
                 await self._deny(job, "the request changed since it was held", {})
             elif current is not None and _is_stale(job.record, current.policy_snapshot):
                 await self._judge_again(job)
-
-    async def _publish_pending(self) -> None:
-        """Feed jobs whose approval is stored but whose submit never arrived (`replay_pending_publish`)."""
-        before = now_us() - _PUBLISH_AGE_US
-        ids = await overdue(self._jobs, _pending_index, before_us=before, limit=4 * _WINDOW)
-        rows = await self._jobs.fields(ids, ("approval_publish_status", "next_attempt_at")) if ids else []
-        lost = [
-            job_id
-            for job_id, (status, planned) in zip(ids, rows, strict=True)
-            if status == b"pending" and planned is None
-        ]
-        if lost:
-            _log.info("approved jobs fed, their submit did not arrive", jobs=len(lost))
-            await self._feed(lost)
 
     async def _window(self) -> list[_Held]:
         """Return the next waiting jobs of every partition with their requests."""
@@ -248,7 +226,3 @@ def _event(now: int, state: JobState, note: str) -> str:
 
 def _waiting_index(tag: str) -> str:
     return keys.job_index(tag, JobState.APPROVAL_REQUIRED.value)
-
-
-def _pending_index(tag: str) -> str:
-    return keys.job_index(tag, JobState.PENDING.value)

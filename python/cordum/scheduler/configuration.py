@@ -180,3 +180,13 @@ class Configuration:
     def dispatch_timeout_s(self) -> int:
         """Seconds a dispatch may stay without evidence of running."""
         return self.timeouts.reconciler.dispatch_timeout_seconds or 300
+
+    @property
+    def scheduled_timeout_s(self) -> int:
+        """Seconds an admitted job may lie about before it is fed again."""
+        return self.timeouts.reconciler.scheduled_timeout_seconds or 60
+
+    @property
+    def retrying_timeout_s(self) -> int:
+        """Seconds a workflow's job waits for its engine to try again."""
+        return self.timeouts.reconciler.retrying_timeout_seconds or 900

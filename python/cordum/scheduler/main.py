@@ -34,6 +34,7 @@ from cordum.runtime.logs import get_logger
 from cordum.runtime.service import Service, run_service, wait_for_dependency
 from cordum.scheduler.admission import Admission
 from cordum.scheduler.attestation import Attestor
+from cordum.scheduler.background import background
 from cordum.scheduler.boundary import Boundary
 from cordum.scheduler.cancel import BusEvents
 from cordum.scheduler.compensation import Compensations
@@ -42,11 +43,11 @@ from cordum.scheduler.duties import Duties
 from cordum.scheduler.evidence import Evidence
 from cordum.scheduler.fail_mode import FailModes
 from cordum.scheduler.output_policy import OutputPolicy
+from cordum.scheduler.lost import Departures
 from cordum.scheduler.pace import Pace
 from cordum.scheduler.packets import SENDER
 from cordum.scheduler.presence_gate import PresenceGate
 from cordum.scheduler.proof_keys import ProofKeys
-from cordum.scheduler.reconciler import Reconciler
 from cordum.scheduler.registry import Registry
 from cordum.scheduler.result_gate import ResultGate
 from cordum.scheduler.result_pipeline import ResultPipeline
@@ -66,7 +67,7 @@ from cordum.store.dlq import DeadLetterStore
 from cordum.store.effective_config import EffectiveConfigs
 from cordum.store.instances import Instances
 from cordum.store.jobs import JobStore
-from cordum.store.locks import LeaderLock, Lock
+from cordum.store.locks import Lock
 from cordum.store.sagas import SagaStore
 from cordum.store.schedule import parked_counts
 from cordum.store.worker_snapshot import WorkerSnapshots
@@ -188,6 +189,8 @@ class Scheduler:
             self.wheel.on_capacity,
             PresenceGate(self.attestor, lambda: boundary.attestation),
         )
+        self.departures = Departures(settings.worker_ttl_s)
+        self.registry.on_gone = self.departures.left
         self.result_gate = ResultGate(
             self.results.handle,
             self.planner,
@@ -220,17 +223,19 @@ class Scheduler:
         await self.outputs.modes.reload()
         await self.registry.warm_start()
         await self.attestor.reload()
-        reconciler = Reconciler(
+        self.bus.on_reconnect(self.departures.deaf)
+        reconciler, replay = background(
             self.planner,
             self.jobs,
-            self.duties,
-            self.settler,
-            self.side,
-            LeaderLock(self.redis, keys.LOCK_RECONCILER, 2 * self.configuration.scan_interval_s),
-            lambda: self.configuration.dispatch_timeout_s,
+            self.bus,
             self.blobs,
             self.safety,
             self.configs,
+            self.configuration,
+            self.departures,
+            self.settler,
+            self.duties,
+            self.side,
         )
         self._subscribe()
         self._consuming = [
@@ -255,6 +260,7 @@ class Scheduler:
             on_error="restart",
         )
         spawn("settling", reconciler.run_settling, on_error="restart")
+        spawn("replay", lambda: replay.run(lambda: self.configuration.scan_interval_s), on_error="restart")
         spawn("fail modes", self.fail_modes.run, on_error="restart")
         spawn("safety kernel", self.safety.watch, on_error="restart")
         spawn("instance", self._beat, on_error="restart")

@@ -45,6 +45,10 @@ CONFLICTS = Counter(
     "cordum_scheduler_commit_conflicts_total", "Changes another replica or event got ahead of"
 )
 UNKNOWN_RESULTS = Counter("cordum_scheduler_unknown_results_total", "Results of unknown jobs")
+LOST_DISPATCHES = Counter(
+    "cordum_scheduler_lost_dispatches_total", "Dispatches to workers that fell silent before they ran them"
+)
+DLQ_DROPPED = Counter("cordum_dlq_dropped_total", "Dead letters dropped because there are too many")
 DUPLICATES = Counter("cordum_scheduler_duplicates_total", "Messages without effect", ["kind"])
 PARKED = Counter("cordum_scheduler_parks_total", "Jobs parked", ["cause"])
 BATCH_SIZE = Histogram(

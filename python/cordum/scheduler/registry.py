@@ -43,6 +43,8 @@ class Registry:
         self._on_capacity = on_capacity
         self._gate = gate
         self._remembered: dict[str, float] = {}
+        self.on_gone: Callable[[list[str]], object] = lambda _: None
+        """Hears at every look which workers fell silent."""
 
     async def on_presence(self, messages: list[Msg]) -> None:
         """Handle heartbeat and handshake packets."""
@@ -108,6 +110,7 @@ class Registry:
         """Expire silent workers and write the snapshot, one writer at a time."""
         while True:
             gone = self._planner.expire(now_us())
+            self.on_gone(gone)
             for worker_id in gone:
                 self._remembered.pop(worker_id, None)
                 _log.info("worker left", worker_id=worker_id)

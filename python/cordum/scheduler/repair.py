@@ -1,6 +1,7 @@
-"""Repair of the tenant sets, which live in other slots than the jobs they list (scheduler spec §15.8)."""
+"""Repair of the tenant sets, which live in other slots than the jobs they list (scheduler spec §15 row 8)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any, Final
 
 from cordum.domain.states import ACTIVE_STATES, TERMINAL_STATES, JobState
 from cordum.runtime.clock import now_us
@@ -8,11 +9,23 @@ from cordum.store import keys
 from cordum.store.jobs import JobStore
 from cordum.store.scripts import Command
 
-_AGE_US = 60_000_000
-_WINDOW = 500
-_TENANTS_PER_TICK = 200
+__all__ = ["TenantRepair"]
 
-_OPEN = frozenset(JobState) - TERMINAL_STATES
+_AGE_US: Final = 60_000_000
+_WINDOW: Final = 200
+_TENANTS_PER_TICK: Final = 200
+_OPEN: Final = frozenset(JobState) - TERMINAL_STATES
+
+Belongs = Callable[[bytes | None, bytes | None], bool]
+"""Tells by a job's state and its dead letter whether a set lists it rightly."""
+
+# Key of the set, units of its scores per µs, what belongs.
+_SETS: Final[tuple[tuple[Callable[[str], str], int, Belongs], ...]] = (
+    (keys.tenant_active, 1, lambda state, _: state is not None and state.decode() in ACTIVE_STATES),
+    (keys.tenant_open, 1, lambda state, _: state is not None and state.decode() in _OPEN),
+    (keys.tenant_recent, 1, lambda state, _: state is not None),
+    (keys.dlq_tenant, 1_000_000, lambda _, letter: letter is not None),
+)
 
 
 class TenantRepair:
@@ -29,33 +42,49 @@ class TenantRepair:
             "SSCAN", keys.TENANTS, self._cursor, "COUNT", _TENANTS_PER_TICK
         )
         self._cursor = int(reply[0])
+        tenants = [name.decode() for name in reply[1]]
+        sets = [(key(tenant), unit, belongs) for tenant in tenants for key, unit, belongs in _SETS]
+        return await self._check(sets) if sets else 0
+
+    async def _check(self, sets: Sequence[tuple[str, int, Belongs]]) -> int:
+        """Check the next window of several sets, in three round trips."""
+        before = now_us() - _AGE_US
+        offsets = [self._offsets.pop(key, 0) for key, _, _ in sets]
+        windows = await self._all(
+            [
+                ("ZRANGEBYSCORE", key, "-inf", before // unit, "LIMIT", offset, _WINDOW)
+                for (key, unit, _), offset in zip(sets, offsets, strict=True)
+            ]
+        )
+        listed = sorted({job_id.decode() for window in windows for job_id in window})
+        states = await self._facts(listed)
+        removals: list[Command] = []
         removed = 0
-        for tenant in (name.decode() for name in reply[1]):
-            removed += await self._check(keys.tenant_active(tenant), ACTIVE_STATES)
-            removed += await self._check(keys.tenant_open(tenant), _OPEN)
+        for (key, _, belongs), offset, window in zip(sets, offsets, windows, strict=True):
+            stale = [job_id for job_id in window if not belongs(*states[job_id.decode()])]
+            if stale:
+                removals.append(("ZREM", key, *stale))
+                removed += len(stale)
+            if len(window) == _WINDOW:
+                self._offsets[key] = offset + _WINDOW - len(stale)
+        await self._all(removals)
         return removed
 
-    async def _check(self, key: str, belonging: frozenset[JobState]) -> int:
-        offset = self._offsets.pop(key, 0)
-        before = now_us() - _AGE_US
-        members = await self._jobs.client.execute(
-            "ZRANGEBYSCORE", key, "-inf", before, "LIMIT", offset, _WINDOW
-        )
-        ids = [member.decode() for member in members]
-        stale = await self._stale(ids, belonging)
-        if stale:
-            removal: Command = ("ZREM", key, *stale)
-            await self._jobs.client.execute(*removal)
-        if len(ids) == _WINDOW:
-            self._offsets[key] = offset + _WINDOW - len(stale)
-        return len(stale)
+    async def _facts(self, job_ids: Sequence[str]) -> dict[str, tuple[bytes | None, bytes | None]]:
+        """Return state and existence of a dead letter per job."""
+        commands: list[Command] = []
+        for job_id in job_ids:
+            tag = self._jobs.tag(job_id)
+            commands.append(("HGET", keys.job_meta(tag, job_id), "state"))
+            commands.append(("EXISTS", keys.dlq_entry(tag, job_id)))
+        replies = await self._all(commands)
+        return {
+            job_id: (replies[2 * n], b"1" if replies[2 * n + 1] else None) for n, job_id in enumerate(job_ids)
+        }
 
-    async def _stale(self, ids: Sequence[str], belonging: frozenset[JobState]) -> list[str]:
-        if not ids:
-            return []
-        states = await self._jobs.fields(ids, ("state",))
-        return [
-            job_id
-            for job_id, (state,) in zip(ids, states, strict=True)
-            if state is None or state.decode() not in belonging
-        ]
+    async def _all(self, commands: Sequence[Command]) -> list[Any]:
+        replies = await self._jobs.client.pipeline(commands) if commands else []
+        for reply in replies:
+            if isinstance(reply, Exception):
+                raise reply
+        return replies

@@ -139,10 +139,10 @@ class ResultPipeline:
         scopes = plan.retry_scopes()
         if scopes:
             configs = await self._configs.many(scopes)
-            plan.supply_retry_limits([_retry_limit(config.data) for config in configs])
+            plan.supply_retry_limits([retry_limit(config.data) for config in configs])
 
 
-def _retry_limit(data: dict[str, Any]) -> int | None:
+def retry_limit(data: dict[str, Any]) -> int | None:
     """Return `retry.max_retries` of a configuration; None: not set, or no number of retries."""
     retry = data.get("retry")
     limit = retry.get("max_retries") if isinstance(retry, dict) else None

@@ -1,12 +1,19 @@
 """Locks: a random token under a key with a TTL, released and renewed only by its holder (scheduler spec
 §21)."""
 
+import asyncio
 import secrets
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
 
+from cordum.domain.errors import CordumError
 from cordum.store.connection import RedisClient
 from cordum.store.scripts import script
 
 __all__ = ["LeaderLock", "Lock"]
+
+_RENEWALS: Final = 3
+"""Failed renewals after which a holder stops."""
 
 
 class Lock:
@@ -15,16 +22,21 @@ class Lock:
     def __init__(self, client: RedisClient, key: str, ttl_s: float) -> None:
         self._client = client
         self._key = key
-        self._ttl_ms = max(1, int(ttl_s * 1000))
+        self.ttl_s = ttl_s
         self.token = secrets.token_hex(16)
+
+    def _ttl_ms(self) -> int:
+        return max(1, int(self.ttl_s * 1000))
 
     async def acquire(self) -> bool:
         """Take the lock if it is free. Raises Unavailable."""
-        return await self._client.execute("SET", self._key, self.token, "NX", "PX", self._ttl_ms) is not None
+        return (
+            await self._client.execute("SET", self._key, self.token, "NX", "PX", self._ttl_ms()) is not None
+        )
 
     async def renew(self) -> bool:
         """Start the TTL anew; False when the lock is lost. Raises Unavailable."""
-        command = script("lock_renew").command((self._key,), (self.token, self._ttl_ms))
+        command = script("lock_renew").command((self._key,), (self.token, self._ttl_ms()))
         return bool(await self._client.execute(*command))
 
     async def release(self) -> bool:
@@ -36,19 +48,39 @@ class Lock:
 class LeaderLock:
     """A lock that its holder takes again on every tick, so that one replica leads as long as it lives.
 
-    ``ttl_s`` is usually twice the tick interval; it is not released after a tick.
+    ``ttl_s`` is usually twice the tick interval, asked for anew on every tick; the lock is not released after a tick.
     """
 
-    def __init__(self, client: RedisClient, key: str, ttl_s: float) -> None:
-        self._lock = Lock(client, key, ttl_s)
+    def __init__(self, client: RedisClient, key: str, ttl_s: Callable[[], float]) -> None:
+        self._lock = Lock(client, key, ttl_s())
+        self._ttl_s = ttl_s
 
     async def try_lead(self) -> bool:
         """Renew or take the lead; tell whether this process leads now. Raises Unavailable."""
+        self._lock.ttl_s = self._ttl_s()
         return await self._lock.renew() or await self._lock.acquire()
 
     async def renew(self) -> bool:
-        """Keep the lead during a long tick; False when it is lost. Raises Unavailable."""
+        """Start the TTL anew; False when somebody else leads. Raises Unavailable."""
         return await self._lock.renew()
+
+    async def lead(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Do the work of a tick, renewing the lead every third of its TTL; three failed renewals stop the work."""
+        async with asyncio.TaskGroup() as group:
+            working = group.create_task(work())
+            keeping = group.create_task(self._keep(working))
+            working.add_done_callback(lambda _: keeping.cancel())
+
+    async def _keep(self, working: asyncio.Task[None]) -> None:
+        failures = 0
+        while failures < _RENEWALS:
+            await asyncio.sleep(self._lock.ttl_s / 3)
+            try:
+                renewed = await self._lock.renew()
+            except CordumError:
+                renewed = False
+            failures = 0 if renewed else failures + 1
+        working.cancel()
 
     async def resign(self) -> None:
         """Give the lead up, e.g. at shutdown. Raises Unavailable."""

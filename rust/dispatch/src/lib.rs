@@ -25,7 +25,7 @@ pub mod record;
 pub mod reply;
 mod result_item;
 pub mod results;
-mod retries;
+pub mod retries;
 pub mod saga;
 mod slots;
 mod subjects;

@@ -3,6 +3,7 @@
 use cordum_wire::ConfigScope;
 use serde_json::Value;
 
+use crate::backoff::{route_delay_us, Jitter};
 use crate::config::Config;
 use crate::outgoing::budget_of;
 use crate::record::Record;
@@ -22,7 +23,7 @@ pub(crate) fn limit(record: &Record, config: &Config, effective: Option<i64>) ->
 }
 
 /// Scope of the configuration that has to be read for the budget; `None` when the budget is known without.
-pub(crate) fn scope(record: &Record, config: &Config) -> Option<ConfigScope> {
+pub fn scope(record: &Record, config: &Config) -> Option<ConfigScope> {
     if owned_by_workflow(record) || own_limit(record, config).is_some() {
         return None;
     }
@@ -30,6 +31,28 @@ pub(crate) fn scope(record: &Record, config: &Config) -> Option<ConfigScope> {
     let step = labels.get("step_id").and_then(Value::as_str).unwrap_or_default();
     let text = |field: &str| record.text(field).to_owned();
     Some((text("tenant"), text("team"), text("workflow_id"), step.to_owned()))
+}
+
+/// What becomes of a job whose attempt was lost without a result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retry {
+    /// Another attempt after this delay, µs.
+    Again(i64),
+    /// The workflow engine decides within its time-out.
+    Engine,
+    /// The budget is used up.
+    Exhausted,
+}
+
+/// Decide about another attempt (scheduler spec §9).
+pub fn decide(record: &Record, config: &Config, effective: Option<i64>, jitter: &mut Jitter) -> Retry {
+    if owned_by_workflow(record) {
+        return Retry::Engine;
+    }
+    if charged(record) > limit(record, config, effective) {
+        return Retry::Exhausted;
+    }
+    Retry::Again(route_delay_us(record.number("attempts") - 1, jitter))
 }
 
 /// Attempts that count against the budget.

@@ -12,6 +12,7 @@ use cordum_dispatch::outgoing::{self, Outgoing};
 use cordum_dispatch::outputs::stored_result;
 use cordum_dispatch::record::Record;
 use cordum_dispatch::results::ResultPlan as Results;
+use cordum_dispatch::retries::{self, Retry};
 use cordum_dispatch::submit::{SubmitPlan as Submits, Surroundings};
 use cordum_dispatch::worker_snapshot::WorkerEntry;
 use cordum_dispatch::workers::{Capacity, WorkerTable};
@@ -144,6 +145,22 @@ impl Planner {
             }
         }
         groups
+    }
+
+    /// Scope of the configuration that may hold the retry budget of a record; `None` when it is known without.
+    fn retry_scope(&self, fields: Fields) -> Option<cordum_wire::ConfigScope> {
+        retries::scope(&Record::new(fields), &lock(&self.config))
+    }
+
+    /// Whether a job whose attempt was lost gets another one: ("again", delay in µs), ("engine", time-out in µs) or
+    /// ("exhausted", 0). `limit` is `retry.max_retries` of its configuration.
+    fn retry_plan(&self, fields: Fields, limit: Option<i64>, seed: u64) -> (&'static str, i64) {
+        let config = Arc::clone(&lock(&self.config));
+        match retries::decide(&Record::new(fields), &config, limit, &mut Jitter::new(seed)) {
+            Retry::Again(delay_us) => ("again", delay_us),
+            Retry::Engine => ("engine", config.retrying_timeout_us()),
+            Retry::Exhausted => ("exhausted", 0),
+        }
     }
 
     /// Workers among `ids` whose ready topics are not known here.

@@ -1,5 +1,7 @@
 """Dead letters, locks, blobs, configuration documents, worker snapshot, instances, breaker counter."""
 
+import asyncio
+
 import pytest
 
 from cordum.domain.errors import Conflict, CordumError, InvalidInput, TooLarge
@@ -74,11 +76,49 @@ async def test_only_the_holder_renews_and_releases_a_lock(redis_client: RedisCli
 
 
 async def test_a_leader_leads_again_on_every_tick(redis_client: RedisClient) -> None:
-    first, second = LeaderLock(redis_client, "lead", 30), LeaderLock(redis_client, "lead", 30)
+    first, second = (LeaderLock(redis_client, "lead", lambda: 30) for _ in range(2))
     assert [await first.try_lead(), await second.try_lead(), await first.try_lead()] == [True, False, True]
     await first.resign()
     assert await second.try_lead()
     assert not await first.renew()
+
+
+async def test_a_leader_renews_while_it_works(redis_client: RedisClient) -> None:
+    leader = LeaderLock(redis_client, "lead", lambda: 0.3)
+    other = LeaderLock(redis_client, "lead", lambda: 0.3)
+    assert await leader.try_lead()
+
+    async def work() -> None:
+        for _ in range(10):
+            await asyncio.sleep(0.08)
+            assert not await other.try_lead()
+
+    await leader.lead(work)
+    assert await leader.renew()
+
+
+async def test_a_leader_that_cannot_renew_stops_working(redis_client: RedisClient) -> None:
+    leader = LeaderLock(redis_client, "lead", lambda: 0.3)
+    assert await leader.try_lead()
+    await redis_client.execute("SET", "lead", "somebody else")
+    started = asyncio.Event()
+
+    async def work() -> None:
+        started.set()
+        await asyncio.Event().wait()
+
+    async with asyncio.timeout(5):
+        await leader.lead(work)
+    assert started.is_set()
+
+
+async def test_a_leader_takes_over_the_interval_of_the_configuration(redis_client: RedisClient) -> None:
+    ttl_s = 30.0
+    leader = LeaderLock(redis_client, "lead", lambda: ttl_s)
+    assert await leader.try_lead()
+    ttl_s = 90.0
+    assert await leader.try_lead()
+    assert await redis_client.execute("PTTL", "lead") > 60_000
 
 
 async def test_a_placeholder_never_replaces_the_output_of_a_worker(redis_client: RedisClient) -> None:

@@ -43,7 +43,7 @@ class DrainChecker:
     """Looks every 10 s, on one gateway at a time. Give ``run`` to the supervisor."""
 
     def __init__(self, redis: RedisClient, pools: PoolEditor, edits: DocumentEdits) -> None:
-        self._lock = LeaderLock(redis, keys.LOCK_POOL_DRAIN, 2 * _EVERY_S)
+        self._lock = LeaderLock(redis, keys.LOCK_POOL_DRAIN, lambda: 2 * _EVERY_S)
         self._pools = pools
         self._edits = edits
 

@@ -42,8 +42,8 @@ from cordum.scheduler.configuration import Configuration
 from cordum.scheduler.duties import Duties
 from cordum.scheduler.evidence import Evidence
 from cordum.scheduler.fail_mode import FailModes
-from cordum.scheduler.output_policy import OutputPolicy
 from cordum.scheduler.lost import Departures
+from cordum.scheduler.output_policy import OutputPolicy
 from cordum.scheduler.pace import Pace
 from cordum.scheduler.packets import SENDER
 from cordum.scheduler.presence_gate import PresenceGate

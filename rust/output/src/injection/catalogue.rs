@@ -172,7 +172,7 @@ pub(crate) const CATALOGUE: &[Definition] = &[
                 "%2e%2e%2f%2e%2e%2f%2e%2e%2fetc/passwd",
                 "..\\..\\..\\windows\\win.ini",
                 "GET /static/../../../../proc/self/environ",
-                "../../../../home/user/.ssh/id_rsa",
+                "../../../../Users/user/.ssh/id_rsa",
                 "....//....//....//etc/passwd",
                 "%252e%252e%252f%252e%252e%252f%252e%252e%252fetc%252fpasswd",
             ],

@@ -58,7 +58,7 @@ fn no_confidence(number: &f64) -> bool {
 impl FindingRecord {
     pub fn of(finding: &OutputFinding) -> FindingRecord {
         FindingRecord {
-            kind: finding.kind.trim().to_owned(),
+            kind: finding.r#type.trim().to_owned(),
             severity: finding.severity.trim().to_owned(),
             detail: finding.detail.trim().to_owned(),
             scanner: finding.scanner.trim().to_owned(),

@@ -62,7 +62,7 @@ pub struct OutputCheckRequest {
 #[derive(Clone, PartialEq, Message)]
 pub struct OutputFinding {
     #[prost(string, tag = "1")]
-    pub kind: String,
+    pub r#type: String,
     #[prost(string, tag = "2")]
     pub severity: String,
     #[prost(string, tag = "3")]

@@ -27,7 +27,15 @@ from tests.conformance.filling import fill
 
 _FOLDER = Path(__file__).parents[2] / "rust" / "wire" / "src"
 _SOURCE = "".join(path.read_text() for path in sorted(_FOLDER.glob("*messages.rs")))
-_MODULES = (buspacket_pb2, handshake_pb2, heartbeat_pb2, job_pb2, safety_pb2, safety_batch_pb2, output_policy_pb2)
+_MODULES = (
+    buspacket_pb2,
+    handshake_pb2,
+    heartbeat_pb2,
+    job_pb2,
+    safety_pb2,
+    safety_batch_pb2,
+    output_policy_pb2,
+)
 _STRUCT = re.compile(r"^pub struct (\w+) \{\n(.*?)^\}", re.M | re.S)
 _ENUM = re.compile(r"Enumeration\)\]\n#\[repr\(i32\)\]\npub enum (\w+) \{\n(.*?)^\}", re.M | re.S)
 _FIELD = re.compile(r"#\[prost\(([^\]]*?)\)\]\s*pub (?:r#)?(\w+):", re.S)

@@ -1,1 +1,1 @@
-{"algorithm":"ecdsa-p256-sha256","key_id":"default","value":"MEUCIQDaiu/hHoGEz3+SjoBKPNXAdAtUMBYsoPIaFuuHrx/2IAIgcquNUSFz0XC8C04Vtn2gkLqUhiRDrH31DVeX1hri2+k=","hash":"61744562b16c4ad7b3a3a747497dfaa944b9d1d5572e8f33c56153688ff167df","signed_bytes":1734}
+{"algorithm":"ecdsa-p256-sha256","key_id":"default","value":"MEYCIQCsHjWV3gFV4PAfEYdjeFUol6BLBtWBjzu/9y5CLEvizQIhAIcWXpcdKptbKxgLqMje9CJGmlXH7kbKthwKt5qRaOkP","hash":"79bf4920a1e4ef924a0a904b1e7c19bd371104fd4d95a7e739687c2adc0e7441","signed_bytes":2917}

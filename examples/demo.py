@@ -90,6 +90,7 @@ class Demo:
         self.allowed()
         self.denied()
         self.approved()
+        self.quarantined()
         self.cancelled()
         self.burst(burst)
 
@@ -127,6 +128,20 @@ class Demo:
         self._note("held job: approved by another", "200", str(status))
         job = self._wait_state(job_id, TERMINAL)
         self._note("held job: state", "SUCCEEDED", str(job["state"]))
+
+    def quarantined(self) -> None:
+        """A result that carries a credential is withheld, whatever the worker says."""
+        # Put together here, so that no file holds something that looks like a key.
+        leak = "AKIA" + "1234567890ABCDEF"
+        status, answer = self._admin.submit("job.demo.echo", f"leak test {leak}")
+        job = self._wait_state(_job_id(status, answer), TERMINAL)
+        self._note("leaking job: state", "OUTPUT_QUARANTINED", str(job["state"]))
+        safety = job.get("output_safety") or {}
+        found = [finding.get("matched_pattern") for finding in safety.get("findings", [])]
+        self._note("leaking job: found", "aws_access_key_id", ", ".join(map(str, found)))
+        letters = {entry["job_id"]: entry for entry in self._admin.get("/dlq")["items"]}
+        code = letters.get(job["id"], {}).get("reason_code")
+        self._note("leaking job: dead letter", "output_quarantined", str(code))
 
     def cancelled(self) -> None:
         """A running job is cancelled; the worker's late answer changes nothing."""

@@ -167,6 +167,8 @@ def _service_environment(options: Options, data: DataDir, ports: Ports) -> dict[
         if not name.startswith(_FOREIGN_PREFIXES) and name not in _FOREIGN_NAMES
     }
     return {
+        # As shipped; off in code, so that a bare scheduler asks nobody about outputs.
+        "OUTPUT_POLICY_ENABLED": "true",
         **inherited,
         "REDIS_URL": f"redis://{LOOPBACK}:{ports.redis}/0",
         "NATS_URL": f"nats://{LOOPBACK}:{ports.nats}",

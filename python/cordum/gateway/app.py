@@ -25,8 +25,10 @@ from cordum.gateway.routes.policy import add_policy_routes
 from cordum.gateway.routes.policy_analysis import add_analysis_routes
 from cordum.gateway.routes.policy_bundles import add_bundle_routes
 from cordum.gateway.routes.policy_global import add_global_routes
+from cordum.gateway.routes.policy_output import add_output_policy_routes
 from cordum.gateway.routes.policy_rules import add_rule_routes
 from cordum.gateway.routes.pools import add_pool_routes
+from cordum.gateway.routes.quarantine import add_quarantine_routes
 from cordum.gateway.routes.replay import add_replay_routes
 from cordum.gateway.routes.schemas import add_schema_routes
 from cordum.gateway.routes.stream import add_stream_routes
@@ -94,6 +96,8 @@ def _make_api(gateway: Gateway) -> FastAPI:
     add_audit_event_routes(api)
     add_config_routes(api)
     add_rule_routes(api)
+    add_output_policy_routes(api)
+    add_quarantine_routes(api)
     add_global_routes(api)
     add_velocity_routes(api)
     add_replay_routes(api)

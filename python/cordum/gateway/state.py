@@ -18,6 +18,7 @@ from cordum.gateway.policy_audit import PolicyAudit
 from cordum.gateway.policy_documents import PolicyDocuments
 from cordum.gateway.policy_rules import RuleReader
 from cordum.gateway.pools import PoolEditor
+from cordum.gateway.quarantine import Quarantine
 from cordum.gateway.submit import Submitter
 from cordum.gateway.topics import TopicEditor
 from cordum.gateway.worker_credentials import CredentialWriter
@@ -91,6 +92,7 @@ class Gateway:
         self.drains = DrainChecker(self.redis, self.pools, self.edits)
         self.credentials = CredentialWriter(self.redis, self.bus, self.audit)
         self.rules = RuleReader()
+        self.quarantine = Quarantine(self.jobs, self.audit)
         self.live = LiveHub(self.bus, self.jobs, self.settings)
 
     @staticmethod

@@ -40,7 +40,7 @@ _PLAIN: Final = (
     "safety_snapshot",
     "failure_reason",
 )
-_DETAIL: Final = ("workflow_id", "run_id", "step_id", "safety_job_hash", "approval_ref", "output_decision")
+_DETAIL: Final = ("workflow_id", "run_id", "step_id", "safety_job_hash", "approval_ref")
 _APPROVAL: Final = (
     "approval_by",
     "approval_role",
@@ -65,6 +65,14 @@ def _json(text: str, default: Any) -> Any:
         return default
 
 
+def _output(record: Record) -> dict[str, Any]:
+    """Return the output record and its decision; a damaged one is none."""
+    safety = _json(record.get("output_safety", ""), None)
+    if not isinstance(safety, dict):
+        return {}
+    return {"output_decision": str(safety.get("decision", "")).upper(), "output_safety": safety}
+
+
 def _second(us: str) -> str:
     return rfc3339(int(us) // 1_000_000 * 1_000_000)
 
@@ -87,6 +95,8 @@ def job_record(record: Record) -> dict[str, Any]:
     }
     item.update({name: record[name] for name in _PLAIN if record.get(name)})
     item.update({name: _json(record[name], []) for name in ("risk_tags", "requires") if record.get(name)})
+    if record.get("state") == "OUTPUT_QUARANTINED":
+        item |= _output(record)
     if record.get("deadline_unix"):
         item["deadline_unix"] = int(record["deadline_unix"])
     return item
@@ -124,7 +134,8 @@ def job_detail(
         detail["approval_at"] = int(record["approval_at"])
     if record.get("approval_revision"):
         detail["approval_revision"] = int(record["approval_revision"])
-    for name in ("safety_constraints", "safety_remediations", "output_safety"):
+    detail |= _output(record)
+    for name in ("safety_constraints", "safety_remediations"):
         if record.get(name):
             detail[name] = _json(record[name], {})
     if request.get("contextPtr"):

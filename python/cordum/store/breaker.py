@@ -12,7 +12,7 @@ from cordum.domain.errors import CordumError
 from cordum.store.connection import RedisClient
 from cordum.store.scripts import Command, script
 
-__all__ = ["BreakerState", "CircuitBreaker", "Grant"]
+__all__ = ["BreakerState", "CircuitBreaker", "Grant", "breaker_status"]
 
 FAILURES_MAX = 3
 OPEN_S = 30
@@ -210,3 +210,28 @@ class _LocalCounters:
     async def give_back(self, name: str) -> None:
         value, until_s = self._values.get(name, (0, 0.0))
         self._values[name] = (max(0, value - 1), until_s)
+
+
+async def breaker_status(client: RedisClient, prefix: str) -> dict[str, str | int]:
+    """Return what the shared counters say, for people; UNKNOWN when Redis does not answer."""
+    status: dict[str, str | int] = {
+        "state": "UNKNOWN",
+        "failures": -1,
+        "fail_threshold": FAILURES_MAX,
+        "cooldown_remaining_ms": 0,
+    }
+    commands: list[Command] = [
+        ("GET", prefix + _FAILURES),
+        ("PTTL", prefix + _FAILURES),
+        ("EXISTS", prefix + _TRIPPED),
+    ]
+    try:
+        counted, left_ms, tripped = await client.pipeline(commands)
+    except CordumError:
+        return status
+    if any(isinstance(reply, Exception) for reply in (counted, left_ms, tripped)):
+        return status
+    failures = int(counted or 0)
+    if failures >= FAILURES_MAX:
+        return status | {"state": "OPEN", "failures": failures, "cooldown_remaining_ms": max(0, left_ms)}
+    return status | {"state": "HALF_OPEN" if tripped else "CLOSED", "failures": failures}

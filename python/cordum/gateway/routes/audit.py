@@ -12,6 +12,7 @@ from cordum.audit.verify import VERIFY_DEFAULT, VERIFY_MAX
 from cordum.domain.errors import InvalidInput
 from cordum.gateway.api import Api
 from cordum.gateway.http import json_reply, limit_of
+from cordum.gateway.output_audit import quarantine_entries
 from cordum.gateway.policy_audit import POLICY_CHANGE, entry_of
 from cordum.gateway.state import Gateway
 from cordum.security.principal import Caller
@@ -19,7 +20,6 @@ from cordum.security.principal import Caller
 __all__ = ["add_audit_routes"]
 
 _SEARCHED_MAX: Final = 10_000
-_OUTPUT: Final = "safety.violation"
 _RANGE_MS: Final = 30 * 86_400_000
 
 
@@ -43,6 +43,11 @@ def add_audit_routes(api: Api) -> None:
 
 async def policy_audit(gateway: Gateway, caller: Caller, request: Request) -> Response:
     """List what was done to the policy, newest first; `total` counts matches among the newest 10 000 events."""
+    if request.query_params.get("type", "").strip() == "output":
+        tenant = None if caller.cross_tenant else caller.tenant
+        rule_id = request.query_params.get("rule_id", "").strip()
+        entries = await quarantine_entries(gateway.jobs, tenant, rule_id, limit_of(request, 100))
+        return json_reply({"items": entries})
     accepts = _Filter(request)
     limit, offset = limit_of(request, 100), _number(request, "offset", 0, _SEARCHED_MAX)
     items: list[dict[str, Any]] = []
@@ -63,7 +68,7 @@ class _Filter:
     def __init__(self, request: Request) -> None:
         query = request.query_params
         kind = query.get("type", "").strip()
-        self._type = {"": POLICY_CHANGE, "output": _OUTPUT}.get(kind, kind)
+        self._type = kind or POLICY_CHANGE
         named = {"action": "action", "agent_id": "agent_id", "rule_id": "matched_rule"}
         self._equal = {member: query[name] for name, member in named.items() if query.get(name)}
         self._search = query.get("search", "").strip().lower()[:256]

@@ -12,6 +12,7 @@ from cordum.domain.states import JobState
 from cordum.gateway.api import ANY, Api
 from cordum.gateway.http import json_reply
 from cordum.gateway.routes.workers import known_workers
+from cordum.gateway.safety_status import circuit_breakers, output_policy_status
 from cordum.gateway.state import Gateway
 from cordum.runtime.clock import monotonic_s, rfc3339
 from cordum.runtime.health import Check, run_checks
@@ -123,9 +124,11 @@ class _Status:
                 "tier": "community",
             },
         }
+        body["output_policy"] = await output_policy_status(gateway)
         if is_admin:
             body["instance_id"] = gateway.instance_id
             body["rate_limiter"] = {"mode": "off"}
+            body["circuit_breakers"] = await circuit_breakers(gateway)
         return body
 
     async def _pipeline(self) -> dict[str, int]:

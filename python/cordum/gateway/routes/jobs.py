@@ -22,17 +22,17 @@ from cordum.gateway.http import (
     read_body,
     time_of,
 )
+from cordum.gateway.quarantine import read_event, readable_result
 from cordum.gateway.state import Gateway
 from cordum.gateway.submit import Item, Outcome
 from cordum.gateway.views import decision_entry, job_detail, job_record
 from cordum.runtime.ids import new_id
 from cordum.security.permissions import is_allowed
 from cordum.security.principal import Caller
-from cordum.store.blobs import result_key
 from cordum.store.job_list import JobQuery, list_jobs
 from cordum.store.jobs import Record
 
-__all__ = ["SUBMIT_PATH", "SUBMIT_SCHEMA", "SubmitRoute", "add_job_routes"]
+__all__ = ["SUBMIT_PATH", "SUBMIT_SCHEMA", "SubmitRoute", "add_job_routes", "tenant_of"]
 
 BATCH_MAX: Final = 500
 _SMALL_BODY_BYTES: Final = 64 * 1024
@@ -220,7 +220,7 @@ async def list_page(gateway: Gateway, caller: Caller, request: Request) -> Respo
     page, next_cursor = await list_jobs(
         gateway.jobs,
         JobQuery(
-            tenant=_tenant(caller, query.get("tenant", "")),
+            tenant=tenant_of(caller, query.get("tenant", "")),
             state=state,
             topic=query.get("topic") or None,
             team=query.get("team") or None,
@@ -234,7 +234,8 @@ async def list_page(gateway: Gateway, caller: Caller, request: Request) -> Respo
     return page_reply(request, [job_record(record) for record in page], next_cursor)
 
 
-def _tenant(caller: Caller, named: str) -> str:
+def tenant_of(caller: Caller, named: str) -> str:
+    """Return the tenant a listing is for. Raises Forbidden for a foreign one."""
     if named and named != caller.tenant and not caller.cross_tenant:
         raise Forbidden("tenant access denied", code="tenant_access_denied")
     return named or caller.tenant
@@ -256,16 +257,17 @@ async def detail(gateway: Gateway, caller: Caller, request: Request) -> Response
 async def _payloads(
     gateway: Gateway, caller: Caller, record: Record, stored: dict[str, Any]
 ) -> tuple[bytes | None, bytes | None]:
-    """Return context and result; a quarantined result only to those who handle quarantine."""
+    """Return context and result; a quarantined result only to those who handle quarantine, which is audited."""
     job_id = record["id"]
     wanted: list[str] = []
     has_context = stored.get("contextPtr") == f"redis://ctx:{job_id}"
     if has_context:
         wanted.append(f"ctx:{job_id}")
-    withheld = record.get("state") == "OUTPUT_QUARANTINED" and not is_allowed(caller.role, "dlq.write")
-    key = None if withheld else result_key(record.get("result_ptr", ""), job_id)
+    key, is_audited = readable_result(caller, record)
     if key is not None:
         wanted.append(key)
+    if is_audited:
+        await gateway.audit_writer.record(read_event(caller, record))
     found = await gateway.blobs.get_many(wanted)
     return (found[0] if has_context else None), (found[-1] if key is not None else None)
 

@@ -76,6 +76,11 @@ class Planner:
         sdk version) and how many packets were unusable.
         """
 
+    def authenticate(
+        self, worker_id: str, pools: list[str], topics: list[str], ready_topics: list[str], now_us: int
+    ) -> tuple[list[tuple[str, str, bool]], list[str]]:
+        """Apply an authenticated handshake; return capacities as `presence` does, and the topics that count."""
+
     def attested_workers(self, now_us: int) -> list[str]:
         """Workers that proved who they are within their time to live."""
 

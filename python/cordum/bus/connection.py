@@ -52,7 +52,12 @@ class Bus:
 
     @classmethod
     async def open(
-        cls, settings: NatsSettings, name: str = "cordum-bus", *, deadline_s: float = 10.0
+        cls,
+        settings: NatsSettings,
+        name: str = "cordum-bus",
+        *,
+        deadline_s: float = 10.0,
+        reconnect_wait_s: float = RECONNECT_WAIT_S,
     ) -> "Bus":
         """Connect within ``deadline_s`` seconds.
 
@@ -60,7 +65,7 @@ class Bus:
         unusable TLS or credentials.
         """
         bus = cls(settings)
-        options = _options(settings, name)
+        options = {**_options(settings, name), "reconnect_time_wait": reconnect_wait_s}
         if settings.production and not settings.uses_tls:
             _log.warning("nats connection is not encrypted", reason="CORDUM_NATS_ALLOW_PLAINTEXT")
         if settings.production and not {"user", "token", "nkeys_seed_str"} & options.keys():
@@ -195,7 +200,6 @@ def _options(settings: NatsSettings, name: str) -> dict[str, Any]:
     options: dict[str, Any] = {
         "name": name,
         "max_reconnect_attempts": -1,
-        "reconnect_time_wait": RECONNECT_WAIT_S,
         "connect_timeout": CONNECT_TIMEOUT_S,
         "ping_interval": settings.ping_interval_s,
         "max_outstanding_pings": 2,

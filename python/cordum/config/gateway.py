@@ -1,7 +1,7 @@
 """Settings of the API gateway (configuration spec §2.1–§2.3, §2.7)."""
 
 from pathlib import Path
-from typing import Annotated, Final, Self
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import AfterValidator, AliasChoices, Field, model_validator
 
@@ -9,7 +9,7 @@ from cordum.config.base import SECURITY
 from cordum.config.boundary import BoundarySettings
 from cordum.config.redis import StoreSettings
 from cordum.config.signing import SigningKeySettings
-from cordum.config.types import Address, Bool, ByteSize, Duration, ListenAddress, Secret, StrList
+from cordum.config.types import Address, Bool, ByteSize, Duration, ListenAddress, Secret, StrList, Word
 
 __all__ = ["GatewaySettings"]
 
@@ -24,6 +24,9 @@ def _ws_buffer(value: int) -> int:
 class GatewaySettings(SigningKeySettings, BoundarySettings, StoreSettings):
     """What the gateway reads beside NatsSettings and RedisSettings. Durations are seconds, sizes bytes."""
 
+    handshake: Annotated[Literal["", "off", "warn", "enforce"], Word] = Field(
+        "", validation_alias="CORDUM_SDK_HANDSHAKE", json_schema_extra=SECURITY
+    )
     policy_strict: str = Field("", validation_alias="CORDUM_POLICY_STRICT", json_schema_extra=SECURITY)
     evaluate_redact: Bool = Field(
         False, validation_alias="CORDUM_POLICY_EVALUATE_REDACT", json_schema_extra=SECURITY

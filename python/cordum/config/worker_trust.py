@@ -4,7 +4,8 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from cordum.config.base import SECURITY, Settings
+from cordum.config.base import SECURITY
+from cordum.config.signing import SigningKeySettings
 from cordum.config.types import Word
 
 __all__ = ["TrustMode", "WorkerTrustSettings"]
@@ -23,13 +24,22 @@ Identity = AfterValidator(_identity)
 """What published workers accept as an id."""
 
 
-class WorkerTrustSettings(Settings):
-    """How the scheduler treats workers that do not prove who they are."""
+class WorkerTrustSettings(SigningKeySettings):
+    """How the scheduler treats workers that do not prove who they are. The signing key signs their session tokens."""
 
     attestation: Annotated[TrustMode, Word] = Field(
         "off", validation_alias="WORKER_ATTESTATION", json_schema_extra=SECURITY
     )
     """`warn` accepts a heartbeat without a valid credential and logs it, `enforce` drops it."""
+    handshake: Annotated[Literal["", "off", "warn", "enforce"], Word] = Field(
+        "", validation_alias="CORDUM_SDK_HANDSHAKE", json_schema_extra=SECURITY
+    )
+    """Trust handshake of workers; empty: `warn` when proof key and signing key are there, else `off`. Workers read the
+    same variable: keep it out of settings they share."""
+    heartbeat_mode: Annotated[Literal["authority"], Word] = Field(
+        "authority", validation_alias="CORDUM_HEARTBEAT_MODE", json_schema_extra=SECURITY
+    )
+    """`warn` and `telemetry` are not part of this version."""
     scheduler_id: Annotated[str, Identity] = Field(
         "cordum-scheduler", validation_alias="CORDUM_HANDSHAKE_SCHEDULER_ID", json_schema_extra=SECURITY
     )
@@ -48,6 +58,12 @@ class WorkerTrustSettings(Settings):
     def has_proof_key(self) -> bool:
         """Tell whether the key is named that signs dispatches."""
         return bool(self.proof_private_file)
+
+    @property
+    def has_signing_key(self) -> bool:
+        """Tell whether a key is named that may sign session tokens."""
+        given = (self.signing_key.get_secret_value(), self.signing_key_path)
+        return any(given) or bool(self.dev_signing_seed.get_secret_value())
 
     @model_validator(mode="after")
     def _whole_proof_key(self) -> Self:

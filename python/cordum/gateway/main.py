@@ -22,9 +22,14 @@ from cordum.gateway.dead_letters import DeadLetterEvents
 from cordum.gateway.middleware import AccessLog
 from cordum.gateway.state import Gateway
 from cordum.protocol import subjects
+from cordum.protocol.sealing import PacketSeal
+from cordum.runtime.clock import now_s
 from cordum.runtime.http import HttpListener
+from cordum.runtime.ids import new_id
 from cordum.runtime.logs import get_logger
 from cordum.runtime.service import Service, run_service, wait_for_dependency
+from cordum.security.session_tokens import ServiceToken, SessionTokens
+from cordum.security.signing_key import read_signer
 from cordum.store.connection import RedisClient
 from cordum.store.jobs import JobStore
 
@@ -60,6 +65,7 @@ async def serve(service: Service, settings: GatewaySettings) -> None:
         jobs = await wait_for_dependency("redis", lambda: JobStore.open(redis, settings))
         bus = await wait_for_dependency("nats", lambda: Bus.open(nats_settings, NAME))
         stack.push_async_callback(bus.close)
+        _seal(settings, bus)
         await keep_streams(bus, nats_settings)
         kernel = Gateway.open_kernel(settings)
         stack.push_async_callback(kernel.close)
@@ -122,6 +128,21 @@ async def _run(
     gateway.audit_writer.stop()
     await asyncio.wait((auditing,))
     access_log.flush()
+
+
+def _seal(settings: GatewaySettings, bus: Bus) -> None:
+    """Show the scheduler who submits and cancels, where it asks (protocol spec §15.2). Raises ConfigError."""
+    if settings.handshake != "enforce":
+        return
+    signer = read_signer(settings)
+    if signer is None:
+        raise ConfigError(
+            "CORDUM_SDK_HANDSHAKE: `enforce` expects an Ed25519 key in CORDUM_POLICY_SIGNING_KEY or "
+            "CORDUM_POLICY_SIGNING_KEY_PATH"
+        )
+    seal = PacketSeal()
+    seal.token = ServiceToken(SessionTokens(signer), "gateway", new_id, now_s)
+    bus.seal = seal
 
 
 def _http_options(settings: GatewaySettings) -> dict[str, Any]:

@@ -31,6 +31,7 @@ from cordum.store.connection import RedisClient
 from cordum.store.dlq import DeadLetterStore
 from cordum.store.effective_config import EffectiveConfigs
 from cordum.store.jobs import JobStore
+from cordum.store.worker_sessions import WorkerSessions
 from cordum.store.worker_snapshot import WorkerSnapshots
 
 __all__ = ["Gateway"]
@@ -90,7 +91,8 @@ class Gateway:
         self.topics = TopicEditor(self.edits, self.workers)
         self.pools = PoolEditor(self.edits, self.workers, self.jobs)
         self.drains = DrainChecker(self.redis, self.pools, self.edits)
-        self.credentials = CredentialWriter(self.redis, self.bus, self.audit)
+        self.sessions = WorkerSessions(self.redis)
+        self.credentials = CredentialWriter(self.redis, self.bus, self.audit, self.sessions)
         self.rules = RuleReader()
         self.quarantine = Quarantine(self.jobs, self.audit)
         self.live = LiveHub(self.bus, self.jobs, self.settings)

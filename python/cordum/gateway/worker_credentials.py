@@ -16,19 +16,21 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from cordum.audit import AuditChain, AuditEvent
 from cordum.audit.events import Severity
+from cordum.audit.worker_trust import trust_change
 from cordum.bus.connection import Bus
 from cordum.domain.errors import Conflict, CordumError, InvalidInput, NotFound
 from cordum.domain.worker_credentials import PROOF_ALGORITHM, WorkerCredential
 from cordum.gateway.packets import config_changed
 from cordum.gateway.routing import Routing, load_routing
 from cordum.protocol import subjects
-from cordum.runtime.clock import rfc3339
+from cordum.runtime.clock import now_s, rfc3339
 from cordum.security.principal import Caller
 from cordum.security.worker_tokens import hash_token, new_token
 from cordum.store.agents import load_agents
 from cordum.store.config_documents import ConfigDocuments, Document
 from cordum.store.connection import RedisClient
 from cordum.store.worker_credentials import WORKERS_DOCUMENT, CredentialSet, load_credentials
+from cordum.store.worker_sessions import Session, WorkerSessions
 
 __all__ = ["CredentialRequest", "CredentialWriter", "Issued"]
 
@@ -68,8 +70,9 @@ class Issued:
 class CredentialWriter:
     """Reads and changes `cfg:system:workers` on behalf of callers."""
 
-    def __init__(self, redis: RedisClient, bus: Bus, audit: AuditChain) -> None:
+    def __init__(self, redis: RedisClient, bus: Bus, audit: AuditChain, sessions: WorkerSessions) -> None:
         self._redis = redis
+        self._sessions = sessions
         self._documents = ConfigDocuments(redis)
         self._bus = bus
         self._audit = audit
@@ -104,6 +107,8 @@ class CredentialWriter:
             return _merged(request, current, credential_hash, caller)
 
         credential = await self._write(change, caller, lambda: _issue_word(before[-1]))
+        if before[-1] is not None and _proof(before[-1]) != _proof(credential):
+            await self._end_session(credential, caller)
         return Issued(credential, token, before[-1] is None)
 
     async def revoke(self, worker_id: str, caller: Caller) -> WorkerCredential:
@@ -115,7 +120,27 @@ class CredentialWriter:
                 raise _not_found()
             return replace(current, revoked_at=rfc3339()) if current.is_active else None
 
-        return await self._write(change, caller, lambda: "credential_revoked", worker_id)
+        credential = await self._write(change, caller, lambda: "credential_revoked", worker_id)
+        await self._end_session(credential, caller)
+        return credential
+
+    async def _end_session(self, credential: WorkerCredential, caller: Caller) -> None:
+        """A session lives no longer than what it was proven with; schedulers look at that too, should this fail."""
+        try:
+            await self.end_session(credential.worker_id, caller)
+        except CordumError as error:
+            _log.error("session not revoked", worker_id=credential.worker_id, reason=error.message)
+
+    async def end_session(self, worker_id: str, caller: Caller) -> Session | None:
+        """Revoke the live session of a worker of the caller's tenant; return it, or None. Raises Unavailable."""
+        tenant = "" if caller.cross_tenant else caller.tenant
+        ended = await self._sessions.revoke(worker_id, tenant=tenant, now_s=now_s())
+        if ended is not None:
+            identity = caller.effective_principal
+            await self._audit.append(
+                trust_change("session_revoked", worker_id, ended.tenant, jti=ended.jti, identity=identity)
+            )
+        return ended
 
     async def _write(
         self, change: Change, caller: Caller, word: Callable[[], str], worker_id: str = ""
@@ -159,6 +184,15 @@ class CredentialWriter:
             await self._audit.append_fields(event)
         except CordumError as error:
             _log.error("credential change not announced or not in the chain yet", reason=error.message)
+
+
+def _proof(credential: WorkerCredential) -> tuple[str, ...]:
+    return (
+        credential.tenant_id,
+        credential.agent_id,
+        credential.proof_key_id,
+        credential.proof_public_key_pem,
+    )
 
 
 def _may_touch(caller: Caller, credential: WorkerCredential) -> bool:

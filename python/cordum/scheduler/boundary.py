@@ -40,6 +40,7 @@ class Boundary:
     def __init__(self, settings: SchedulerSettings, trust: WorkerTrustSettings) -> None:
         self._fixed: dict[str, Any] = {}
         self.attestation: TrustMode = trust.attestation
+        self.handshake: TrustMode = "off"
         self.readiness_required: bool = settings.readiness_required
         self.readiness_ttl_s: float = settings.readiness_ttl_s
         for model, names in (
@@ -49,6 +50,16 @@ class Boundary:
             self._fixed |= {name: getattr(model, name) for name in names if name in model.model_fields_set}
         if not _TTL_MIN_S <= self.readiness_ttl_s <= _TTL_MAX_S:
             _log.warning("WORKER_READINESS_TTL: expected 60s to 5m", seconds=self.readiness_ttl_s)
+
+    @property
+    def needs_proof(self) -> bool:
+        """Tell whether only workers that proved who they are are eligible."""
+        return "enforce" in (self.attestation, self.handshake)
+
+    @property
+    def limits_apply(self) -> bool:
+        """Tell whether the limits of credentials count."""
+        return self.attestation != "off" or self.handshake != "off"
 
     def read(self, section: object) -> None:
         """Take over the stored section as far as the environment says nothing."""

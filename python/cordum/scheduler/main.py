@@ -10,7 +10,7 @@ from nats.aio.msg import Msg
 
 from cordum._core import Planner
 from cordum.audit import AuditChain, AuditWriter, ChainKeys
-from cordum.bus.connection import Bus
+from cordum.bus.connection import RECONNECT_WAIT_S, Bus
 from cordum.bus.consumer import BatchConsumer
 from cordum.bus.publisher import Publisher
 from cordum.bus.streams import keep_streams
@@ -23,17 +23,16 @@ from cordum.config.redis import RedisSettings, StoreSettings
 from cordum.config.scheduler import SchedulerSettings
 from cordum.config.worker_trust import WorkerTrustSettings
 from cordum.domain.errors import ConfigError, Unavailable
+from cordum.domain.worker_credentials import WorkerCredential
 from cordum.licensing import UNLIMITED
 from cordum.protocol import subjects
 from cordum.protocol.cap import BusPacket, Handshake
 from cordum.protocol.kernel_client import PolicyClient
-from cordum.protocol.sealing import PacketSeal
 from cordum.runtime.clock import monotonic_s, now_s, now_us, rfc3339
 from cordum.runtime.ids import new_id
 from cordum.runtime.logs import get_logger
 from cordum.runtime.service import Service, run_service, wait_for_dependency
 from cordum.scheduler.admission import Admission
-from cordum.scheduler.attestation import Attestor
 from cordum.scheduler.background import background
 from cordum.scheduler.boundary import Boundary
 from cordum.scheduler.cancel import BusEvents
@@ -45,11 +44,7 @@ from cordum.scheduler.fail_mode import FailModes
 from cordum.scheduler.lost import Departures
 from cordum.scheduler.output_policy import OutputPolicy
 from cordum.scheduler.pace import Pace
-from cordum.scheduler.packets import SENDER
-from cordum.scheduler.presence_gate import PresenceGate
-from cordum.scheduler.proof_keys import ProofKeys
 from cordum.scheduler.registry import Registry
-from cordum.scheduler.result_gate import ResultGate
 from cordum.scheduler.result_pipeline import ResultPipeline
 from cordum.scheduler.safety import SafetyClient
 from cordum.scheduler.saga import Sagas
@@ -57,6 +52,7 @@ from cordum.scheduler.settling import SERVICE, Settler
 from cordum.scheduler.side_writes import SideWrites
 from cordum.scheduler.submit_pipeline import SubmitPipeline
 from cordum.scheduler.trail import Trail
+from cordum.scheduler.trust import Trust
 from cordum.scheduler.wheel import Wheel
 from cordum.store import keys
 from cordum.store.blobs import BlobStore
@@ -75,6 +71,7 @@ from cordum.store.worker_snapshot import WorkerSnapshots
 _NAME = "cordum-scheduler"
 _BEAT_S = 5.0
 _WRITER_TTL_S = 30.0
+_ANSWERING_RECONNECT_S = 0.2
 
 _log = get_logger()
 
@@ -93,7 +90,7 @@ class Scheduler:
         self,
         service: Service,
         settings: SchedulerSettings,
-        trust: WorkerTrustSettings,
+        trust_settings: WorkerTrustSettings,
         store: StoreSettings,
         nats: NatsSettings,
         redis: RedisClient,
@@ -110,10 +107,6 @@ class Scheduler:
         self.bus = bus
         self.jobs = jobs
         instance = service.instance_id
-        seal = PacketSeal(sender=(SENDER, trust.scheduler_id))
-        self.proof_keys = ProofKeys(trust, seal) if trust.has_proof_key else None
-        if self.proof_keys is not None or trust.scheduler_id != SENDER:
-            bus.seal = result_lane.bus.seal = seal
         self.planner = Planner(instance, jobs.partitions)
         self.kernel = PolicyClient(settings.kernel_addr.dial)
         self.instances = Instances(
@@ -179,25 +172,30 @@ class Scheduler:
             result_durable,
         )
         self.outputs.attach(self.results)
-        boundary = Boundary(settings, trust)
-        self.attestor = Attestor(documents, self.planner, settings.config_reload_s, self._judge_again)
+        boundary = Boundary(settings, trust_settings)
+        self.trust = Trust(
+            trust_settings,
+            lambda: boundary.attestation,
+            self.planner,
+            redis,
+            (bus, result_lane.bus),
+            jobs,
+            audit,
+            settings.config_reload_s,
+            self._judge_again,
+            self._take_session,
+        )
+        boundary.handshake = self.trust.mode
         self.registry = Registry(
             self.planner,
             WorkerSnapshots(redis),
             Lock(redis, keys.LOCK_SNAPSHOT_WRITER, _WRITER_TTL_S),
             instance,
             self.wheel.on_capacity,
-            PresenceGate(self.attestor, lambda: boundary.attestation),
+            self.trust.presence(),
         )
         self.departures = Departures(settings.worker_ttl_s)
         self.registry.on_gone = self.departures.left
-        self.result_gate = ResultGate(
-            self.results.handle,
-            self.planner,
-            self.attestor,
-            lambda: boundary.attestation,
-            settings.worker_ttl_s,
-        )
         # Licence documents are not read yet; until they are, nothing is limited.
         self.limits = UNLIMITED
         self.configuration = Configuration(
@@ -222,7 +220,7 @@ class Scheduler:
         await self.configuration.start()
         await self.outputs.modes.reload()
         await self.registry.warm_start()
-        await self.attestor.reload()
+        await self.trust.start(service)
         self.bus.on_reconnect(self.departures.deaf)
         reconciler, replay = background(
             self.planner,
@@ -249,9 +247,6 @@ class Scheduler:
         spawn("sagas", self.sagas.run, on_error="restart")
         spawn("wheel", self.wheel.run, on_error="restart")
         spawn("capacity", self.wheel.watch_capacity, on_error="restart")
-        if self.proof_keys is not None:
-            spawn("proof key", self.proof_keys.follow_files, on_error="restart")
-        spawn("attestation", self.attestor.run, on_error="restart")
         spawn("worker snapshot", self._keep_snapshot, on_error="restart")
         spawn("configuration", self.configuration.keep_current, on_error="restart")
         spawn(
@@ -278,8 +273,8 @@ class Scheduler:
     def _subscribe(self) -> None:
         settings = self.settings
         for subject, handler in (
-            (subjects.SUBMIT, self.submits.handle),
-            (subjects.RESULT, self.result_gate.handle),
+            (subjects.SUBMIT, self.trust.submits(self.submits.handle)),
+            (subjects.RESULT, self.trust.results(self.results.handle, settings.worker_ttl_s)),
         ):
             self.consumers.append(
                 BatchConsumer(
@@ -304,11 +299,14 @@ class Scheduler:
             (subjects.HEARTBEAT, self._on_heartbeats, ""),
             (subjects.HANDSHAKE, self.registry.on_presence, ""),
             (subjects.CONFIG_CHANGED, self._on_config_changed, ""),
-            (subjects.CANCEL, self.events.on_cancel, _NAME),
-            (subjects.PROGRESS, self.evidence.on_progress, _NAME),
+            (subjects.CANCEL, self.trust.core(self.events.on_cancel), _NAME),
+            (subjects.PROGRESS, self.trust.core(self.evidence.on_progress), _NAME),
         )
         for subject, on_messages, queue in core:
             subscription = CoreSubscription(self.bus, subject, on_messages, queue=queue)
+            self.subscriptions.append(subscription)
+            self.service.supervisor.spawn(f"subscription {subject}", subscription.run, on_error="restart")
+        for subject, subscription in self.trust.subscriptions():
             self.subscriptions.append(subscription)
             self.service.supervisor.spawn(f"subscription {subject}", subscription.run, on_error="restart")
 
@@ -323,11 +321,14 @@ class Scheduler:
     async def _on_config_changed(self, _messages: list[Msg]) -> None:
         self.configs.drop()
         self.configuration.changed.set()
-        self.attestor.changed.set()
         self.outputs.modes.changed.set()
+        self.trust.credentials_changed()
 
     async def _judge_again(self, packets: list[bytes]) -> None:
         await self.registry.take(packets)
+
+    async def _take_session(self, credential: WorkerCredential, capability: Handshake) -> None:
+        await self.registry.authenticated(credential, capability)
 
     async def _keep_snapshot(self) -> None:
         await self.registry.keep_snapshot(self.settings.snapshot_interval_s)
@@ -392,7 +393,9 @@ async def serve(service: Service, settings: SchedulerSettings) -> None:
     chain_keys = ChainKeys(audit_settings.key, audit_settings.key_id, audit_settings.older_keys(os.environ))
     service.listen_health("SCHEDULER_METRICS_ADDR", settings.metrics_addr, public=settings.metrics_public)
     redis = await wait_for_dependency("redis", lambda: RedisClient.open(redis_settings))
-    bus = await wait_for_dependency("nats", lambda: Bus.open(nats_settings))
+    # A worker that enforces its session gives up 0.4 s after it is back on the bus and nobody answers.
+    wait_s = _ANSWERING_RECONNECT_S if trust.has_proof_key else RECONNECT_WAIT_S
+    bus = await wait_for_dependency("nats", lambda: Bus.open(nats_settings, reconnect_wait_s=wait_s))
     await keep_streams(bus, nats_settings)
     jobs = await JobStore.open(redis, store_settings)
     audit = AuditWriter(AuditChain(redis, chain_keys), audit_settings.buffer_size)

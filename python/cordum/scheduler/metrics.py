@@ -2,6 +2,7 @@
 
 from collections import Counter as Tally
 from collections.abc import Iterable
+from contextlib import suppress
 
 from prometheus_client import Counter, Gauge, Histogram
 
@@ -73,6 +74,9 @@ LAST_HEARTBEAT = Gauge("cordum_last_heartbeat_timestamp", "Newest heartbeat, Uni
 ATTESTATION_FAILURES = Counter(
     "cordum_scheduler_attestation_failures_total", "Packets that did not attest their worker", ["reason"]
 )
+SESSION_VALID = Gauge(
+    "cordum_scheduler_worker_session_valid", "1: the worker has a live session", ["worker_id", "tenant"]
+)
 REJECTED_PACKETS = Counter(
     "cordum_bus_rejected_packets_total", "Packets refused because of who sent them", ["reason"]
 )
@@ -80,6 +84,12 @@ CONFIG_DRIFT = Gauge("cordum_config_drift", "1: the file differs from the stored
 CONFIG_INVALID = Gauge("cordum_config_invalid", "1: the stored section is invalid and ignored", ["section"])
 
 _PLAIN = {"received": RECEIVED, "dispatched": DISPATCHED, "denied": DENIED}
+
+
+def forget_session(worker_id: str, tenant: str) -> None:
+    """Drop the series of a worker without session."""
+    with suppress(KeyError):
+        SESSION_VALID.remove(worker_id, tenant)
 
 
 def count(counts: Iterable[tuple[str, str]]) -> None:

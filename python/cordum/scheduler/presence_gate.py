@@ -5,70 +5,106 @@ from typing import Final
 
 from cachetools import TTLCache
 
-from cordum._core import packet_claims
 from cordum.config.worker_trust import TrustMode
 from cordum.domain.worker_credentials import WorkerCredential
-from cordum.runtime.clock import monotonic_s
+from cordum.runtime.clock import monotonic_s, now_us
 from cordum.scheduler.attestation import Attestor
+from cordum.scheduler.packet_admission import Admission, Claims, read_claims
+from cordum.scheduler.session_book import TokenVerdict
 
 __all__ = ["Admitted", "PresenceGate", "Proof"]
 
 Proof = tuple[list[str], list[str]]
 """Pools and topics that a proven worker is limited to; empty lists are no limit."""
 Admitted = tuple[list[bytes], list[Proof | None]]
-Claims = tuple[str, str, str, str, str, str, str]
+_Passed = list[tuple[bytes, WorkerCredential | None]]
 
 _HELD_MAX: Final = 10_000
 _HELD_S: Final = 60.0
+_NO_SESSIONS: Final = TokenVerdict("missing")
 
 
 class PresenceGate:
-    """Filters packets before they reach the worker table; what it does depends on the mode at that time."""
+    """Filters packets before they reach the worker table; ``attestation`` is asked for every packet."""
 
-    def __init__(self, attestor: Attestor, mode: Callable[[], TrustMode]) -> None:
+    def __init__(
+        self, attestor: Attestor, attestation: Callable[[], TrustMode], admission: Admission | None
+    ) -> None:
         self._attestor = attestor
-        self._mode = mode
+        self._attestation = attestation
+        self._admission = admission
         self._handshakes: TTLCache[str, bytes] = TTLCache(_HELD_MAX, _HELD_S, timer=monotonic_s)
         """Last handshake of workers that have yet to prove who they are."""
 
     @property
     def is_open(self) -> bool:
         """Tell whether every packet passes."""
-        return self._mode() == "off"
+        return self._admission is None and self._attestation() == "off"
 
-    def admit(self, packets: list[bytes]) -> Admitted:
+    async def admit(self, packets: list[bytes]) -> Admitted:
         """Return the packets that count now, with the proofs of their senders; others wait or are dropped."""
+        claims = read_claims(packets)
+        verdicts = [_NO_SESSIONS] * len(claims)
+        if self._admission is not None:
+            verdicts = await self._admission.judge(claims, [now_us() / 1e6] * len(claims))
         admitted: list[bytes] = []
         proofs: list[Proof | None] = []
-        for packet, claims in zip(packets, packet_claims(packets), strict=True):
-            for passed, credential in self._judge(packet, claims):
+        for packet, one, verdict in zip(packets, claims, verdicts, strict=True):
+            for passed, credential in await self._judge(packet, one, verdict):
                 admitted.append(passed)
                 proofs.append(_proof(credential))
         return admitted, proofs
 
-    def _judge(self, packet: bytes, claims: Claims) -> list[tuple[bytes, WorkerCredential | None]]:
-        kind, sender_id, worker_id, _, pool, session, token = claims
-        mode = self._mode()
-        if not kind:
+    async def _judge(self, packet: bytes, claims: Claims, verdict: TokenVerdict) -> _Passed:
+        if not claims.kind:
             # Not ours to judge: the table counts what it cannot use.
             return [(packet, None)]
+        if self._admission is not None:
+            reason = self._refusal(claims, verdict, self._admission)
+            if reason:
+                await self._admission.reject(claims, reason)
+                return []
+        if verdict.is_valid:
+            return self._proven(packet, claims, self._attestor.credential(claims.sender_id))
+        if self._attestation() == "off":
+            return [(packet, None)]
+        return self._attest(packet, claims)
+
+    @staticmethod
+    def _refusal(claims: Claims, verdict: TokenVerdict, admission: Admission) -> str:
+        if not claims.names_one_worker:
+            return "sender_mismatch"
+        if verdict.reason == "missing":
+            admission.note_tokenless(claims)
+            return "missing" if admission.mode == "enforce" else ""
+        if verdict.claims is not None and verdict.claims.is_service:
+            return "foreign_token"
+        return verdict.reason
+
+    def _attest(self, packet: bytes, claims: Claims) -> _Passed:
+        is_beat = claims.kind == "heartbeat"
+        # Where sessions are on, that field carries them, and a credential in it counts for nothing.
+        spare = claims.session if self._admission is None or not is_beat else ""
         judgement = self._attestor.judge(
-            *(sender_id, worker_id, pool if kind == "heartbeat" else "", token or session, packet)
+            *(claims.sender_id, claims.worker_id, claims.scope if is_beat else ""),
+            *(claims.credential or spare, packet),
         )
+        mode = self._attestation()
         if judgement.reason == "pending":
             return []
         if not judgement.reason:
-            held = self._handshakes.pop(worker_id, None) if kind == "heartbeat" else None
-            earlier = [(held, judgement.credential)] if held is not None else []
-            return [*earlier, (packet, judgement.credential)]
-        if kind == "handshake":
-            if mode == "enforce" and judgement.reason != "sender_id_mismatch":
-                # It takes effect together with a heartbeat that proves the sender.
-                self._handshakes[worker_id] = packet
-                return []
-            return [] if mode == "enforce" else [(packet, None)]
-        self._attestor.report(mode, worker_id, judgement.reason)
+            return self._proven(packet, claims, judgement.credential)
+        if is_beat:
+            self._attestor.report(mode, claims.worker_id, judgement.reason)
+        elif mode == "enforce" and judgement.reason != "sender_id_mismatch":
+            # It takes effect together with a heartbeat that proves the sender.
+            self._handshakes[claims.worker_id] = packet
         return [] if mode == "enforce" else [(packet, None)]
+
+    def _proven(self, packet: bytes, claims: Claims, credential: WorkerCredential | None) -> _Passed:
+        held = self._handshakes.pop(claims.worker_id, None) if claims.kind == "heartbeat" else None
+        earlier: _Passed = [(held, credential)] if held is not None else []
+        return [*earlier, (packet, credential)]
 
 
 def _proof(credential: WorkerCredential | None) -> Proof | None:

@@ -11,7 +11,9 @@ from nats.aio.msg import Msg
 
 from cordum._core import Planner
 from cordum.domain.errors import CordumError
+from cordum.domain.worker_credentials import WorkerCredential
 from cordum.protocol import subjects
+from cordum.protocol.cap import Handshake
 from cordum.runtime.clock import monotonic_s, now_s, now_us, rfc3339
 from cordum.scheduler import metrics
 from cordum.scheduler.presence_gate import PresenceGate
@@ -45,6 +47,7 @@ class Registry:
         self._remembered: dict[str, float] = {}
         self.on_gone: Callable[[list[str]], object] = lambda _: None
         """Hears at every look which workers fell silent."""
+        self._authenticated: set[str] = set()
 
     async def on_presence(self, messages: list[Msg]) -> None:
         """Handle heartbeat and handshake packets."""
@@ -55,7 +58,7 @@ class Registry:
         if self._gate.is_open:
             found = self._planner.presence(packets, now_us())
         else:
-            admitted, proofs = self._gate.admit(packets)
+            admitted, proofs = await self._gate.admit(packets)
             found = self._planner.presence(admitted, now_us(), proofs)
         capacity, beats, shakes, invalid = found
         if invalid:
@@ -66,6 +69,19 @@ class Registry:
         await self._recall([worker_id for worker_id, _ in beats])
         for worker_id, ready_topics, sdk_version in shakes:
             await self._remember(worker_id, ready_topics, sdk_version)
+        self._on_capacity(capacity)
+
+    async def authenticated(self, credential: WorkerCredential, capability: Handshake) -> None:
+        """Let an authenticated handshake count: its topics, as far as the credential allows them, and no more."""
+        capacity, topics = self._planner.authenticate(
+            credential.worker_id,
+            list(credential.allowed_pools),
+            list(credential.allowed_topics),
+            list(capability.ready_topics),
+            now_us(),
+        )
+        self._authenticated.add(credential.worker_id)
+        await self._remember(credential.worker_id, topics, capability.sdk_version)
         self._on_capacity(capacity)
 
     async def _recall(self, worker_ids: list[str]) -> None:
@@ -87,10 +103,15 @@ class Registry:
                 self._planner.remember_topics(worker_id, [str(topic) for topic in topics])
 
     async def _remember(self, worker_id: str, ready_topics: list[str], sdk_version: str) -> None:
+        record: dict[str, object] = {
+            "ready_topics": ready_topics,
+            "sdk_version": sdk_version,
+            "at": rfc3339(),
+        }
+        if worker_id in self._authenticated:
+            record["authenticated"] = True
         try:
-            await self._snapshots.save_handshake(
-                worker_id, {"ready_topics": ready_topics, "sdk_version": sdk_version, "at": rfc3339()}
-            )
+            await self._snapshots.save_handshake(worker_id, record)
         except CordumError as error:
             _log.warning("handshake not remembered", worker_id=worker_id, error=str(error))
 
@@ -113,6 +134,7 @@ class Registry:
             self.on_gone(gone)
             for worker_id in gone:
                 self._remembered.pop(worker_id, None)
+                self._authenticated.discard(worker_id)
                 _log.info("worker left", worker_id=worker_id)
             if await self._lock.acquire():
                 await self._snapshots.save(self.snapshot())

@@ -137,6 +137,10 @@ class TrustedKeys:
     def __len__(self) -> int:
         return len(self._keys)
 
+    def find(self, key_id: str) -> TrustedKey | None:
+        """Return the key of an id."""
+        return self._keys.get(normal_id(key_id))
+
     def verify(self, content: bytes, signature: bytes | str | Mapping[str, Any] | None) -> str:
         """Return the id of the key that signed exactly ``content``.
 

@@ -176,6 +176,31 @@ def worker_handshake(worker_id: str) -> str:
     return f"cordum:worker:handshake:{worker_id}"
 
 
+def worker_session(worker_id: str) -> str:
+    """Return the hash of a worker's session (protocol spec §15.1)."""
+    return f"session:worker:{worker_id}"
+
+
+def session_revoked(tenant: str, jti: str) -> str:
+    """Return the string that says that a session was revoked."""
+    return f"session:revoked:{tenant}:{jti}"
+
+
+def handshake_nonce(worker_id: str, nonce: str) -> str:
+    """Return the string that a client nonce (hex) was used."""
+    return f"session:nonce:{worker_id}:{nonce}"
+
+
+def handshake_request(worker_id: str, request_id: str) -> str:
+    """Return the string that a request id was used."""
+    return f"session:req:{worker_id}:{request_id}"
+
+
+def handshake_challenge(challenge_id: str) -> str:
+    """Return the string with the bytes of a challenge nobody answered yet."""
+    return f"session:challenge:{challenge_id}"
+
+
 def context_blob(job_id: str) -> str:
     """Return the literal key of a job's context (workers read it)."""
     return f"ctx:{job_id}"

@@ -16,7 +16,7 @@ use cordum_dispatch::retries::{self, Retry};
 use cordum_dispatch::submit::{SubmitPlan as Submits, Surroundings};
 use cordum_dispatch::worker_snapshot::WorkerEntry;
 use cordum_dispatch::workers::{Capacity, WorkerTable};
-use cordum_wire::messages::{DispatchIdentity, JobRequest, Payload};
+use cordum_wire::messages::{DispatchIdentity, Handshake, JobRequest, Payload};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
@@ -119,7 +119,8 @@ impl Planner {
                             table.grant(&shake.component_id, limits, now_us);
                         }
                         capacity.extend(table.handshake(&shake, now_us, &config));
-                        shakes.push((shake.component_id, shake.ready_topics, shake.sdk_version));
+                        let topics = table.get(&shake.component_id).map(|w| w.ready_topics.clone());
+                        shakes.push((shake.component_id, topics.unwrap_or_default(), shake.sdk_version));
                     }
                     Some(_) => {}
                     None => invalid += 1,
@@ -172,6 +173,31 @@ impl Planner {
     /// Remember the ready topics of a worker that announced them to an earlier process.
     fn remember_topics(&self, worker_id: &str, topics: Vec<String>) {
         lock(&self.table).remember_topics(worker_id, &topics);
+    }
+
+    /// Apply an authenticated handshake: what it announces is the most the worker may announce later. Returns capacities and
+    /// the topics that count.
+    #[allow(clippy::type_complexity)]
+    fn authenticate(
+        &self,
+        worker_id: &str,
+        pools: Vec<String>,
+        topics: Vec<String>,
+        ready_topics: Vec<String>,
+        now_us: i64,
+    ) -> (Vec<(String, String, bool)>, Vec<String>) {
+        let config = self.surroundings().config;
+        let mut table = lock(&self.table);
+        table.grant(worker_id, limits_of((pools, topics)), now_us);
+        table.set_ceiling(worker_id, &ready_topics);
+        let shake = Handshake {
+            component_id: worker_id.to_owned(),
+            ready_topics,
+            ..Handshake::default()
+        };
+        let capacity = table.handshake(&shake, now_us, &config);
+        let counted = table.get(worker_id).map(|worker| worker.ready_topics.clone());
+        (tuples(capacity), counted.unwrap_or_default())
     }
 
     /// Workers that proved who they are within their time to live.

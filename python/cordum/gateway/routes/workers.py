@@ -11,6 +11,7 @@ from cordum.gateway.api import Api
 from cordum.gateway.http import json_reply, limit_of
 from cordum.gateway.state import Gateway
 from cordum.gateway.views import job_record, worker
+from cordum.gateway.worker_sessions import add_sessions
 from cordum.runtime.clock import now_us
 from cordum.security.principal import Caller
 from cordum.store import keys
@@ -22,6 +23,13 @@ def add_worker_routes(api: Api) -> None:
     """Register the routes."""
     api.add("GET", "/workers", "workers.read", list_all, summary="List workers")
     api.add("GET", "/workers/{worker_id}", "workers.read", show, summary="Show a worker")
+    api.add(
+        "POST",
+        "/workers/{worker_id}/revoke-session",
+        "workers.write",
+        revoke_session,
+        summary="End the session of a worker",
+    )
     api.add(
         "GET",
         "/workers/{worker_id}/jobs",
@@ -39,6 +47,7 @@ async def known_workers(gateway: Gateway) -> list[dict[str, Any]]:
     now = now_us()
     captured_us = _captured_us(snapshot or {}, now)
     shown = [worker(entry, captured_us=captured_us, now_us=now) for entry in entries]
+    await add_sessions(gateway.sessions, shown)
     return sorted(shown, key=lambda entry: str(entry["worker_id"]))
 
 
@@ -64,6 +73,16 @@ async def _find(gateway: Gateway, worker_id: str) -> dict[str, Any]:
 async def show(gateway: Gateway, _caller: Caller, request: Request) -> Response:
     """Show one worker."""
     return json_reply(await _find(gateway, request.path_params["worker_id"]))
+
+
+async def revoke_session(gateway: Gateway, caller: Caller, request: Request) -> Response:
+    """End the live session of a worker of the caller's tenant; its packets stop counting within a second."""
+    ended = await gateway.credentials.end_session(request.path_params["worker_id"], caller)
+    if ended is None:
+        raise NotFound("worker has no live session", code="WORKER_SESSION_INVALID")
+    return json_reply(
+        {"worker_id": request.path_params["worker_id"], "tenant": ended.tenant, "revoked": True}
+    )
 
 
 async def jobs(gateway: Gateway, caller: Caller, request: Request) -> Response:

@@ -1,0 +1,35 @@
+"""Events about the trust in workers, which several processes may notice (scheduler spec §20)."""
+
+from collections.abc import Mapping
+from typing import Final
+from uuid import NAMESPACE_OID, uuid5
+
+from cordum.audit.events import AuditEvent, Severity
+from cordum.runtime.ids import new_id
+
+__all__ = ["trust_change"]
+
+_SEVERITIES: Final[Mapping[str, Severity]] = {
+    "session_revoked": "HIGH",
+    "session_expired": "MEDIUM",
+    "trust_store_unready": "MEDIUM",
+    "issued": "INFO",
+    "renewed": "INFO",
+}
+
+
+def trust_change(
+    change: str, worker_id: str, tenant: str, *, jti: str = "", agent_id: str = "", identity: str
+) -> AuditEvent:
+    """Return `worker_trust_change`. A change of one session has one id, whoever notices it, so it is kept once."""
+    return AuditEvent(
+        "worker_trust_change",
+        _SEVERITIES[change],
+        tenant,
+        change,
+        agent_id=agent_id,
+        identity=identity,
+        reason=f"{change.replace('_', ' ')}: worker {worker_id}",
+        extra={"worker_id": worker_id, "jti": jti},
+        event_id=str(uuid5(NAMESPACE_OID, f"{change}:{worker_id}:{jti}")) if jti else new_id(),
+    )

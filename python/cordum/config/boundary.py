@@ -25,7 +25,7 @@ class BoundarySettings(Settings):
     def schema_mode(self, system: Mapping[str, Any]) -> str:
         """Return the mode in force under a system configuration; the environment wins over it."""
         section = system.get("boundary")
-        stored = section.get("schema_enforcement") if isinstance(section, Mapping) else None
-        if "schema_enforcement" in self.model_fields_set or stored not in _MODES:
-            return self.schema_enforcement
-        return str(stored)
+        members = section if isinstance(section, Mapping) else {}
+        stored = str(members.get("schema_enforcement") or members.get("SCHEMA_ENFORCEMENT") or "").lower()
+        is_fixed = "schema_enforcement" in self.model_fields_set
+        return self.schema_enforcement if is_fixed or stored not in _MODES else stored

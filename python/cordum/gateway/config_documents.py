@@ -27,6 +27,7 @@ _POLICY: Final = ("system", "policy")
 _ID_MAX: Final = 256
 _FAULTS_MAX: Final = 50
 _MODELS: Final[dict[str, type[BaseModel]]] = {"pools": PoolsFile, "timeouts": TimeoutsFile}
+_SCHEMA_MODES: Final = ("off", "warn", "enforce")
 _TOPIC_LISTS: Final = ("denied_topics", "allowed_topics")
 
 Name = tuple[str, str]
@@ -159,6 +160,8 @@ def _require_valid(name: Name, data: Mapping[str, Any]) -> None:
         for section in ("limits", "rate_limits")
         if data.get(section) is not None and not isinstance(data[section], Mapping)
     }
+    if data.get("boundary") is not None:
+        faults |= _boundary_faults(data["boundary"])
     if faults:
         raise _violation(faults)
 
@@ -170,6 +173,15 @@ def _model_faults(section: str, model: type[BaseModel], value: object) -> dict[s
         return {
             ".".join([section, *map(str, one["loc"])]): one["msg"] for one in error.errors()[:_FAULTS_MAX]
         }
+    return {}
+
+
+def _boundary_faults(boundary: object) -> dict[str, str]:
+    if not isinstance(boundary, Mapping):
+        return {"boundary": "expected an object"}
+    mode = boundary.get("schema_enforcement")
+    if mode is not None and mode not in _SCHEMA_MODES:
+        return {"boundary.schema_enforcement": f"expected one of {', '.join(_SCHEMA_MODES)}"}
     return {}
 
 

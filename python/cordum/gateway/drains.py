@@ -52,8 +52,7 @@ class DrainChecker:
         while True:
             await asyncio.sleep(_EVERY_S)
             try:
-                if await self._lock.try_lead():
-                    await self.check()
+                await self.check()
             except CordumError as error:
                 _log.warning("draining pools not checked", reason=error.message)
 
@@ -66,6 +65,7 @@ class DrainChecker:
             for name, entry in routing.pools.items()
             if entry.get("status") == "draining" and is_drained(name, dict(entry), fleet, now)
         }
-        if done:
+        # Only who has something to write needs the lock.
+        if done and await self._lock.try_lead():
             await self._edits.edit(SYSTEM, lambda document: retired(document, done, _CHECKER), _CHECKER)
             _log.info("pools drained", pools=sorted(done))

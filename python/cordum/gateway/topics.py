@@ -74,7 +74,8 @@ class TopicEditor:
             return Edit(data, _event("topic_registered", "INFO", "topic.create", stored, caller), meta)
 
         await self._edits.edit(TOPICS, change, caller)
-        fleet = Fleet.of(await self._workers.load(), routing)
+        # The registration itself may say where workers without a pool belong.
+        fleet = Fleet.of(await self._workers.load(), await load_routing(self._edits.documents))
         return stored.record | {"active_worker_count": fleet.online(stored.pool)}, is_new
 
     async def unregister(self, name: str, caller: Caller) -> None:

@@ -76,6 +76,12 @@ async def test_a_revision_makes_a_write_conditional(as_person: Clients, snapshot
         ({"safety": {"allowed_topics": ["job.[a"]}}, 400, "CONFIG_SCHEMA_VIOLATION", "safety.allowed_topics"),
         ({"safety": {"mcp": {"deny_tools": "x"}}}, 400, "CONFIG_SCHEMA_VIOLATION", "safety.mcp.deny_tools"),
         ({"pools": {"topics": 3}}, 400, "CONFIG_SCHEMA_VIOLATION", "pools.topics"),
+        (
+            {"boundary": {"schema_enforcement": "on"}},
+            400,
+            "CONFIG_SCHEMA_VIOLATION",
+            "boundary.schema_enforcement",
+        ),
         ({"limits": 3}, 400, "CONFIG_SCHEMA_VIOLATION", "limits"),
         ({"scope": "system", "scope_id": "policy", "data": {"x": 1}}, 400, "CONFIG_SCHEMA_VIOLATION", "x"),
     ],

@@ -241,7 +241,7 @@ async def test_workers_of_the_pool_are_counted(as_person: Clients, redis: RedisC
     snapshot = {"captured_at": rfc3339(), "workers": workers}
     await redis.execute("SET", "sys:workers:snapshot", orjson.dumps(snapshot))
     made = await as_person("alice").post("/topics", json={"name": "job.acme.one", "pool": "own"})
-    assert made.json()["active_worker_count"] == 1
+    assert made.json()["active_worker_count"] == 2
     items = (await as_person("vera").get("/topics")).json()["items"]
     assert {item["name"]: item["active_worker_count"] for item in items} == {
         "job.acme.one": 2,

@@ -208,7 +208,11 @@ async def test_snapshot_and_handshakes_are_read_back(redis_client: RedisClient) 
 async def test_an_instance_is_alive_until_it_leaves(redis_client: RedisClient) -> None:
     instance = Instances(redis_client, "scheduler", "host-1", {"version": "1"})
     assert not await instance.is_alive("scheduler", "host-1")
-    await instance.beat()
+    assert await instance.beat(1_000.0) == ["host-1"]
+    other = Instances(redis_client, "scheduler", "host-2", {"version": "1"})
+    assert await other.beat(1_010.0) == ["host-1", "host-2"]
+    assert await other.beat(1_020.0) == ["host-2"], "a process that stopped beating was counted"
+    await other.leave()
     assert await instance.is_alive("scheduler", "host-1")
     assert await redis_client.execute("TTL", keys.instance("scheduler", "host-1")) <= 15
     await instance.leave()

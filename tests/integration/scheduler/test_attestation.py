@@ -239,7 +239,12 @@ async def test_a_revoked_worker_gets_nothing_more_at_once(tmp_path: Path) -> Non
         await system.state(job_id, "SCHEDULED", "PENDING")
         await system.credential("good", token=OTHER_TOKEN)
         renewed = system.worker("good", token=OTHER_TOKEN)
-        await system.beats_until(renewed)
+
+        async def attested_again() -> bool:
+            await renewed.beat()
+            return "attested_age_ms" in (await system.known()).get("good", {})
+
+        await wait_until(attested_again, interval_s=0.1)
         assert await system.dispatched(job_id) == "worker.good.jobs"
 
 

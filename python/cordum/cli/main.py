@@ -11,10 +11,11 @@ from typing import Annotated, Any, Final
 import typer
 
 from cordum import __version__
-from cordum.cli import audit, jobs, policy, pools, reviews, scanning, topics, workers
+from cordum.cli import audit, dead_letters, jobs, policy, pools, reviews, scanning, topics, workers
 from cordum.cli.connection import Connection
 from cordum.cli.exits import CommandExit
 from cordum.cli.output import print_json
+from cordum.cli.status import print_status
 
 __all__ = ["app", "main"]
 
@@ -28,7 +29,7 @@ app = typer.Typer(
 )
 app.add_typer(jobs.app, name="job")
 app.add_typer(reviews.approvals, name="approval")
-app.add_typer(reviews.dlq, name="dlq")
+app.add_typer(dead_letters.app, name="dlq")
 app.add_typer(workers.app, name="worker")
 app.add_typer(topics.app, name="topic")
 app.add_typer(pools.app, name="pool")
@@ -97,24 +98,9 @@ def status(context: typer.Context) -> None:
         failed = {"license_usage_error": f"status {code}"}
         print_json({"status": body} | ({"license_usage": usage} if code < 400 else failed))
     else:
-        _print_status(connection, body)
+        print_status(connection.gateway, body, usage if code < 400 and isinstance(usage, dict) else {})
     if not (body.get("redis", {}).get("ok") and body.get("nats", {}).get("connected")):
         raise typer.Exit(1)
-
-
-def _print_status(connection: Connection, body: dict[str, Any]) -> None:
-    build, nats, redis = body.get("build", {}), body.get("nats", {}), body.get("redis", {})
-    pipeline = "  ".join(f"{name} {count}" for name, count in body.get("pipeline", {}).items())
-    for name, text in {
-        "Gateway": connection.gateway,
-        "Build": build.get("version", "-"),
-        "Time": f"{body.get('time', '-')}   Uptime {body.get('uptime_seconds', 0)} s",
-        "Workers": body.get("workers", {}).get("count", 0),
-        "NATS": str(nats.get("status", "-")).lower(),
-        "Redis": "ok" if redis.get("ok") else "down",
-        "Pipeline": pipeline or "-",
-    }.items():
-        sys.stdout.write(f"{name:<10}{text}\n")
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""`cordumctl approval …` and `cordumctl dlq …`."""
+"""`cordumctl approval …`."""
 
 import sys
 from typing import Annotated
@@ -9,13 +9,10 @@ from cordum.cli.connection import Connection, describe, fail
 from cordum.cli.jobs import segment
 from cordum.cli.output import print_json, print_table
 
-__all__ = ["approvals", "dlq"]
+__all__ = ["approvals"]
 
 approvals = typer.Typer(
     help="Decide jobs that wait for a person.", no_args_is_help=True, rich_markup_mode=None
-)
-dlq = typer.Typer(
-    help="Jobs that ended badly: list, retry, delete.", no_args_is_help=True, rich_markup_mode=None
 )
 
 Reason = Annotated[str, typer.Option("--reason", help="Why; stored with the decision.")]
@@ -77,29 +74,3 @@ def _resolve(connection: Connection, job_id: str, verb: str, reason: str) -> Non
         raise fail(describe(status, answer, connection.api_key))
     word = "approved" if verb == "approve" else "rejected"
     print_json(answer) if connection.as_json else sys.stdout.write(f"{word}\n")
-
-
-@dlq.command("list")
-def list_dlq(context: typer.Context, limit: Annotated[int, typer.Option(min=1)] = 50) -> None:
-    """List dead-lettered jobs, newest first."""
-    items = (context.obj.get("/dlq", limit=limit).get("items") or [])[:limit]
-    if context.obj.as_json:
-        print_json(items)
-        return
-    rows = [
-        [i["job_id"], i.get("topic"), i.get("status"), i.get("reason"), i.get("created_at")] for i in items
-    ]
-    print_table(["JOB", "TOPIC", "STATUS", "REASON", "CREATED"], rows)
-
-
-@dlq.command("retry")
-def retry_dlq(context: typer.Context, job_id: str) -> None:
-    """Submit the job again and print the new id."""
-    answer = context.obj.post(f"/dlq/{segment(job_id)}/retry")
-    print_json(answer) if context.obj.as_json else sys.stdout.write(f"{answer['job_id']}\n")
-
-
-@dlq.command("delete")
-def delete_dlq(context: typer.Context, job_id: str) -> None:
-    """Delete one entry."""
-    context.obj.delete(f"/dlq/{segment(job_id)}")

@@ -21,6 +21,7 @@ from cordum.gateway.routes.config import add_config_routes
 from cordum.gateway.routes.dlq import add_dlq_routes
 from cordum.gateway.routes.health import add_health_routes
 from cordum.gateway.routes.jobs import SUBMIT_PATH, SubmitRoute, add_job_routes
+from cordum.gateway.routes.locks import add_lock_routes
 from cordum.gateway.routes.policy import add_policy_routes
 from cordum.gateway.routes.policy_analysis import add_analysis_routes
 from cordum.gateway.routes.policy_bundles import add_bundle_routes
@@ -84,6 +85,7 @@ def _make_api(gateway: Gateway) -> FastAPI:
     add_job_routes(api)
     add_approval_routes(api)
     add_dlq_routes(api)
+    add_lock_routes(api)
     add_credential_routes(api)
     add_worker_routes(api)
     add_topic_routes(api)

@@ -6,6 +6,7 @@ from typing import Any, Final
 from urllib.parse import urlencode
 
 import orjson
+from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive
@@ -16,6 +17,8 @@ from cordum.gateway.submit import Outcome
 __all__ = [
     "MAX_LIMIT",
     "cursor_of",
+    "idempotency_header",
+    "idempotency_key",
     "json_object",
     "json_reply",
     "limit_of",
@@ -27,6 +30,7 @@ __all__ = [
 ]
 
 MAX_LIMIT: Final = 500
+_KEY_MAX: Final = 256
 JSON: Final = "application/json; charset=utf-8"
 _SCALES: Final = ((10**12, 1_000_000), (10**15, 1_000), (10**18, 1))
 
@@ -87,6 +91,26 @@ async def json_object(request: Request, limit_bytes: int) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise InvalidInput("invalid json", code="invalid_json")
     return document
+
+
+def idempotency_header(scope: MutableMapping[str, Any], headers: Mapping[bytes, bytes]) -> str:
+    """Return the idempotency key of a request outside its body (§9); empty: none."""
+    key = headers.get(b"idempotency-key") or headers.get(b"x-idempotency-key")
+    if key:
+        return key.decode("latin-1")
+    if scope["query_string"]:
+        return QueryParams(scope["query_string"]).get("idempotency_key", "")
+    return ""
+
+
+async def idempotency_key(request: Request, limit_bytes: int) -> str:
+    """Return the idempotency key of a request whose body holds nothing else (§9). Raises InvalidInput."""
+    key = (await json_object(request, limit_bytes)).get("idempotency_key") or ""
+    if not isinstance(key, str) or len(key) > _KEY_MAX:
+        raise InvalidInput(
+            f"idempotency_key: expected a text of at most {_KEY_MAX} characters", field="idempotency_key"
+        )
+    return key or idempotency_header(request.scope, request.scope["cordum.headers"])
 
 
 def new_job_reply(request: Request, outcome: Outcome, body: object) -> Response:

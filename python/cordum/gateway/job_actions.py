@@ -1,5 +1,6 @@
 """What callers may do to a job: cancel it, run a dead one again (scheduler spec §12, §13)."""
 
+import hashlib
 import secrets
 from typing import Any, Final
 
@@ -118,17 +119,21 @@ class JobActions:
             raise NotFound("dlq entry not found", code="dlq_entry_not_found")
         return entry
 
-    async def retry(self, caller: Caller, job_id: str) -> tuple[str, Outcome]:
+    async def retry(self, caller: Caller, job_id: str, idempotency_key: str = "") -> tuple[str, Outcome]:
         """Run a dead job again as a new one, judged afresh; return its id and the submit outcome.
 
-        The entry goes once the new job is stored. Raises NotFound, or Conflict when the payload expired.
+        The entry goes once the new job is stored. The same key makes no second job. Raises NotFound, or Conflict when
+        the payload expired.
         """
+        new_id = _retry_id(job_id, caller.tenant, idempotency_key)
+        made = await self._jobs.get(new_id) if idempotency_key else None
+        if made is not None and (caller.cross_tenant or made.get("tenant") == caller.tenant):
+            return new_id, Outcome(200, orjson.dumps({"job_id": new_id}), made.get("trace_id", ""), 0)
         await self.dead_letter(caller, job_id)
         request = await self._jobs.request(job_id)
         if request is None:
             raise InvalidInput("the dead letter has no job to run again", code="topic_unknown")
         context = await self._context_of(request)
-        new_id = f"{job_id}-retry-{secrets.token_hex(4)}"
         batch = SubmitBatch.again(
             request,
             context,
@@ -182,3 +187,11 @@ class JobActions:
         if context is None:
             raise Conflict("the payload of the job has expired", code="context_expired")
         return context
+
+
+def _retry_id(job_id: str, tenant: str, idempotency_key: str) -> str:
+    """Return `<job id>-retry-<8 hex>`; the same key gives the same id."""
+    if not idempotency_key:
+        return f"{job_id}-retry-{secrets.token_hex(4)}"
+    digest = hashlib.sha256(f"{tenant}\0{job_id}\0{idempotency_key}".encode()).hexdigest()
+    return f"{job_id}-retry-{digest[:8]}"

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import os
 from contextlib import AsyncExitStack
+from importlib.metadata import version
 from typing import Any, Final
 
 from cordum.audit import AuditChain, ChainKeys
@@ -18,12 +19,13 @@ from cordum.config.redis import RedisSettings
 from cordum.domain.errors import ConfigError, CordumError
 from cordum.gateway.app import make_app
 from cordum.gateway.auth import Authenticator
+from cordum.gateway.dead_letter_cleanup import DeadLetterCleanup
 from cordum.gateway.dead_letters import DeadLetterEvents
 from cordum.gateway.middleware import AccessLog
 from cordum.gateway.state import Gateway
 from cordum.protocol import subjects
 from cordum.protocol.sealing import PacketSeal
-from cordum.runtime.clock import now_s
+from cordum.runtime.clock import now_s, rfc3339
 from cordum.runtime.http import HttpListener
 from cordum.runtime.ids import new_id
 from cordum.runtime.logs import get_logger
@@ -31,6 +33,7 @@ from cordum.runtime.service import Service, run_service, wait_for_dependency
 from cordum.security.session_tokens import ServiceToken, SessionTokens
 from cordum.security.signing_key import read_signer
 from cordum.store.connection import RedisClient
+from cordum.store.instances import Instances
 from cordum.store.jobs import JobStore
 
 __all__ = ["main", "serve"]
@@ -39,6 +42,7 @@ NAME: Final = "cordum-api-gateway"
 DLQ_QUEUE: Final = "cordum-gateway"
 LOG_FLUSH_S: Final = 0.2
 _SETTLE_S: Final = 30.0
+_BEAT_S: Final = 5.0
 WS_MAX_BYTES: Final = 64 * 1024
 HEADERS_MAX_BYTES: Final = 1 << 20
 
@@ -91,7 +95,7 @@ async def _run(
     service.health.required |= {"redis": gateway.redis.ping, "nats": gateway.bus.ping}
     service.listen_health("GATEWAY_METRICS_ADDR", settings.metrics_addr, public=settings.metrics_public)
     access_log = AccessLog(text=settings.log_format == "text")
-    letters = DeadLetterEvents(gateway.jobs, gateway.letters)
+    letters = DeadLetterEvents(gateway.jobs, gateway.letters, gateway.blobs)
     consumer = BatchConsumer(
         gateway.bus, subjects.STREAM_SYS, subjects.DLQ, DLQ_QUEUE, nats_settings, letters.handle
     )
@@ -106,6 +110,8 @@ async def _run(
     spawn("api keys", gateway.auth.follow_file, on_error="restart")
     spawn("policy audit", lambda: _settle_audit(gateway), on_error="restart")
     auditing = spawn("audit events", gateway.audit_writer.run, on_error="restart")
+    spawn("dead-letter clean-up", DeadLetterCleanup(gateway.redis, gateway.letters).run, on_error="restart")
+    spawn("instance", lambda: _beat(service, gateway), on_error="restart")
     spawn("draining pools", gateway.drains.run, on_error="restart")
     live = spawn("live streams", gateway.live.run, on_error="restart")
     submits = spawn("submissions", gateway.submitter.run, on_error="stop")
@@ -172,6 +178,18 @@ async def _settle_audit(gateway: Gateway) -> None:
         except CordumError as error:
             _log.warning("audit event of the last policy change still waits", reason=error.message)
         await asyncio.sleep(_SETTLE_S)
+
+
+async def _beat(service: Service, gateway: Gateway) -> None:
+    """Show that this process lives (scheduler spec §1)."""
+    record = {"version": version("cordum"), "started_at": rfc3339()}
+    instances = Instances(gateway.redis, "api-gateway", service.instance_id, record)
+    while True:
+        try:
+            await instances.beat(now_s())
+        except CordumError as error:
+            _log.warning("instance not shown", reason=error.message)
+        await asyncio.sleep(_BEAT_S)
 
 
 async def _flush(access_log: AccessLog) -> None:

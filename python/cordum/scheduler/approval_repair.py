@@ -11,23 +11,21 @@ import structlog
 from google.protobuf.json_format import MessageToDict
 
 from cordum._core import config_scope, policy_check, request_from_json, request_hash
-from cordum.domain.errors import CordumError
 from cordum.domain.states import JobState
 from cordum.protocol.cap import PolicyCheckResponse
 from cordum.runtime.clock import now_us, rfc3339
 from cordum.scheduler.duties import Duties
+from cordum.scheduler.job_locks import APPROVAL_TTL_S, under_job_lock
 from cordum.scheduler.payloads import payload_of
 from cordum.scheduler.safety import SafetyClient
 from cordum.store import keys
 from cordum.store.blobs import BlobStore
 from cordum.store.effective_config import EffectiveConfigs
 from cordum.store.jobs import JobStore, Record
-from cordum.store.locks import Lock
 
 _log = structlog.get_logger("cordum.scheduler")
 _WINDOW: Final = 8
 """Waiting jobs looked at per partition and pass."""
-_LOCK_TTL_S: Final = 10.0
 _GATES: Final = frozenset({"sys.approval.gate", "job.cordum.approval-gate"})
 _UNSPECIFIED: Final = 0
 _STILL_HELD: Final = frozenset({1, 3, 4, 5})
@@ -150,25 +148,17 @@ class ApprovalRepair:
     async def _apply(self, job: _Held, change: dict[str, Any], kind: str) -> bool:
         """Apply under the job's lock if nobody decides about it right now; the revision fences the rest."""
         job_id = job.record["id"]
-        lock = Lock(self._jobs.client, keys.job_lock(job_id), _LOCK_TTL_S)
-        if not await lock.acquire():
-            return False
-        try:
-            fence = {"id": job_id, "from": [JobState.APPROVAL_REQUIRED], "rev": int(job.record["rev"])}
-            reply = await self._jobs.move({**fence, **change}, now_us=now_us())
-        finally:
-            await _release(lock)
-        moved = bool(reply[0] == b"moved")
+        fence = {"id": job_id, "from": [JobState.APPROVAL_REQUIRED], "rev": int(job.record["rev"])}
+        replies: list[Any] = []
+
+        async def move() -> None:
+            replies.append(await self._jobs.move({**fence, **change}, now_us=now_us()))
+
+        await under_job_lock(self._jobs.client, job_id, move, APPROVAL_TTL_S)
+        moved = bool(replies and replies[0][0] == b"moved")
         if moved:
             _log.info("approval repaired", job_id=job_id, kind=kind, state=change["to"], actor=_ACTOR)
         return moved
-
-
-async def _release(lock: Lock) -> None:
-    try:
-        await lock.release()
-    except CordumError as error:
-        _log.warning("a job's lock ends by its TTL", error=error.message)
 
 
 def _is_altered(job: _Held) -> bool:

@@ -113,6 +113,7 @@ class Configuration:
         if encoded != self._active or registered is not self._registered:
             self._planner.configure(encoded, registered)
             self._active, self._registered = encoded, registered
+            metrics.show_topics(self._pools.topics)
             _log.info("routing loaded", topics=len(self._pools.topics), pools=len(self._pools.pools))
 
     async def _seed(self, pools: StoredPools) -> None:

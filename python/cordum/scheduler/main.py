@@ -41,6 +41,7 @@ from cordum.scheduler.configuration import Configuration
 from cordum.scheduler.duties import Duties
 from cordum.scheduler.evidence import Evidence
 from cordum.scheduler.fail_mode import FailModes
+from cordum.scheduler.gauges import keep_dead_letter_depth
 from cordum.scheduler.lost import Departures
 from cordum.scheduler.output_policy import OutputPolicy
 from cordum.scheduler.pace import Pace
@@ -256,6 +257,7 @@ class Scheduler:
         )
         spawn("settling", reconciler.run_settling, on_error="restart")
         spawn("replay", lambda: replay.run(lambda: self.configuration.scan_interval_s), on_error="restart")
+        spawn("dead letters", lambda: keep_dead_letter_depth(DeadLetterStore(self.jobs)), on_error="restart")
         spawn("fail modes", self.fail_modes.run, on_error="restart")
         spawn("safety kernel", self.safety.watch, on_error="restart")
         spawn("instance", self._beat, on_error="restart")

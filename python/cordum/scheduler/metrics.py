@@ -49,6 +49,8 @@ UNKNOWN_RESULTS = Counter("cordum_scheduler_unknown_results_total", "Results of 
 LOST_DISPATCHES = Counter(
     "cordum_scheduler_lost_dispatches_total", "Dispatches to workers that fell silent before they ran them"
 )
+DLQ_ENTRIES = Gauge("cordum_dlq_entries", "Dead letters now")
+DLQ_DEPTH = Gauge("cordum_dlq_depth", "The same as cordum_dlq_entries")
 DLQ_DROPPED = Counter("cordum_dlq_dropped_total", "Dead letters dropped because there are too many")
 DUPLICATES = Counter("cordum_scheduler_duplicates_total", "Messages without effect", ["kind"])
 PARKED = Counter("cordum_scheduler_parks_total", "Jobs parked", ["cause"])
@@ -56,6 +58,10 @@ BATCH_SIZE = Histogram(
     "cordum_scheduler_batch_size", "Items per batch", buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 )
 BATCH_STAGE = Histogram("cordum_scheduler_batch_stage_seconds", "Time per stage", ["stage"], buckets=_D)
+RESULT_POINTER_FAILURES = Counter(
+    "cordum_scheduler_result_ptr_write_failure_total",
+    "Result pointers lost; stays 0, because pointer and state are one commit",
+)
 CANCEL_FAILURES = Counter("cordum_job_cancel_failures_total", "Cancels that could not be stored")
 DLQ_EMIT_FAILURES = Counter("cordum_dlq_emit_failures_total", "Dead-letter events not published", ["topic"])
 SAGA_RECORDED = Counter("cordum_saga_recorded_total", "Compensations remembered")
@@ -82,6 +88,20 @@ REJECTED_PACKETS = Counter(
 )
 CONFIG_DRIFT = Gauge("cordum_config_drift", "1: the file differs from the stored section", ["section"])
 CONFIG_INVALID = Gauge("cordum_config_invalid", "1: the stored section is invalid and ignored", ["section"])
+
+_STATUSES = ("succeeded", "failed", "failed_retryable", "timeout", "denied", "cancelled", "quarantined")
+_TOPICS_AT_START = 500
+
+
+def show_topics(topics: Iterable[str]) -> None:
+    """Export the series of routed topics before their first event, so that rates see it (operations spec §13.1)."""
+    for topic in sorted(topics)[:_TOPICS_AT_START]:
+        for counter in (RECEIVED, DISPATCHED, DENIED, UNAVAILABLE, REPLAYED, DLQ_EMIT_FAILURES):
+            counter.labels(topic)
+        DISPATCH_LATENCY.labels(topic)
+        for status in _STATUSES:
+            COMPLETED.labels(topic, status)
+
 
 _PLAIN = {"received": RECEIVED, "dispatched": DISPATCHED, "denied": DENIED}
 

@@ -3,7 +3,7 @@ write them."""
 
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from cordum.domain.errors import InvalidInput, Unavailable
 from cordum.store import keys
@@ -93,6 +93,16 @@ class BlobStore:
         condition = ("NX",) if only_if_absent else ()
         key = keys.result_blob(job_id)
         return await self._client.execute("SET", key, payload, "EX", self.data_ttl_s, *condition) is not None
+
+    async def fill_results(self, payloads: Mapping[str, bytes]) -> None:
+        """Store results of jobs that have none, in one round trip per node. Raises Unavailable."""
+        commands: list[Command] = [
+            ("SET", keys.result_blob(job_id), payload, "EX", self.data_ttl_s, "NX")
+            for job_id, payload in payloads.items()
+        ]
+        for reply in await self._client.pipeline(commands) if commands else ():
+            if isinstance(reply, Exception):
+                raise reply
 
     async def get(self, key: str) -> bytes | None:
         """Return a payload by key. Raises Unavailable."""

@@ -135,6 +135,22 @@ class RedisClient:
         """Run one keyless command on every primary; replies in no particular order. Raises Unavailable."""
         return [_raised((await self._run(node, [args]))[0]) for node in self._primaries()]
 
+    async def scan(self, match: str, *, count: int, rounds: int, limit: int) -> list[str]:
+        """Return keys that match, of all primaries, for people who look: at most ``limit``, after at most ``rounds``
+        steps of about ``count`` keys per node, so that not every key need be seen. Raises Unavailable."""
+        found: list[str] = []
+        for node in self._primaries():
+            cursor = 0
+            for _ in range(rounds):
+                reply = _raised(
+                    (await self._run(node, [("SCAN", cursor, "MATCH", match, "COUNT", count)]))[0]
+                )
+                cursor = int(reply[0])
+                found += [key.decode("utf-8", "replace") for key in reply[1]]
+                if cursor == 0 or len(found) >= limit:
+                    break
+        return found[:limit]
+
     async def pipeline(self, commands: Sequence[Command]) -> list[Any]:
         """Run commands in one round trip per node; replies in the order of the commands.
 

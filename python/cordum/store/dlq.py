@@ -15,6 +15,8 @@ __all__ = ["DeadLetterStore", "dead_letter_commands"]
 
 Entry = dict[str, Any]
 
+_WINDOW = 500
+
 
 def dead_letter_commands(letters: Iterable[tuple[str, str, int]], *, max_size: int = 10_000) -> list[Command]:
     """Return the updates of `dlq:tenant` sets for (tenant, job_id, now_us)."""
@@ -72,6 +74,26 @@ class DeadLetterStore:
             [("GET", keys.dlq_entry(self._jobs.tag(job_id), job_id)) for job_id in job_ids]
         )
         return [None if raw is None else orjson.loads(raw) for raw in _checked(replies)]
+
+    async def size(self, tenant: str | None = None) -> int:
+        """Return how many dead letters there are, of one tenant or of all. Raises Unavailable."""
+        indexes = [keys.dlq_tenant(tenant)] if tenant is not None else [*map(keys.dlq_index, self._jobs.tags)]
+        return sum(_checked(await self._client.pipeline([("ZCARD", index) for index in indexes])))
+
+    async def forget_expired(self) -> int:
+        """Remove index members whose entries are gone; return how many. Raises Unavailable."""
+        removed = 0
+        for tag in self._jobs.tags:
+            ids = [m.decode() for m in await self._client.execute("ZRANGE", keys.dlq_index(tag), 0, -1)]
+            for start in range(0, len(ids), _WINDOW):
+                window = ids[start : start + _WINDOW]
+                here = _checked(
+                    await self._client.pipeline([("EXISTS", keys.dlq_entry(tag, i)) for i in window])
+                )
+                gone = [job_id for job_id, exists in zip(window, here, strict=True) if not exists]
+                if gone:
+                    removed += int(await self._client.execute("ZREM", keys.dlq_index(tag), *gone))
+        return removed
 
     async def put_poison(self, entry: Entry, *, now_us: int) -> None:
         """Write the entry of a message that could not be processed; there is no job record behind it.

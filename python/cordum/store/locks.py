@@ -10,7 +10,9 @@ from cordum.domain.errors import CordumError
 from cordum.store.connection import RedisClient
 from cordum.store.scripts import script
 
-__all__ = ["LeaderLock", "Lock"]
+__all__ = ["LeaderLock", "Lock", "run_renewed"]
+
+Work = Callable[[], Coroutine[Any, Any, None]]
 
 _RENEWALS: Final = 3
 """Failed renewals after which a holder stops."""
@@ -45,6 +47,30 @@ class Lock:
         return bool(await self._client.execute(*command))
 
 
+async def run_renewed(lock: Lock, work: Work) -> bool:
+    """Do ``work`` under a lock that is held, renewing it every third of its TTL.
+
+    After three failed renewals the work is cancelled: False. The lock is somebody else's then and must not be released.
+    """
+    async with asyncio.TaskGroup() as group:
+        working = group.create_task(work())
+        keeping = group.create_task(_keep(lock, working))
+        working.add_done_callback(lambda _: keeping.cancel())
+    return not working.cancelled()
+
+
+async def _keep(lock: Lock, working: asyncio.Task[None]) -> None:
+    failures = 0
+    while failures < _RENEWALS:
+        await asyncio.sleep(lock.ttl_s / 3)
+        try:
+            renewed = await lock.renew()
+        except CordumError:
+            renewed = False
+        failures = 0 if renewed else failures + 1
+    working.cancel()
+
+
 class LeaderLock:
     """A lock that its holder takes again on every tick, so that one replica leads as long as it lives.
 
@@ -64,23 +90,9 @@ class LeaderLock:
         """Start the TTL anew; False when somebody else leads. Raises Unavailable."""
         return await self._lock.renew()
 
-    async def lead(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    async def lead(self, work: Work) -> None:
         """Do the work of a tick, renewing the lead every third of its TTL; three failed renewals stop the work."""
-        async with asyncio.TaskGroup() as group:
-            working = group.create_task(work())
-            keeping = group.create_task(self._keep(working))
-            working.add_done_callback(lambda _: keeping.cancel())
-
-    async def _keep(self, working: asyncio.Task[None]) -> None:
-        failures = 0
-        while failures < _RENEWALS:
-            await asyncio.sleep(self._lock.ttl_s / 3)
-            try:
-                renewed = await self._lock.renew()
-            except CordumError:
-                renewed = False
-            failures = 0 if renewed else failures + 1
-        working.cancel()
+        await run_renewed(self._lock, work)
 
     async def resign(self) -> None:
         """Give the lead up, e.g. at shutdown. Raises Unavailable."""

@@ -1,5 +1,6 @@
 """The reconciler row by row, in this process on real servers (scheduler spec §15, §16.2)."""
 
+import asyncio
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,11 +13,13 @@ from cordum.bus.connection import Bus
 from cordum.bus.publisher import Publisher
 from cordum.config.files import PoolsFile, ReconcilerTimeouts, TimeoutsFile, TopicTimeouts
 from cordum.config.redis import StoreSettings
+from cordum.domain.errors import Conflict
 from cordum.protocol import subjects
 from cordum.protocol.cap import BusPacket
 from cordum.runtime.clock import monotonic_s, now_us
 from cordum.scheduler import metrics
 from cordum.scheduler.duties import Duties
+from cordum.scheduler.job_locks import under_job_lock
 from cordum.scheduler.lost import Departures, LostDispatches
 from cordum.scheduler.moves import Moves
 from cordum.scheduler.replayer import Replayer, StuckScheduled
@@ -30,6 +33,7 @@ from cordum.store.connection import RedisClient
 from cordum.store.dlq import DeadLetterStore
 from cordum.store.effective_config import EffectiveConfigs
 from cordum.store.jobs import JobStore, Record
+from cordum.store.locks import Lock
 from cordum.telemetry import approvals
 from tests.support.observer import stored_messages
 
@@ -408,3 +412,49 @@ async def test_indexes_of_final_states_and_the_dead_letters_are_trimmed(house: H
     assert sizes == [2, 2, 2, 2]
     left = [i for i in ids if await client.execute("EXISTS", keys.dlq_entry(house.jobs.tag(i), i))]
     assert len(left) == 8
+
+
+async def test_work_on_a_job_waits_for_its_lock_and_gives_it_back(redis_client: RedisClient) -> None:
+    other = Lock(redis_client, keys.job_lock("j"), 0.2)
+    assert await other.acquire()
+    done: list[str] = []
+
+    async def work() -> None:
+        done.append("worked")
+
+    assert await under_job_lock(redis_client, "j", work)
+    assert done == ["worked"]
+    assert await redis_client.execute("EXISTS", keys.job_lock("j")) == 0
+
+
+async def test_work_on_a_job_that_stays_locked_is_not_done(redis_client: RedisClient) -> None:
+    assert await Lock(redis_client, keys.job_lock("j"), 60).acquire()
+
+    async def work() -> None:
+        raise AssertionError("nobody may work on this job")
+
+    assert not await under_job_lock(redis_client, "j", work)
+
+
+async def test_work_whose_lock_is_lost_is_abandoned_and_the_lock_left_alone(
+    redis_client: RedisClient,
+) -> None:
+    before = metrics.LOCK_ABANDONED._value.get()
+
+    async def work() -> None:
+        await redis_client.execute("SET", keys.job_lock("j"), "somebody else")
+        await asyncio.Event().wait()
+
+    async with asyncio.timeout(5):
+        assert not await under_job_lock(redis_client, "j", work, ttl_s=0.3)
+    assert metrics.LOCK_ABANDONED._value.get() == before + 1
+    assert await redis_client.execute("GET", keys.job_lock("j")) == b"somebody else"
+
+
+async def test_a_failure_of_the_work_is_its_callers(redis_client: RedisClient) -> None:
+    async def work() -> None:
+        raise Conflict("the job moved meanwhile")
+
+    with pytest.raises(Conflict):
+        await under_job_lock(redis_client, "j", work)
+    assert await redis_client.execute("EXISTS", keys.job_lock("j")) == 0

@@ -1,36 +1,22 @@
 """Probes and status (gateway spec §24)."""
 
-import asyncio
-from importlib.metadata import version
 from typing import Any, Final
 
 from fastapi import FastAPI, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from cordum.domain.states import JobState
 from cordum.gateway.api import ANY, Api
 from cordum.gateway.http import json_reply
-from cordum.gateway.routes.workers import known_workers
-from cordum.gateway.safety_status import circuit_breakers, output_policy_status
 from cordum.gateway.state import Gateway
-from cordum.runtime.clock import monotonic_s, rfc3339
+from cordum.gateway.status import CHECK_S, build_status
+from cordum.runtime.clock import monotonic_s
 from cordum.runtime.health import Check, run_checks
 from cordum.security.principal import Caller
-from cordum.store import keys
 
 __all__ = ["add_health_routes"]
 
-CHECK_S: Final = 2.0
 STATUS_CACHE_S: Final = 2.0
-_PIPELINE: Final = (
-    JobState.PENDING,
-    JobState.DISPATCHED,
-    JobState.RUNNING,
-    JobState.SUCCEEDED,
-    JobState.FAILED,
-    JobState.DENIED,
-)
 
 
 def add_health_routes(app: FastAPI, api: Api, gateway: Gateway) -> None:
@@ -95,50 +81,9 @@ class _Status:
         cached = self._cache.get(key)
         if cached is not None and monotonic_s() - cached[0] < STATUS_CACHE_S:
             return json_reply(cached[1], headers={"X-Cache": "HIT"})
-        body = await self._build(is_admin=caller.role in {"admin", "secops"})
+        is_admin = caller.role in {"admin", "secops"}
+        body = await build_status(self._gateway, caller.tenant, is_admin=is_admin)
         if len(self._cache) > 1_000:
             self._cache.clear()
         self._cache[key] = (monotonic_s(), body)
         return json_reply(body, headers={"X-Cache": "MISS"})
-
-    async def _build(self, *, is_admin: bool) -> dict[str, Any]:
-        gateway = self._gateway
-        errors = await run_checks({"nats": gateway.bus.ping, "redis": gateway.redis.ping}, CHECK_S)
-        redis_ok = errors["redis"] is None
-        connected = errors["nats"] is None
-        body: dict[str, Any] = {
-            "time": rfc3339(),
-            "uptime_seconds": int(monotonic_s() - gateway.started_s),
-            "build": {"version": version("cordum"), "commit": "", "date": ""},
-            "nats": {"connected": connected, "status": "CONNECTED" if connected else "DISCONNECTED"},
-            "redis": {"ok": redis_ok, "connected": redis_ok},
-            "workers": {"count": len(await known_workers(gateway)) if redis_ok else 0},
-            "pipeline": await self._pipeline() if redis_ok else {},
-            "active_ws_clients": gateway.live.client_count,
-            "goroutine_count": len(asyncio.all_tasks()),
-            "license": {
-                "mode": "community",
-                "status": "active",
-                "plan": "community",
-                "valid": True,
-                "tier": "community",
-            },
-        }
-        body["output_policy"] = await output_policy_status(gateway)
-        if is_admin:
-            body["instance_id"] = gateway.instance_id
-            body["rate_limiter"] = {"mode": "off"}
-            body["circuit_breakers"] = await circuit_breakers(gateway)
-        return body
-
-    async def _pipeline(self) -> dict[str, int]:
-        tags = self._gateway.jobs.tags
-        commands = [("ZCARD", keys.job_index(tag, state)) for state in _PIPELINE for tag in tags]
-        counts = [
-            reply if isinstance(reply, int) else 0 for reply in await self._gateway.redis.pipeline(commands)
-        ]
-        width = len(tags)
-        return {
-            state.lower(): sum(counts[index * width : (index + 1) * width])
-            for index, state in enumerate(_PIPELINE)
-        }

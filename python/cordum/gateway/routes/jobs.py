@@ -4,7 +4,6 @@ from typing import Any, Final
 
 import orjson
 from fastapi import Request
-from starlette.datastructures import QueryParams
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -14,6 +13,7 @@ from cordum.domain.states import JobState
 from cordum.gateway.api import PREFIX, Api, require
 from cordum.gateway.http import (
     cursor_of,
+    idempotency_header,
     json_object,
     json_reply,
     limit_of,
@@ -149,7 +149,9 @@ class SubmitRoute:
         require(caller, "jobs.write")
         headers = scope["cordum.headers"]
         body = await read_body(headers, receive, self._limit_bytes)
-        outcome = await self._gateway.submitter.submit(_item(caller, body, _idempotency_key(scope, headers)))
+        outcome = await self._gateway.submitter.submit(
+            _item(caller, body, idempotency_header(scope, headers))
+        )
         status, answer = outcome.status, outcome.body
         raw_headers = [*_JSON_HEADERS]
         if outcome.trace_id:
@@ -161,15 +163,6 @@ class SubmitRoute:
         raw_headers.append((b"content-length", str(len(answer)).encode()))
         await send({"type": "http.response.start", "status": status, "headers": raw_headers})
         await send({"type": "http.response.body", "body": answer})
-
-
-def _idempotency_key(scope: Scope, headers: dict[bytes, bytes]) -> str:
-    key = headers.get(b"idempotency-key") or headers.get(b"x-idempotency-key")
-    if key:
-        return key.decode("latin-1")
-    if scope["query_string"]:
-        return QueryParams(scope["query_string"]).get("idempotency_key", "")
-    return ""
 
 
 def _item(caller: Caller, body: bytes, key: str) -> Item:
@@ -302,7 +295,7 @@ async def remediate(gateway: Gateway, caller: Caller, request: Request) -> Respo
         names[name] = body.get(name) or ""
         if not isinstance(names[name], str) or len(names[name]) > _NAME_MAX:
             raise InvalidInput(f"{name}: expected a text of at most {_NAME_MAX} characters", field=name)
-    key = names["idempotency_key"] or _idempotency_key(request.scope, request.scope["cordum.headers"])
+    key = names["idempotency_key"] or idempotency_header(request.scope, request.scope["cordum.headers"])
     outcome = await gateway.actions.remediate(caller, record, names["remediation_id"], key)
     answer = orjson.loads(outcome.body)
     kept = {name: answer[name] for name in ("job_id", "trace_id", "status") if name in answer}

@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 export CARGO_TERM_COLOR ?= never
 
 .DEFAULT_GOAL := help
-.PHONY: help setup deps build proto demo up sign-default-policy test test-rust test-python lint bench fuzz wheel ci clean check-tools
+.PHONY: help setup deps build proto demo up sign-default-policy test test-rust test-python mutants lint bench fuzz wheel ci clean check-tools
 
 help:
 	@echo "make demo   bring the system up on embedded servers and run the governed demo"
@@ -51,6 +51,10 @@ up: setup
 
 test-rust: check-tools
 	cargo test --workspace --exclude cordum-python --quiet
+
+# Wrong edits of scripts and steps: the simulation has to find them.
+mutants: check-tools
+	cargo test -p cordum-simulation --test mutants --quiet -- --ignored --nocapture
 
 test-python: setup
 	$(BIN)/python -m pytest tests

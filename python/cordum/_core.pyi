@@ -227,7 +227,7 @@ class SubmitEffects:
     tenants: list[tuple[str, str, bool, bool]]
     dead_letters: list[tuple[str, str]]
     assignments: list[tuple[str, str]]
-    duties: list[str]
+    duties: list[tuple[str, int]]
     waiting: list[str]
     counts: list[tuple[str, str]]
     arrivals: list[tuple[str, int]]
@@ -295,8 +295,10 @@ class ResultEffects:
 
     events: list[tuple[str, bytes, str, str]]
     tenants: list[tuple[str, str, bool, bool]]
+    retrying: list[tuple[str, str, int]]
+    """Jobs that give their slot back: tenant, job id, time of the dispatch that ended."""
     dead_letters: list[tuple[str, str]]
-    duties: list[str]
+    duties: list[tuple[str, int]]
     sagas: list[str]
     """Jobs with a saga duty, which is performed before their duties are done."""
     result_keys: list[str]

@@ -35,6 +35,8 @@ class SchedulerSettings(BoundarySettings):
     batches_in_flight: int = Field(2, ge=1, le=16, validation_alias="SCHEDULER_BATCHES_IN_FLIGHT")
     max_parked: int = Field(1_000_000, ge=1, validation_alias="SCHEDULER_MAX_PARKED")
     """Above so many parked jobs no submits are taken; results and due jobs go on (scheduler spec §32)."""
+    failpoints: str = Field("", validation_alias="CORDUM_FAILPOINTS", json_schema_extra=SECURITY)
+    """Steps at which a test ends the process, `<step>=<kill|raise>[@<n>],…`; refused in production (docs/proof.md)."""
     policy_fail_mode: Annotated[Literal["closed", "open"], Word] = Field(
         "closed", validation_alias="POLICY_CHECK_FAIL_MODE", json_schema_extra=SECURITY
     )

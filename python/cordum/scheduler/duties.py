@@ -10,7 +10,7 @@ from cordum.bus.connection import Bus
 from cordum.bus.messages import OutMessage
 from cordum.bus.publisher import Publisher
 from cordum.domain.errors import CordumError
-from cordum.domain.states import JobState
+from cordum.domain.states import TERMINAL_STATES, JobState
 from cordum.protocol import subjects
 from cordum.runtime.clock import now_us
 from cordum.scheduler.packets import accepted_result, cancel_notice, dead_letter_event
@@ -68,7 +68,12 @@ class Duties:
         found = await self._jobs.get_many(job_ids)
         records = [record for record in found if record is not None and record.get("after")]
         due = {record["id"] for record in records}
-        self._side.duties_done([job_id for job_id in job_ids if job_id not in due])
+        revisions = {record["id"]: int(record["rev"]) for record in found if record is not None}
+        idle = [job_id for job_id in job_ids if job_id not in due]
+        if idle:
+            await self._jobs.clear_after(
+                [(job_id, revisions[job_id]) if job_id in revisions else job_id for job_id in idle]
+            )
         self.on_scans([record["id"] for record in records if _has(record, "scan")])
         self.on_withheld([record["id"] for record in records if _has(record, "check")])
         records = [record for record in records if not set(record["after"].split(",")) <= OUTPUT_DUTIES]
@@ -112,7 +117,11 @@ class Duties:
     def _note_sets(self, record: Record, duties: Sequence[str]) -> None:
         job_id, tenant = record["id"], record.get("tenant", "default")
         self._side.results_kept([keys.result_blob(job_id)])
-        self._side.tenants([(tenant, job_id, record["state"] == JobState.RETRYING, False)])
+        # A job that was dispatched again meanwhile keeps its place in the sets.
+        if record["state"] == JobState.RETRYING:
+            self._side.released([(tenant, job_id, int(record.get("dispatched_at", "0")))])
+        elif record["state"] in TERMINAL_STATES:
+            self._side.tenants([(tenant, job_id, False, False)])
         if "dlq" in duties:
             self._side.dead_letters([(tenant, job_id)])
 

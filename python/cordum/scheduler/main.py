@@ -28,6 +28,7 @@ from cordum.licensing import UNLIMITED
 from cordum.protocol import subjects
 from cordum.protocol.cap import BusPacket, Handshake
 from cordum.protocol.kernel_client import PolicyClient
+from cordum.runtime import failpoints
 from cordum.runtime.clock import monotonic_s, now_s, now_us, rfc3339
 from cordum.runtime.ids import new_id
 from cordum.runtime.logs import get_logger
@@ -389,6 +390,7 @@ async def serve(service: Service, settings: SchedulerSettings) -> None:
     """Run the scheduler until the stop signal. Raises ConfigError, Unavailable."""
     if service.production and settings.policy_fail_mode == "open":
         raise ConfigError("POLICY_CHECK_FAIL_MODE: expected `closed` in production")
+    failpoints.arm(settings.failpoints, production=service.production)
     redis_settings, store_settings, nats_settings, trust, audit_settings = load_all(
         RedisSettings, StoreSettings, NatsSettings, WorkerTrustSettings, AuditSettings
     )

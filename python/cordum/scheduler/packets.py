@@ -19,6 +19,7 @@ _STATUS = {
     JobState.RETRYING: 10,
     JobState.OUTPUT_QUARANTINED: 8,
 }
+_RETRYING = _STATUS[JobState.RETRYING]
 _ERROR_ENUM = {
     "safety_denied": 300,
     "safety_unknown": 300,
@@ -72,7 +73,7 @@ def _status(record: dict[str, str], entry: dict[str, Any]) -> int:
     try:
         return int(JobStatus.Value(str(entry.get("status", ""))))
     except ValueError:
-        return _STATUS[JobState(record["state"])]
+        return _STATUS.get(JobState(record["state"]), _RETRYING)
 
 
 def _result(record: dict[str, str], status: int, code: str, message: str, worker_id: str) -> Any:
@@ -84,15 +85,21 @@ def _result(record: dict[str, str], status: int, code: str, message: str, worker
         error_message=message,
         error_code_enum=_ERROR_ENUM.get(code, 0),
     )
-    if record.get("dispatch_id"):
-        result.dispatch.dispatch_id = record["dispatch_id"]
+    if dispatch_id := _dispatch_id(record):
+        result.dispatch.dispatch_id = dispatch_id
     return result
+
+
+def _dispatch_id(record: dict[str, str]) -> str:
+    """Return the dispatch an outcome belongs to. RETRYING is the only one a job moves on from: by then the record names
+    its next dispatch."""
+    return record.get("dispatch_id", "") if JobState(record["state"]) in _STATUS else ""
 
 
 def _message(subject: str, record: dict[str, str], result: Any) -> OutMessage:
     # A masked copy that takes the place of an original is news.
     masked = ":r" if ":redacted:" in result.result_ptr else ""
-    message_id = f"{subject}:{record['id']}:{result.status}:{record.get('dispatch_id') or '-'}{masked}"
+    message_id = f"{subject}:{record['id']}:{result.status}:{_dispatch_id(record) or '-'}{masked}"
     return OutMessage(subject, _packet(record, job_result=result), message_id)
 
 

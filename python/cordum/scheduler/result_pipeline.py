@@ -10,6 +10,7 @@ from cordum.bus.publisher import Publisher
 from cordum.domain.errors import Unavailable
 from cordum.protocol import subjects
 from cordum.runtime.clock import monotonic_s, now_us
+from cordum.runtime.failpoints import reach
 from cordum.scheduler import metrics, output_metrics
 from cordum.scheduler.output_checks import OutputChecks
 from cordum.scheduler.pace import Pace
@@ -77,6 +78,7 @@ class ResultPipeline:
             [message.data for message in messages], int.from_bytes(os.urandom(8), "little")
         )
         metrics.count_invalid(subjects.RESULT, plan.invalid())
+        reach("result.read")
         ids = plan.reads()
         if ids:
             plan.supply(await self._jobs.get_many(ids))
@@ -85,6 +87,7 @@ class ResultPipeline:
         await self._commit(plan)
         metrics.count(("ignored", word) for word in plan.ignored())
         metrics.BATCH_STAGE.labels("result").observe(monotonic_s() - started_s)
+        reach("result.answer")
         return await settle_verdicts(
             self._letters, self._consumer, subjects.STREAM_SYS, messages, plan.verdicts()
         )
@@ -101,17 +104,21 @@ class ResultPipeline:
         groups = plan.commits(now)
         if not groups:
             return
+        reach("result.commit")
         replies = await commit(self._jobs, "result_commit", groups, self._side, now)
         effects = plan.apply([reply for group in replies for reply in group], now)
         metrics.count(effects.counts)
         self._side.tenants(effects.tenants)
+        self._side.released(effects.retrying)
         self._side.dead_letters(effects.dead_letters)
         self._side.results_kept(effects.result_keys)
         self._note_outputs(effects)
         await self._outputs.tell(effects.audits)
         self._on_capacity(effects.capacity)
+        reach("result.publish")
         if effects.events:
             failed = await self._submits.publish_events(effects.events, effects.duties, self._publisher)
+            reach("result.done")
             self._on_sagas([job_id for job_id in effects.sagas if job_id not in failed])
             await self._end_published(effects, failed)
         self.on_scans([job_id for job_id, _ in effects.scans])

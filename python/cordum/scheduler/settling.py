@@ -4,6 +4,7 @@ Nothing is published again blindly: workers on core NATS would receive every cop
 """
 
 from collections import defaultdict
+from typing import Any
 
 import structlog
 
@@ -14,10 +15,11 @@ from cordum.bus.publisher import Publisher
 from cordum.bus.stream_lookup import find_message_ids
 from cordum.domain.errors import CordumError
 from cordum.domain.states import JobState
-from cordum.runtime.clock import now_us
+from cordum.runtime.clock import monotonic_s, now_us
 from cordum.scheduler import metrics
 from cordum.scheduler.rollback import rollback_change
 from cordum.scheduler.side_writes import SideWrites
+from cordum.scheduler.submit_pipeline import PUBLISH_WITHIN_S
 from cordum.store import keys
 from cordum.store.effective_config import EffectiveConfigs
 from cordum.store.instances import Instances
@@ -27,6 +29,8 @@ from cordum.store.schedule import overdue
 _log = structlog.get_logger("cordum.scheduler")
 _AGE_US = 10_000_000
 _BATCH = 50
+_CLOCK_MARGIN_US = 10_000_000
+"""Clocks of schedulers and of the stream differ by less: what a slower clock stored must be found."""
 SERVICE = "scheduler"
 
 
@@ -62,7 +66,7 @@ class Settler:
         mine: dict[str, list[Record]] = defaultdict(list)
         for record in records:
             if record.get("state") != JobState.DISPATCHED:
-                await self._jobs.confirm_dispatch([record["id"]])
+                await self._jobs.confirm_dispatch([(record["id"], record.get("dispatch_id", ""))])
             elif record.get("dispatched_by") == self._instance or (leading and await self._is_gone(record)):
                 mine[record.get("dispatch_subject", "")].append(record)
         for subject, group in mine.items():
@@ -73,7 +77,7 @@ class Settler:
         return not await self._instances.is_alive(SERVICE, record.get("dispatched_by", ""))
 
     async def _settle(self, subject: str, group: list[Record]) -> None:
-        since_us = min(int(record.get("dispatched_at", "0")) for record in group) - 1_000_000
+        since_us = min(int(record.get("dispatched_at", "0")) for record in group) - _CLOCK_MARGIN_US
         wanted = {f"dispatch:{record['dispatch_id']}" for record in group}
         try:
             found = await find_message_ids(self._bus, subject, since_us, wanted)
@@ -88,20 +92,30 @@ class Settler:
                 metrics.ROLLBACKS.labels(self._planner.metric_topic(record.get("topic", ""))).inc()
                 now, failures = now_us(), int(record.get("route_failures", "0"))
                 change = rollback_change(self._planner, record["id"], record["dispatch_id"], failures, now)
-                await self._jobs.move(change, now_us=now)
+                await self._jobs.move({**change, "rev": int(record["rev"])}, now_us=now)
             else:
                 await self._publish(record)
 
     async def _publish(self, record: Record) -> None:
-        """Publish the dispatch a crashed replica had committed: the same attempt, under the same id."""
+        """Publish the dispatch a crashed replica had committed: the same attempt, under the same id.
+
+        It is taken over first: of several replicas that believe to lead, or of one that stood still meanwhile, only
+        the one whose change is applied publishes.
+        """
         request = await self._jobs.request(record["id"])
         if request is None:
+            return
+        since_s = monotonic_s()
+        reply = await self._jobs.move(_taken_over(record, self._instance, now_us()), now_us=now_us())
+        if reply[0] != b"moved":
             return
         config = (await self._configs.get(config_scope(request))).for_worker
         dispatch, stored = self._planner.rebuild_dispatch(record, request, config, now_us())
         if stored:
             await self._side.store_configs([(stored, config)])
         subject, payload, message_id, _ = dispatch
+        if monotonic_s() - since_s > PUBLISH_WITHIN_S:
+            return
         outcome = (await self._publisher.publish_burst([OutMessage(subject, payload, message_id)]))[0]
         if outcome.ok:
             _log.info(
@@ -110,4 +124,18 @@ class Settler:
             self._confirmed(record)
 
     def _confirmed(self, record: Record) -> None:
-        self._side.confirmed([record["id"]], [record["id"]] if "route_failures" in record else ())
+        recovered = [record["id"]] if "route_failures" in record else []
+        self._side.confirmed([(record["id"], record["dispatch_id"])], recovered)
+
+
+def _taken_over(record: Record, instance: str, now: int) -> dict[str, Any]:
+    """Return the change that makes an unconfirmed dispatch ours; the state stays."""
+    return {
+        "id": record["id"],
+        "from": [JobState.DISPATCHED],
+        "to": str(JobState.DISPATCHED),
+        "rev": int(record["rev"]),
+        "dispatch_id": record["dispatch_id"],
+        "set": {"dispatched_by": instance},
+        "disp": now,
+    }

@@ -11,13 +11,12 @@ from collections.abc import Iterable, Sequence
 
 import structlog
 
-from cordum.domain.errors import CordumError
+from cordum.domain.errors import CordumError, Unavailable
 from cordum.runtime.clock import monotonic_s, now_us
 from cordum.scheduler.output_metrics import Check
-from cordum.store import keys
 from cordum.store.blobs import BlobStore
 from cordum.store.dlq import dead_letter_commands
-from cordum.store.job_sets import tenant_commands, worker_job_commands
+from cordum.store.job_sets import release_commands, tenant_commands, worker_job_commands
 from cordum.store.jobs import JobStore
 from cordum.store.output_stats import OutputCheckNote, note_commands
 from cordum.store.scripts import Command
@@ -27,7 +26,6 @@ _EVIDENCE_S = 7 * 24 * 3600
 _TRIM_S = 60.0
 _RETRY_S = 1.0
 _UNSENT_MAX = 50_000
-_TENANTS_REMEMBERED = 100_000
 
 _log = structlog.get_logger("cordum.scheduler")
 
@@ -39,33 +37,34 @@ class SideWrites:
         self._jobs = jobs
         self._blobs = blobs
         self._tenants: list[tuple[str, str, int, bool, bool]] = []
+        self._released: list[tuple[str, str, int]] = []
         self._workers: list[tuple[str, str, int]] = []
         self._letters: list[tuple[str, str, int]] = []
-        self._confirmed: list[str] = []
+        self._confirmed: list[tuple[str, str]] = []
         self._recovered: list[str] = []
-        self._done: list[str] = []
+        self._done: list[tuple[str, int]] = []
         self._results: list[str] = []
         self._outputs: list[OutputCheckNote] = []
         self._trimmed_s: dict[str, float] = {}
         self._unsent: list[Command] = []
-        self._listed_tenants: set[str] = set()
         self._pending = asyncio.Event()
 
     async def store_configs(self, configs: Sequence[tuple[str, str]]) -> None:
         """Store (key, JSON) of configurations too large for a dispatch, at once. Raises Unavailable."""
         await self._blobs.set_many([(key, text.encode()) for key, text in configs])
 
-    def tenants(self, changes: Iterable[tuple[str, str, bool, bool]]) -> None:
-        """Note (tenant, job id, open, active)."""
-        now = now_us()
+    def tenants(self, changes: Iterable[tuple[str, str, bool, bool]], at_us: int | None = None) -> None:
+        """Note (tenant, job id, open, active); an active job is listed as of ``at_us``, now by default."""
+        now = now_us() if at_us is None else at_us
         self._tenants.extend(
             (tenant, job_id, now, is_open, active) for tenant, job_id, is_open, active in changes
         )
         self._pending.set()
 
-    def inactive(self, tenant: str, job_id: str) -> None:
-        """Note a job that waits after all: it keeps its place among the open ones."""
-        self._unsent.append(("ZREM", keys.tenant_active(tenant), job_id))
+    def released(self, slots: Iterable[tuple[str, str, int]]) -> None:
+        """Note (tenant, job id, time) of jobs that wait after all and give back the slot listed as of that time. They
+        keep their place among the open ones."""
+        self._released.extend(slots)
         self._pending.set()
 
     def assignments(self, pairs: Iterable[tuple[str, str]]) -> None:
@@ -80,15 +79,15 @@ class SideWrites:
         self._letters.extend((tenant, job_id, now) for tenant, job_id in pairs)
         self._pending.set()
 
-    def confirmed(self, job_ids: Iterable[str], recovered: Iterable[str] = ()) -> None:
-        """Note dispatches whose publish is confirmed; the ``recovered`` ones had routing failures before."""
-        self._confirmed.extend(job_ids)
+    def confirmed(self, dispatches: Iterable[tuple[str, str]], recovered: Iterable[str] = ()) -> None:
+        """Note (job id, dispatch id) whose publish is confirmed; the ``recovered`` jobs had routing failures before."""
+        self._confirmed.extend(dispatches)
         self._recovered.extend(recovered)
         self._pending.set()
 
-    def duties_done(self, job_ids: Iterable[str]) -> None:
-        """Note jobs whose post-commit duties are done."""
-        self._done.extend(job_ids)
+    def duties_done(self, jobs: Iterable[tuple[str, int]]) -> None:
+        """Note (job id, revision) of records whose post-commit duties are done; later duties of the job stay."""
+        self._done.extend(jobs)
         self._pending.set()
 
     def results_kept(self, keys: Iterable[str]) -> None:
@@ -115,8 +114,9 @@ class SideWrites:
         """Return the commands of everything noted so far and forget it; `give_back` undoes that."""
         commands, self._unsent = self._unsent, []
         if self._tenants:
-            commands += self._tenant_names()
             commands += tenant_commands(self._tenants, recent_max=self._jobs.settings.job_recent_max)
+        if self._released:
+            commands += release_commands(self._released)
         if self._workers:
             commands += self._worker_commands()
         if self._letters:
@@ -131,7 +131,7 @@ class SideWrites:
             commands += note_commands(self._outputs)
         if self._results:
             commands += self._blobs.keep_commands(self._results)
-        self._tenants, self._workers, self._letters = [], [], []
+        self._tenants, self._released, self._workers, self._letters = [], [], [], []
         self._confirmed, self._recovered, self._done = [], [], []
         self._results, self._outputs = [], []
         self._pending.clear()
@@ -141,16 +141,6 @@ class SideWrites:
         """Keep commands that could not be sent for the next flush; beyond the bound the sweeps have to find them."""
         self._unsent = [*commands, *self._unsent][:_UNSENT_MAX]
         self._pending.set()
-
-    def _tenant_names(self) -> list[Command]:
-        """List tenants the first time this process meets them, for the repair of their sets."""
-        new = {tenant for tenant, *_ in self._tenants} - self._listed_tenants
-        if not new:
-            return []
-        if len(self._listed_tenants) > _TENANTS_REMEMBERED:
-            self._listed_tenants.clear()
-        self._listed_tenants |= new
-        return [("SADD", keys.TENANTS, *sorted(new))]
 
     def _worker_commands(self) -> list[Command]:
         """Bound each worker's list once in a while, and always the first time it is seen here."""
@@ -184,7 +174,12 @@ class SideWrites:
         if not commands:
             return
         try:
-            await self._jobs.client.pipeline(commands)
+            replies = await self._jobs.client.pipeline(commands)
         except CordumError:
             self.give_back(commands)
             raise
+        # One node of a cluster may be away while the others answer.
+        pairs = zip(commands, replies, strict=True)
+        if lost := [command for command, reply in pairs if isinstance(reply, Unavailable)]:
+            self.give_back(lost)
+            raise Unavailable(f"{len(lost)} side writes were not answered")

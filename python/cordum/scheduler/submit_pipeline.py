@@ -21,6 +21,7 @@ from cordum.domain.errors import CordumError, Unavailable
 from cordum.domain.states import ACTIVE_STATES, TERMINAL_STATES
 from cordum.protocol import subjects
 from cordum.runtime.clock import monotonic_s, now_us
+from cordum.runtime.failpoints import reach
 from cordum.scheduler import metrics
 from cordum.scheduler.admission import Admission
 from cordum.scheduler.outgoing import Outgoing
@@ -37,6 +38,9 @@ from cordum.store.jobs import JobStore
 from cordum.store.schedule import drop_strays, make_due
 
 _log = structlog.get_logger("cordum.scheduler")
+PUBLISH_WITHIN_S = 4.0
+"""After its commit a dispatch may be published for so long: together with the 5 s of the publish less than the age
+at which others settle it."""
 _RESCUE_US = 30_000_000
 _EMIT_RETRY_S = 0.5
 _TAKE_WITHIN_S = 0.05
@@ -116,6 +120,7 @@ class SubmitPipeline:
             )
             metrics.count_invalid(subjects.SUBMIT, plan.invalid())
             await self._run(plan, len(messages) + len(due), due)
+        reach("submit.answer")
         verdicts = await self._rescued(plan, messages)
         return await settle_verdicts(self._letters, self._consumer, subjects.STREAM_SYS, messages, verdicts)
 
@@ -195,17 +200,29 @@ class SubmitPipeline:
 
     async def _steps(self, plan: SubmitPlan, size: int) -> int:
         started_s = monotonic_s()
+        reach("submit.read")
         await self._read(plan)
+        reach("submit.create")
         await self._create(plan)
+        reach("submit.admit")
         await self._admission.admit(plan)
+        reach("submit.configure")
         await self._configure(plan)
+        reach("submit.judge")
         await self._safety.judge(plan)
-        await self._reserve(plan)
+        reach("submit.reserve")
+        reserved_us = await self._reserve(plan)
         judged_s = monotonic_s()
-        effects = await self._commit(plan, size)
+        reach("submit.commit")
+        effects, listed_us = await self._commit(plan, size)
         committed_s = monotonic_s()
-        await self._publish(effects)
+        reach("submit.publish")
+        self._side.released((*slot, reserved_us) for slot in effects.released)
+        await self._publish(effects, judged_s)
+        if effects.contested:
+            await self._list_anew(effects.contested, listed_us)
         published_s = monotonic_s()
+        reach("submit.look_after")
         await self._look_after(plan)
         self._pace.took("commit", committed_s - judged_s)
         self._pace.took("publish", published_s - committed_s)
@@ -241,18 +258,21 @@ class SubmitPipeline:
         configs = await self._configs.many(scopes)
         plan.supply_configs([(config.for_worker, config.for_policy) for config in configs])
 
-    async def _reserve(self, plan: SubmitPlan) -> None:
+    async def _reserve(self, plan: SubmitPlan) -> int:
+        """Reserve slots under the limits of tenants; return the time they are listed as of."""
         now = now_us()
         wanted = plan.reservations(now)
         granted = await reserve_tenant_slots(self._jobs.client, wanted, now) if wanted else set()
         plan.refused([job_id for _, _, ids in wanted for job_id in ids if job_id not in granted])
+        return now
 
-    async def _commit(self, plan: SubmitPlan, size: int) -> SubmitEffects:
+    async def _commit(self, plan: SubmitPlan, size: int) -> tuple[SubmitEffects, int]:
+        """Commit the batch; return what follows and the time its admissions are listed as of."""
         now = now_us()
         groups = plan.commits(os.urandom(4 * max(size, 1)), now)
-        self._side.tenants(plan.admissions())
+        self._side.tenants(plan.admissions(), now)
         replies = await commit(self._jobs, "sched_commit", groups, self._side, now) if groups else []
-        return plan.apply([reply for group in replies for reply in group], now)
+        return plan.apply([reply for group in replies for reply in group], now), now
 
     async def _look_after(self, plan: SubmitPlan) -> None:
         """Report what was refused, pay what ended jobs owe, drop due entries nobody waits for."""
@@ -265,7 +285,7 @@ class SubmitPipeline:
         except CordumError as error:
             _log.warning("duties and stray entries are left to the sweeps", error=error.message)
 
-    async def _list_anew(self, contested: Sequence[tuple[str, str]]) -> None:
+    async def _list_anew(self, contested: Sequence[tuple[str, str]], listed_us: int) -> None:
         """Take back the listing of jobs that were admitted here but moved by somebody else.
 
         The admission is stored by now, so a job whose state read now is active is taken off by whoever ends it.
@@ -280,43 +300,44 @@ class SubmitPipeline:
             if state is None or state.decode() in TERMINAL_STATES:
                 self._side.tenants([(tenant, job_id, False, False)])
             elif state.decode() not in ACTIVE_STATES:
-                self._side.inactive(tenant, job_id)
+                self._side.released([(tenant, job_id, listed_us)])
 
-    async def _publish(self, effects: SubmitEffects) -> None:
+    async def _publish(self, effects: SubmitEffects, since_s: float) -> None:
         metrics.count(effects.counts)
         await self._safety.note_bypassed(effects.bypassed)
         self.waiting.update(effects.waiting)
         if self.on_parked is not None and any(name in _PARK_CAUSES for name, _ in effects.counts):
             self.on_parked()
         self._side.tenants(effects.tenants)
-        for tenant, job_id in effects.released:
-            self._side.inactive(tenant, job_id)
         self._side.dead_letters(effects.dead_letters)
         self._side.assignments(effects.assignments)
         if effects.dispatches and effects.events:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._publish_dispatches(effects))
+                group.create_task(self._publish_dispatches(effects, since_s))
                 group.create_task(self.publish_events(effects.events, effects.duties))
         elif effects.dispatches:
-            await self._publish_dispatches(effects)
+            await self._publish_dispatches(effects, since_s)
         elif effects.events:
             await self.publish_events(effects.events, effects.duties)
-        if effects.contested:
-            await self._list_anew(effects.contested)
 
-    async def _publish_dispatches(self, effects: SubmitEffects) -> None:
+    async def _publish_dispatches(self, effects: SubmitEffects, since_s: float) -> None:
         dispatches = await self._with_configs(effects)
+        if monotonic_s() - since_s > PUBLISH_WITHIN_S:
+            # A process that stood still may be taken for dead: somebody settles these dispatches by now.
+            _log.warning("committed too long ago to publish, left to settling", jobs=len(dispatches))
+            return
         outcomes = await self._publisher.publish_burst(_out(dispatches))
+        reach("submit.confirm")
         metrics.observe_latency(effects.arrivals, now_us())
         failed: list[tuple[Outgoing, PubOutcome]] = []
-        confirmed: list[str] = []
+        confirmed: list[tuple[str, str]] = []
         for outgoing, outcome in zip(dispatches, outcomes, strict=True):
             if outcome.ok:
-                confirmed.append(outgoing[3])
+                confirmed.append((outgoing[3], outgoing[2].removeprefix("dispatch:")))
             else:
                 failed.append((outgoing, outcome))
         undo = {job_id: (topic, failures) for job_id, topic, failures in effects.undo}
-        self._side.confirmed(confirmed, [job_id for job_id in confirmed if undo[job_id][1]])
+        self._side.confirmed(confirmed, [job_id for job_id, _ in confirmed if undo[job_id][1]])
         if failed:
             await roll_back(self._planner, self._jobs, failed, undo)
 
@@ -336,7 +357,10 @@ class SubmitPipeline:
         return effects.dispatches
 
     async def publish_events(
-        self, events: Sequence[Outgoing], duties: Sequence[str], publisher: Publisher | None = None
+        self,
+        events: Sequence[Outgoing],
+        duties: Sequence[tuple[str, int]],
+        publisher: Publisher | None = None,
     ) -> set[str]:
         """Publish accepted results and dead-letter events, by a ``publisher`` of the caller's if given.
 
@@ -349,7 +373,7 @@ class SubmitPipeline:
             left = await self._publish_once(left, publisher)
         failed = {event[3] for event in left}
         await self._count_unsent([event[3] for event in left if event[0] == subjects.DLQ])
-        self._side.duties_done(job_id for job_id in duties if job_id not in failed)
+        self._side.duties_done((job_id, rev) for job_id, rev in duties if job_id not in failed)
         return failed
 
     async def _publish_once(self, events: Sequence[Outgoing], publisher: Publisher | None) -> list[Outgoing]:
@@ -373,7 +397,7 @@ async def commit(
     """Apply packed changes, with the pending side writes in the same step. Raises Unavailable: nothing was sent."""
     riding = side.take()
     try:
-        return await jobs.apply(script, groups, riding, now_us=now)
+        return await jobs.apply(script, groups, riding, now_us=now, unsent=side.give_back)
     except CordumError:
         side.give_back(riding)
         raise

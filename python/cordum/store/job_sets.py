@@ -12,7 +12,7 @@ from cordum.store.scripts import Command, script
 
 __all__ = [
     "claim_idempotency",
-    "release_tenant_slots",
+    "release_commands",
     "reserve_command",
     "reserve_tenant_slots",
     "tenant_commands",
@@ -31,12 +31,13 @@ def tenant_commands(
     """Return the updates of `job:tenant:{open,active,recent}` for (tenant, job_id, now_us, is_open,
     is_active) changes.
 
-    One ZADD or ZREM per tenant and set; the last change of a job wins.
+    One ZADD or ZREM per tenant and set; the last change of a job wins. The tenants are listed first, so that the
+    repair of these sets knows all of them.
     """
     tenants: dict[str, dict[str, tuple[int, bool, bool]]] = {}
     for tenant, job_id, now_us, is_open, is_active in changes:
         tenants.setdefault(tenant, {})[job_id] = (now_us, is_open, is_active)
-    commands: list[Command] = []
+    commands: list[Command] = [("SADD", keys.TENANTS, *sorted(tenants))] if tenants else []
     for tenant, jobs in tenants.items():
         # NX: a job that is open already keeps its place, and the set is not sorted anew at every change.
         open_jobs = {j: (n, o) for j, (n, o, _) in jobs.items()}
@@ -112,22 +113,27 @@ async def reserve_tenant_slots(
     Ids that already hold a slot are granted. Of a tenant named twice the earlier entry is served first. Raises
     Unavailable.
     """
+    # Listed with the slots, so that the repair finds those of a crash.
+    listed: Command = ("SADD", keys.TENANTS, *sorted({tenant for tenant, _, _ in wanted}))
     replies = await client.pipeline(
-        [reserve_command(tenant, limit, job_ids, now_us) for tenant, limit, job_ids in wanted]
+        [listed, *(reserve_command(tenant, limit, job_ids, now_us) for tenant, limit, job_ids in wanted)]
     )
     granted: set[str] = set()
     for reply in replies:
         if isinstance(reply, Exception):
             raise reply
+    for reply in replies[1:]:
         granted.update(job_id.decode() for job_id in reply)
     return granted
 
 
-async def release_tenant_slots(client: RedisClient, tenant: str, job_ids: Sequence[str]) -> int:
-    """Give slots back; return how many were held. Raises Unavailable."""
-    return int(
-        await client.execute(*script("tenant_release").command((keys.tenant_active(tenant),), job_ids))
-    )
+def release_commands(slots: Iterable[tuple[str, str, int]]) -> list[Command]:
+    """Return the calls that give back the slots of (tenant, job_id, time), unless they were taken anew since."""
+    tenants: dict[str, list[int | str]] = {}
+    for tenant, job_id, at_us in slots:
+        tenants.setdefault(tenant, []).extend((at_us, job_id))
+    release = script("tenant_release")
+    return [release.command((keys.tenant_active(tenant),), pairs) for tenant, pairs in tenants.items()]
 
 
 async def claim_idempotency(client: RedisClient, tenant: str, key: str, job_id: str, ttl_s: int) -> str:

@@ -1,7 +1,7 @@
 """Job records: the atomic scripts, reads, and the sets in other slots (scheduler spec §3, §30)."""
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Self
 
 import msgpack
@@ -93,11 +93,12 @@ class JobStore:
         extra: Sequence[Command] = (),
         *,
         now_us: int,
+        unsent: Callable[[Sequence[Command]], None] | None = None,
     ) -> list[list[Reply]]:
         """Run a job script over packed transitions, grouped by partition, in one pipelined step.
 
-        ``extra`` commands ride in the same step; their failures are logged, a repair closes the gap
-        (scheduler spec §15.8).
+        ``extra`` commands ride in the same step; those that were not answered go to ``unsent``, refused ones
+        are logged (scheduler spec §15.8).
         Returns per group, per job: ``[b"moved", state, rev, attempts, topic, tenant, prev_state,
         created_at, worker_id, pool, saga]``,
         ``[b"conflict" | b"ignored", why, current_state, rev]`` or ``[b"error", b"unavailable" |
@@ -112,9 +113,14 @@ class JobStore:
             for partition, blobs in groups
         ]
         replies = await self.client.pipeline([*commands, *extra])
-        for reply in replies[len(commands) :]:
+        lost: list[Command] = []
+        for command, reply in zip(extra, replies[len(commands) :], strict=True):
+            if isinstance(reply, Unavailable):
+                lost.append(command)
             if isinstance(reply, Exception):
                 logger.warning("a side write of %s failed: %s", name, reply)
+        if lost and unsent is not None:
+            unsent(lost)
         answers: list[list[Reply]] = []
         for reply, (_, blobs) in zip(replies, groups, strict=False):
             if isinstance(reply, Exception):
@@ -169,20 +175,22 @@ class JobStore:
         commands = [body.command((self._anchors[part],), triples) for part, triples in grouped.items()]
         _raise_first(await self.client.pipeline(commands))
 
-    def confirm_dispatch_commands(self, job_ids: Iterable[str]) -> list[Command]:
-        """Return commands that mark the publishes of dispatched jobs as confirmed, one per partition."""
-        return [
-            ("ZREM", keys.job_disp(self.tags[partition]), *ids)
-            for partition, ids in self.by_partition(job_ids).items()
-        ]
+    def confirm_dispatch_commands(self, dispatches: Iterable[tuple[str, str]]) -> list[Command]:
+        """Return commands that mark the publishes of (job id, dispatch id) as confirmed, one per partition; a later
+        dispatch of the job stays unconfirmed."""
+        grouped: dict[int, list[str]] = {}
+        for job_id, dispatch_id in dispatches:
+            grouped.setdefault(self.partition(job_id), []).extend((job_id, dispatch_id))
+        body = script("disp_confirm")
+        return [body.command((self._anchors[partition],), pairs) for partition, pairs in grouped.items()]
 
     def forget_failures_commands(self, job_ids: Iterable[str]) -> list[Command]:
         """Return commands that reset the routing failures of jobs whose dispatch is confirmed (scheduler spec §9)."""
         return [("HDEL", keys.job_meta(self.tag(job_id), job_id), "route_failures") for job_id in job_ids]
 
-    async def confirm_dispatch(self, job_ids: Iterable[str]) -> None:
+    async def confirm_dispatch(self, dispatches: Iterable[tuple[str, str]]) -> None:
         """Run `confirm_dispatch_commands`. Raises Unavailable or CordumError."""
-        _raise_first(await self.client.pipeline(self.confirm_dispatch_commands(job_ids)))
+        _raise_first(await self.client.pipeline(self.confirm_dispatch_commands(dispatches)))
 
     def by_partition(self, job_ids: Iterable[str]) -> dict[int, list[str]]:
         """Group job ids by partition."""

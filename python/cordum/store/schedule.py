@@ -87,11 +87,12 @@ async def make_due(store: JobStore, job_ids: Sequence[str], *, at_us: int) -> No
 
 
 async def drop_strays(store: JobStore, job_ids: Sequence[str]) -> None:
-    """Remove due entries of jobs that wait for nothing. Raises Unavailable."""
+    """Remove due entries of jobs that wait for nothing; one that waits again meanwhile stays. Raises Unavailable."""
+    drop = script("wheel_drop")
     await _all(
         store,
         [
-            ("ZREM", keys.job_retry(store.tags[partition]), *ids)
+            drop.command((keys.job_retry(store.tags[partition]),), ids)
             for partition, ids in store.by_partition(job_ids).items()
         ],
     )

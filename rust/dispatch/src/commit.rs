@@ -73,8 +73,8 @@ pub struct Applied {
     pub dead_letters: Vec<(String, String)>,
     /// worker id, job id.
     pub assignments: Vec<(String, String)>,
-    /// Jobs whose duties are done once `events` are published.
-    pub duties: Vec<String>,
+    /// Jobs whose duties are done once `events` are published, with the revision that named them.
+    pub duties: Vec<(String, i64)>,
     /// Pools somebody waits for now.
     pub waiting: Vec<String>,
     /// Metric, topic, count 1 each.
@@ -231,7 +231,7 @@ impl SubmitPlan {
             };
             let message = item.message;
             let verdict = match reply {
-                Reply::Moved { .. } => {
+                Reply::Moved { rev, .. } => {
                     if item.gives_slot_back(&plan.effect) {
                         let tenant = record_tenant(&item.request).to_owned();
                         applied.released.push((tenant, item.request.job_id.clone()));
@@ -245,7 +245,14 @@ impl SubmitPlan {
                                 .dispatched(worker, &request.job_id, id, &request.topic, now_us);
                         }
                     }
-                    moved(&mut applied, item, plan.effect, &self.surroundings.config, now_us);
+                    moved(
+                        &mut applied,
+                        item,
+                        plan.effect,
+                        rev,
+                        &self.surroundings.config,
+                        now_us,
+                    );
                     Verdict::Ack
                 }
                 other => {
@@ -317,6 +324,7 @@ fn moved(
     applied: &mut Applied,
     item: &mut Item,
     effect: Effect,
+    rev: i64,
     config: &crate::config::Config,
     now_us: i64,
 ) {
@@ -384,7 +392,7 @@ fn moved(
                 .events
                 .push(outgoing::result(SUBJECT_ACCEPTED, result, &item.trace_id, now_us));
             applied.tenants.push((tenant, job_id.clone(), false, false));
-            applied.duties.push(job_id);
+            applied.duties.push((job_id, rev));
             if status == JobStatus::Denied {
                 applied.counts.push(("denied", topic.clone()));
             }

@@ -25,6 +25,8 @@ pub(crate) struct Item {
     pub(crate) trace_id: String,
     pub(crate) result: JobResult,
     pub(crate) record: Option<Record>,
+    /// Time of the dispatch this result ends, where the record was read.
+    dispatched_us: i64,
     pub(crate) open: bool,
     /// The state the change asks for.
     pub(crate) to: &'static str,
@@ -51,6 +53,7 @@ impl Item {
             trace_id,
             result,
             record: None,
+            dispatched_us: 0,
             open: true,
             to: "",
             dead_letter: false,
@@ -223,6 +226,7 @@ impl Item {
         now_us: i64,
     ) -> Option<Transition> {
         let record = self.record.take()?;
+        self.dispatched_us = record.number("dispatched_at");
         let attempts = record.number("attempts");
         let limit = retries::limit(&record, &surroundings.config, self.retry_limit);
         let owned_by_workflow = retries::owned_by_workflow(&record);
@@ -298,9 +302,15 @@ impl Item {
         applied
             .events
             .push(outgoing::result(SUBJECT_ACCEPTED, told, &self.trace_id, now_us));
-        applied
-            .tenants
-            .push((tenant.to_owned(), job_id.clone(), state == "RETRYING", false));
+        if state == "RETRYING" {
+            applied
+                .retrying
+                .push((tenant.to_owned(), job_id.clone(), self.dispatched_us));
+        } else {
+            applied
+                .tenants
+                .push((tenant.to_owned(), job_id.clone(), false, false));
+        }
         if is_quarantined {
             applied.outputs.evidence.push(format!("res:{job_id}"));
         } else if !result.result_ptr.is_empty() {
@@ -322,11 +332,11 @@ impl Item {
             (Some("saga"), "c") | (Some("rollback"), "c" | "m") => applied.sagas.push(job_id),
             (Some("rollback" | "none"), "x") => {
                 applied.counts.push(("saga_compensation_failed", String::new()));
-                applied.duties.push(job_id);
+                applied.duties.push((job_id, rev));
             }
             // The scan stays a duty.
             _ if self.needs_scan() => {}
-            _ => applied.duties.push(job_id),
+            _ => applied.duties.push((job_id, rev)),
         }
         if self.needs_scan() {
             applied.outputs.scans.push((self.result.job_id.clone(), rev));

@@ -1,6 +1,7 @@
 //! Plan of one result batch (scheduler spec §10).
 
 use ahash::AHashMap;
+use cordum_wire::messages::JobStatus;
 use cordum_wire::ConfigScope;
 
 use crate::backoff::Jitter;
@@ -34,9 +35,12 @@ pub struct ResultsApplied {
     pub events: Vec<Outgoing>,
     /// tenant, job id, open, active.
     pub tenants: Vec<(String, String, bool, bool)>,
+    /// tenant, job id, time of the dispatch that ended, µs: jobs that wait for another attempt and give their slot back.
+    pub retrying: Vec<(String, String, i64)>,
     /// tenant, job id of dead letters written.
     pub dead_letters: Vec<(String, String)>,
-    pub duties: Vec<String>,
+    /// Jobs whose duties are done once `events` are published, with the revision that named them.
+    pub duties: Vec<(String, i64)>,
     /// Jobs whose saga has to be looked after, before their duties are done.
     pub sagas: Vec<String>,
     /// Keys of worker results that now get the data TTL.
@@ -59,7 +63,7 @@ impl ResultPlan {
             ignored: Vec::new(),
             jitter: Jitter::new(seed),
         };
-        let mut seen: AHashMap<String, (String, String)> = AHashMap::with_capacity(messages.len());
+        let mut seen: AHashMap<String, (String, String, usize)> = AHashMap::with_capacity(messages.len());
         for (position, bytes) in messages.iter().enumerate() {
             let (packet, body) = match decode_result(bytes) {
                 Intake::Accepted { packet, body } => (packet, body),
@@ -85,16 +89,36 @@ impl ResultPlan {
                     .as_ref()
                     .map_or(String::new(), |d| d.dispatch_id.clone()),
             );
-            match seen.get(&body.job_id) {
-                Some(first) if *first == fence => continue,
-                Some(_) => plan.verdict(position, Verdict::Nak(500_000)),
+            let item = Item::new(position, packet.trace_id, body);
+            match seen.get(&item.result.job_id) {
+                Some((worker, dispatch, kept)) => {
+                    let same_run = fence == (worker.clone(), dispatch.clone());
+                    plan.join(*kept, item, same_run);
+                }
                 None => {
-                    seen.insert(body.job_id.clone(), fence);
-                    plan.items.push(Item::new(position, packet.trace_id, body));
+                    let (worker, dispatch) = fence;
+                    seen.insert(item.result.job_id.clone(), (worker, dispatch, plan.items.len()));
+                    plan.items.push(item);
                 }
             }
         }
         plan
+    }
+
+    /// A further result of a job in this batch: a repetition is acknowledged with the first, evidence of running gives way to
+    /// what came of it, anything else waits until the first is committed.
+    fn join(&mut self, kept: usize, item: Item, same_run: bool) {
+        let Some(first) = self.items.get_mut(kept) else {
+            return;
+        };
+        if same_run && (first.status() == item.status() || item.status() == JobStatus::Running) {
+            return;
+        }
+        if same_run && first.status() == JobStatus::Running {
+            *first = item;
+            return;
+        }
+        self.verdict(item.message, Verdict::Nak(500_000));
     }
 
     /// Jobs whose record is needed: retryable failures and reports that a job runs.
@@ -173,10 +197,10 @@ impl ResultPlan {
             match reply {
                 Reply::Moved {
                     state,
+                    rev,
                     topic,
                     tenant,
                     saga,
-                    rev,
                     ..
                 } => {
                     let (worker, job) = (&item.result.worker_id, &item.result.job_id);

@@ -297,3 +297,25 @@ fn a_dead_letter_event_is_the_schedulers_own() {
         ("cordum-scheduler", 8, 202)
     );
 }
+
+#[test]
+fn an_outcome_in_one_batch_with_the_report_of_running_is_not_lost() {
+    for (statuses, to, naks) in [
+        (vec![4, 5], "SUCCEEDED", vec![]),
+        (vec![5, 4], "SUCCEEDED", vec![]),
+        (vec![5, 5], "SUCCEEDED", vec![]),
+        (vec![10, 5], "", vec![1]),
+    ] {
+        let messages: Vec<Vec<u8>> = statuses.iter().map(|status| reported(result(*status))).collect();
+        let slices: Vec<&[u8]> = messages.iter().map(Vec::as_slice).collect();
+        let mut plan = ResultPlan::new(surroundings(), &slices, 1);
+        let changes = plan.commits(NOW);
+        if !to.is_empty() {
+            assert_eq!(unpack(&changes[0].1)["to"], to, "{statuses:?}");
+        }
+        let waiting: Vec<usize> = (0..statuses.len())
+            .filter(|at| matches!(plan.verdicts[*at], Verdict::Nak(_)))
+            .collect();
+        assert_eq!(waiting, naks, "{statuses:?}");
+    }
+}

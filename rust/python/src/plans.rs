@@ -347,7 +347,7 @@ pub struct SubmitEffects {
     tenants: Vec<TenantChange>,
     dead_letters: Vec<(String, String)>,
     assignments: Vec<(String, String)>,
-    duties: Vec<String>,
+    duties: Vec<(String, i64)>,
     waiting: Vec<String>,
     counts: Vec<(String, String)>,
     arrivals: Vec<(String, i64)>,

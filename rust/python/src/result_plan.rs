@@ -174,6 +174,7 @@ impl ResultPlan {
         Ok(ResultEffects {
             events: applied.events.into_iter().map(|out| to_py(py, out)).collect(),
             tenants: applied.tenants,
+            retrying: applied.retrying,
             dead_letters: applied.dead_letters,
             duties: applied.duties,
             sagas: applied.sagas,
@@ -211,8 +212,9 @@ impl ResultPlan {
 pub struct ResultEffects {
     events: Vec<PyOutgoing>,
     tenants: Vec<TenantChange>,
+    retrying: Vec<(String, String, i64)>,
     dead_letters: Vec<(String, String)>,
-    duties: Vec<String>,
+    duties: Vec<(String, i64)>,
     sagas: Vec<String>,
     result_keys: Vec<String>,
     capacity: Vec<(String, String, bool)>,

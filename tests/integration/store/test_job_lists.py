@@ -10,7 +10,7 @@ from cordum.store.connection import RedisClient
 from cordum.store.job_list import JobQuery, list_jobs
 from cordum.store.job_sets import (
     claim_idempotency,
-    release_tenant_slots,
+    release_commands,
     reserve_tenant_slots,
     tenant_commands,
     trace_commands,
@@ -104,7 +104,8 @@ async def test_a_tenant_never_holds_more_slots_than_its_limit(redis_client: Redi
 
     assert await reserve(2, "a", "b", "c") == {"a", "b"}
     assert await reserve(2, "b", "c") == {"b"}
-    assert await release_tenant_slots(redis_client, "acme", ["a", "zzz"]) == 1
+    slots = [("acme", "a", NOW), ("acme", "zzz", NOW)]
+    assert await redis_client.pipeline(release_commands(slots)) == [1]
     assert await reserve(2, "c", "d") == {"c"}
     assert await reserve(-1, "d") == {"d"}
 
@@ -137,6 +138,14 @@ async def test_a_due_job_is_leased_to_one_caller_until_the_lease_ends(jobs: JobS
     assert sorted(taken) == ["p0", "p1", "p2"]
     assert await lease_due(jobs, everywhere, now_us=NOW + 2, limit=10) == []
     assert len(await lease_due(jobs, everywhere, now_us=NOW + 102, limit=10)) == 6
+
+
+async def test_a_stray_entry_of_a_job_that_waits_again_stays(jobs: JobStore) -> None:
+    await jobs.change("job_create", {"id": "again", "from": [""], "to": "RETRYING", "retry": NOW}, now_us=NOW)
+    await jobs.change("job_create", {"id": "ended", "from": [""], "to": "CANCELLED"}, now_us=NOW)
+    await make_due(jobs, ["ended", "absent"], at_us=NOW)
+    await drop_strays(jobs, ["again", "ended", "absent"])
+    assert await overdue(jobs, keys.job_retry, before_us=NOW, limit=10) == ["again"]
 
 
 async def test_jobs_waiting_for_a_pool_become_due_when_it_wakes(jobs: JobStore) -> None:
@@ -194,7 +203,22 @@ async def test_a_job_made_due_by_a_sweep_leaves_no_entry_behind(jobs: JobStore) 
 
 async def test_a_confirmed_dispatch_is_no_longer_overdue(jobs: JobStore) -> None:
     for job_id in ("a", "b"):
-        change = {"id": job_id, "from": [""], "to": "DISPATCHED", "disp": NOW}
+        change = {"id": job_id, "from": [""], "to": "DISPATCHED", "disp": NOW, "set": {"dispatch_id": "d"}}
         await jobs.change("sched_commit", change, now_us=NOW)
-    await jobs.confirm_dispatch(["a"])
+    await jobs.confirm_dispatch([("a", "d")])
     assert await overdue(jobs, keys.job_disp, before_us=NOW + 1, limit=5) == ["b"]
+
+
+async def test_a_late_confirmation_leaves_the_next_dispatch_of_its_job_unconfirmed(jobs: JobStore) -> None:
+    change = {"id": "a", "from": [""], "to": "DISPATCHED", "disp": NOW, "set": {"dispatch_id": "second"}}
+    await jobs.change("sched_commit", change, now_us=NOW)
+    await jobs.confirm_dispatch([("a", "first")])
+    assert await overdue(jobs, keys.job_disp, before_us=NOW + 1, limit=5) == ["a"]
+
+
+async def test_every_tenant_with_a_set_is_listed_for_its_repair(
+    jobs: JobStore, redis_client: RedisClient
+) -> None:
+    await reserve_tenant_slots(redis_client, [("reserved", 1, ["a"])], NOW)
+    await redis_client.pipeline(tenant_commands([("created", "b", NOW, True, False)]))
+    assert {b"reserved", b"created"} <= set(await redis_client.execute("SMEMBERS", keys.TENANTS))

@@ -1,0 +1,81 @@
+//! What really happened, as nobody inside the system can see it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use cordum_wire::messages::JobStatus;
+
+use crate::plan::Verdict;
+
+/// A record when it was last looked at.
+#[derive(Clone, Debug, Default)]
+pub struct Last {
+    pub state: String,
+    pub rev: i64,
+    pub attempts: i64,
+}
+
+/// The truth about one job.
+#[derive(Debug, Default)]
+pub struct Seen {
+    /// The caller was told that the job is taken.
+    pub submitted: bool,
+    pub last: Last,
+    /// Every state it was in, in order.
+    pub states: Vec<String>,
+    /// Committed dispatches by attempt.
+    pub dispatches: BTreeMap<i64, String>,
+    /// The kernel's newest word.
+    pub verdict: Option<Verdict>,
+    /// Workers that ran a dispatch.
+    pub runs: BTreeMap<String, Vec<usize>>,
+    /// Genuine reports: dispatch, worker, status.
+    pub reports: BTreeSet<(String, String, i32)>,
+    /// How often each dispatch was published.
+    pub published: BTreeMap<String, u32>,
+}
+
+/// The truth.
+#[derive(Debug, Default)]
+pub struct Ghost {
+    pub steps: u64,
+    pub jobs: BTreeMap<String, Seen>,
+    pub violations: Vec<String>,
+}
+
+impl Ghost {
+    fn job(&mut self, id: &str) -> &mut Seen {
+        self.jobs.entry(id.to_owned()).or_default()
+    }
+
+    /// The kernel decided about a job.
+    pub fn judged(&mut self, id: &str, verdict: Verdict) {
+        self.job(id).verdict = Some(verdict);
+    }
+
+    /// The caller was told that the job is taken.
+    pub fn submitted(&mut self, id: &str) {
+        self.job(id).submitted = true;
+    }
+
+    /// A worker got a dispatch; how many runs the job had before.
+    pub fn ran(&mut self, id: &str, dispatch: &str, worker: usize) -> usize {
+        let seen = self.job(id);
+        let before = seen.runs.values().map(Vec::len).sum();
+        seen.runs.entry(dispatch.to_owned()).or_default().push(worker);
+        before
+    }
+
+    /// A worker is going to report.
+    pub fn reported(&mut self, dispatch: &str, worker: usize, status: JobStatus) {
+        let id = dispatch.split(':').next().unwrap_or_default().to_owned();
+        let report = (dispatch.to_owned(), format!("w{worker}"), status as i32);
+        self.job(&id).reports.insert(report);
+    }
+
+    /// Whether a job is over.
+    pub fn ended(&self, id: &str) -> bool {
+        self.jobs
+            .get(id)
+            .is_some_and(|seen| crate::invariants::is_final(&seen.last.state))
+    }
+}

@@ -1,0 +1,283 @@
+//! One record against what is known of its job.
+
+use cordum_wire::messages::JobStatus;
+
+use super::{is_final, legal, DEAD, POOLS, STATES};
+use crate::ghost::{Last, Seen};
+use crate::plan::{JobPlan, Verdict};
+use crate::redis::Database;
+use crate::store;
+
+/// A record as it is now.
+pub(super) struct Record<'a> {
+    pub(super) database: &'a Database,
+    pub(super) id: &'a str,
+    pub(super) tag: String,
+}
+
+impl Record<'_> {
+    pub(super) fn text(&self, field: &str) -> String {
+        self.database.field(&store::meta(self.id), field)
+    }
+
+    pub(super) fn number(&self, field: &str) -> i64 {
+        self.text(field).parse().unwrap_or(0)
+    }
+
+    fn at(&self, schedule: &str) -> Option<f64> {
+        self.database
+            .score(&store::schedule(&self.tag, schedule), self.id)
+    }
+
+    pub(super) fn check_move(&self, seen: &Seen, current: &Last, excused: bool, faults: &mut Vec<String>) {
+        let last = &seen.last;
+        if current.state.is_empty() {
+            return faults.push(format!("record of a job in {} is gone", last.state));
+        }
+        let refreshed = last.state == current.state && !is_final(&current.state);
+        if !refreshed && !legal(&last.state, &current.state) {
+            faults.push(format!("illegal move {} -> {}", last.state, current.state));
+        }
+        if current.rev != last.rev + 1 {
+            faults.push(format!("revision {} after {}", current.rev, last.rev));
+        }
+        let started = i64::from(current.state == "DISPATCHED" && last.state != "DISPATCHED");
+        if current.attempts != last.attempts + started {
+            faults.push(format!(
+                "attempts {} after {} ({})",
+                current.attempts, last.attempts, current.state
+            ));
+        }
+        if current.state == "RETRYING" && last.state != "RETRYING" && !self.text("after").contains("result") {
+            faults.push("RETRYING, and nobody will be told".into());
+        }
+        if current.state == "SCHEDULED" && last.state == "DISPATCHED" {
+            let dispatch = self.text("dispatch_id");
+            if seen.published.contains_key(&dispatch) && !excused {
+                faults.push(format!(
+                    "dispatch {dispatch} is rolled back, and a worker may have it"
+                ));
+            }
+        }
+        if last.state == "APPROVAL_REQUIRED"
+            && current.state == "PENDING"
+            && self.text("approval_decision") != "approve"
+        {
+            faults.push("released without a human".into());
+        }
+        let events = self.database.list(&store::events(self.id));
+        let said = |event: &String| {
+            event
+                .split("\"state\":\"")
+                .nth(1)
+                .and_then(|rest| rest.split('"').next())
+                .map(str::to_owned)
+        };
+        if !refreshed && events.last().and_then(said).as_deref() != Some(&current.state) {
+            faults.push(format!("{} without its event", current.state));
+        }
+        let dispatched = events
+            .iter()
+            .filter(|event| said(event).as_deref() == Some("DISPATCHED"))
+            .count();
+        if dispatched as i64 != current.attempts {
+            faults.push(format!(
+                "{} attempts, {dispatched} dispatch events",
+                current.attempts
+            ));
+        }
+    }
+
+    pub(super) fn check_dispatch(
+        &self,
+        seen: &mut Seen,
+        plan: &JobPlan,
+        current: &Last,
+        weak: bool,
+        crowd: usize,
+        faults: &mut Vec<String>,
+    ) {
+        let dispatch = self.text("dispatch_id");
+        if !dispatch.starts_with(&format!("{}:{}:", self.id, current.attempts)) {
+            faults.push(format!(
+                "attempt {} has dispatch id `{dispatch}`",
+                current.attempts
+            ));
+        }
+        if seen.dispatches.values().any(|known| *known == dispatch) {
+            faults.push(format!("dispatch id `{dispatch}` is used twice"));
+        }
+        if let Some(before) = seen.dispatches.insert(current.attempts, dispatch.clone()) {
+            if !weak {
+                faults.push(format!("attempt {} is {before} and {dispatch}", current.attempts));
+            }
+        }
+        let approved = self.text("approval_decision") == "approve";
+        if !approved && seen.verdict != Some(Verdict::Allow) {
+            faults.push(format!("dispatched although the kernel said {:?}", seen.verdict));
+        }
+        if !matches!(
+            self.text("safety_decision").as_str(),
+            "ALLOW" | "ALLOW_WITH_CONSTRAINTS"
+        ) {
+            faults.push(format!(
+                "dispatched under decision `{}`",
+                self.text("safety_decision")
+            ));
+        }
+        if self.database.list(&store::decisions(self.id)).is_empty() {
+            faults.push("dispatched without a stored decision".into());
+        }
+        if self.at("disp").is_none() {
+            faults.push("dispatched without being listed as unconfirmed".into());
+        }
+        let request = self.database.get(&store::request(self.id)).is_some();
+        if !request {
+            faults.push("dispatched without a stored request".into());
+        }
+        if plan.max_concurrent > 0 && crowd >= plan.max_concurrent as usize && !weak && !approved {
+            faults.push(format!(
+                "dispatched beside {crowd} other jobs of a tenant that may have {}",
+                plan.max_concurrent
+            ));
+        }
+        let charged = current.attempts - self.number("rollbacks");
+        let allowed = match (plan.max_retries, plan.topic) {
+            (0, "job.b") => 1,
+            (0, _) => 3,
+            (limit, _) => i64::from(limit),
+        };
+        if charged > allowed + 1 && !approved {
+            faults.push(format!("{charged} attempts with {allowed} retries allowed"));
+        }
+    }
+
+    pub(super) fn check_end(&self, seen: &Seen, plan: &JobPlan, state: &str, faults: &mut Vec<String>) {
+        let ends = seen.states.iter().filter(|state| is_final(state)).count();
+        if ends != 1 {
+            faults.push(format!("terminal {ends} times: {:?}", seen.states));
+        }
+        let after = self.text("after");
+        if !after.split(',').any(|duty| duty == "result") {
+            faults.push(format!("{state} with duties `{after}`"));
+        }
+        let said_no = matches!(seen.verdict, Some(Verdict::Deny | Verdict::Human));
+        if state == "DENIED" && self.text("approval_decision") != "reject" && !said_no {
+            faults.push(format!("DENIED although the kernel said {:?}", seen.verdict));
+        }
+        if DEAD.contains(&state) {
+            if !after.split(',').any(|duty| duty == "dlq") {
+                faults.push(format!("{state} without the duty to tell of its dead letter"));
+            }
+            let letter = self.database.get(&store::dlq_entry(self.id)).is_some();
+            let listed = self
+                .database
+                .score(&format!("dlq:index:{}", self.tag), self.id)
+                .is_some();
+            if !letter || !listed {
+                faults.push(format!("{state} without a dead letter"));
+            }
+        }
+        if state == "TIMEOUT" && self.text("failure_reason").starts_with("timeout: dispatched") {
+            let dispatch = self.text("dispatch_id");
+            if !seen.published.contains_key(&dispatch) {
+                faults.push(format!(
+                    "dispatch {dispatch} timed out before anybody could have it"
+                ));
+            }
+        }
+        if !self.text("execution_ms").is_empty() {
+            self.check_result(seen, plan, state, faults);
+        }
+    }
+
+    /// A result that ends a job was reported by the worker that has it.
+    fn check_result(&self, seen: &Seen, plan: &JobPlan, state: &str, faults: &mut Vec<String>) {
+        let (dispatch, worker) = (self.text("dispatch_id"), self.text("worker_id"));
+        let fits = |status: i32| match state {
+            "SUCCEEDED" => status == JobStatus::Succeeded as i32,
+            _ => status != JobStatus::Succeeded as i32,
+        };
+        // After a dispatch to a topic, the first result without an identity wins (scheduler spec §10).
+        let first_wins = !self.text("dispatch_subject").starts_with("worker.");
+        let genuine = seen.reports.iter().any(|(of, by, status)| {
+            fits(*status) && *by == worker && (first_wins || !plan.echoes || *of == dispatch)
+        });
+        let assigned = seen.runs.values().flatten().any(|by| format!("w{by}") == worker);
+        if !genuine || !(assigned || first_wins) {
+            faults.push(format!(
+                "{state} by a result of {worker} that nobody with {dispatch} reported"
+            ));
+        }
+    }
+
+    /// Indexes, schedules and times to live agree with the record.
+    pub(super) fn check_keys(&self, state: &str, faults: &mut Vec<String>) {
+        for other in STATES {
+            let listed = self
+                .database
+                .score(&store::index(&self.tag, other), self.id)
+                .is_some();
+            if listed != (other == state) {
+                faults.push(format!("in {state}, listed as {other}: {listed}"));
+            }
+        }
+        if state.is_empty() {
+            return;
+        }
+        let over = is_final(state);
+        for key in [
+            store::meta(self.id),
+            store::request(self.id),
+            store::events(self.id),
+            store::decisions(self.id),
+        ] {
+            let expires = self.database.get(&key).map(|entry| entry.expires.is_some());
+            if expires.is_some_and(|expires| expires != over) {
+                faults.push(format!("{key} of a job in {state}: expiry {expires:?}"));
+            }
+        }
+        let same = |field: &str, schedule: &str| {
+            let (field, score) = (self.text(field), self.at(schedule));
+            match score {
+                Some(score) => field == format!("{score}"),
+                None => field.is_empty(),
+            }
+        };
+        if !same("deadline_unix", "deadline") || (over && self.at("deadline").is_some()) {
+            faults.push(format!(
+                "deadline `{}`, listed at {:?}",
+                self.text("deadline_unix"),
+                self.at("deadline")
+            ));
+        }
+        if self.text("after").is_empty() != self.at("after").is_none() {
+            faults.push(format!(
+                "duties `{}`, listed at {:?}",
+                self.text("after"),
+                self.at("after")
+            ));
+        }
+        let parked = !self.text("next_attempt_at").is_empty();
+        if parked && (self.at("retry").is_none() || !matches!(state, "PENDING" | "SCHEDULED" | "RETRYING")) {
+            faults.push(format!("{state}, parked, in the wheel: {:?}", self.at("retry")));
+        }
+        let waits = self.text("wait_pools");
+        for pool in POOLS {
+            let listed = self
+                .database
+                .score(&store::wait(&self.tag, pool), self.id)
+                .is_some();
+            if listed != waits.split(',').any(|name| name == pool) {
+                faults.push(format!("waits for `{waits}`, listed for {pool}: {listed}"));
+            }
+        }
+        let running = matches!(state, "DISPATCHED" | "RUNNING");
+        if running != self.at("due").is_some() {
+            faults.push(format!("{state} with a time-out at {:?}", self.at("due")));
+        }
+        if self.at("disp").is_some() && state != "DISPATCHED" {
+            faults.push(format!("{state} and listed as unconfirmed"));
+        }
+    }
+}

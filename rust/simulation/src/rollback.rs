@@ -1,0 +1,54 @@
+//! Dispatches whose publish failed (`scheduler/rollback.py`).
+
+use cordum_wire::Transition;
+
+use crate::cluster::Unavailable;
+use crate::planner::backoff::{route_delay_us, Jitter};
+use crate::planner::commit::Undo;
+use crate::planner::outgoing::Outgoing;
+use crate::replica::Replica;
+use crate::store;
+
+/// The change DISPATCHED → SCHEDULED of an unpublished dispatch.
+pub fn rollback_change(replica: &Replica, job_id: &str, dispatch_id: &str, failures: i64) -> Transition {
+    let now = replica.now();
+    let delay = route_delay_us(failures, &mut Jitter::new(replica.seed()));
+    let mut change = Transition {
+        id: job_id.to_owned(),
+        from: vec!["DISPATCHED"],
+        to: "SCHEDULED",
+        dispatch_id: Some(dispatch_id.to_owned()),
+        due: Some(0),
+        retry: Some(now + delay),
+        events: vec![format!(
+            r#"{{"ts":{now},"state":"SCHEDULED","ctx":{{"reason":"dispatch_failed"}}}}"#
+        )],
+        ..Transition::default()
+    };
+    change.incr.extend([("rollbacks", 1), ("route_failures", 1)]);
+    change.set.insert("last_cause", "dispatch_failed".into());
+    change
+}
+
+pub async fn roll_back(replica: &Replica, failed: &[Outgoing], undo: &[Undo]) -> Result<(), Unavailable> {
+    if failed.is_empty() {
+        return Ok(());
+    }
+    replica.step("submit.rollback").await;
+    let now = replica.now();
+    let commands = failed.iter().map(|outgoing| {
+        let dispatch_id = outgoing.message_id.trim_start_matches("dispatch:");
+        let failures = undo
+            .iter()
+            .find(|undo| undo.job_id == outgoing.job_id)
+            .map_or(0, |undo| undo.failures);
+        let change = rollback_change(replica, &outgoing.job_id, dispatch_id, failures);
+        store::apply(
+            "job_move",
+            store::partition(&outgoing.job_id),
+            now,
+            vec![change.pack()],
+        )
+    });
+    replica.pipeline(commands.collect()).await.map(|_| ())
+}

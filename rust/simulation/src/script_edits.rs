@@ -1,0 +1,59 @@
+//! Wrong edits of the Lua scripts, for the mutation check: each is put in when the scripts are loaded.
+
+use crate::scripts::Edit;
+
+const COMMON: &str = "_job_common";
+
+const fn edit(
+    name: &'static str,
+    file: &'static str,
+    find: &'static str,
+    replace: &'static str,
+) -> (&'static str, Edit) {
+    (name, Edit { file, find, replace })
+}
+
+/// Every wrong edit of the scripts, with its name.
+pub const SCRIPT_EDITS: &[(&str, Edit)] = &[
+    edit("any state may be left", COMMON, "if not has(j.from, cur) then return 'conflict', 'state' end", ""),
+    edit("revision does not fence", COMMON, "if j.rev and j.rev ~= rev then return 'conflict', 'rev' end", ""),
+    edit("dispatch does not fence", COMMON, "if j.dispatch_id ~= (r.dispatch_id or '') then return 'ignored', 'fence' end", ""),
+    edit("worker does not fence", COMMON, "and j.worker_id ~= r.worker_id then", "and false then"),
+    edit("old index keeps the job", COMMON, "if changed and cur ~= '' then remove(INDEX .. string.lower(cur), id) end", ""),
+    edit("new index lacks the job", COMMON, "add(INDEX .. string.lower(to), now, id)", ""),
+    edit("revision stands still", COMMON, "rev = rev + 1", ""),
+    edit("time-out stays", COMMON, "if cur ~= '' then remove(DUE, id) end", ""),
+    edit("time-out is not listed", COMMON, "elseif j.due then add(DUE, j.due, id) end", "end"),
+    edit("deadline stays", COMMON, "remove(DEADLINE, id)", ""),
+    edit("deadline is not listed", COMMON, "add(DEADLINE, j.deadline, id)", ""),
+    edit("unconfirmed stays", COMMON, "elseif cur ~= '' and (final or j.disp or (cur == 'DISPATCHED' and j.to ~= cur)) then remove(DISP, id) end", "end"),
+    edit("unconfirmed is not listed", COMMON, "if j.disp and j.disp ~= '0' and not final then add(DISP, j.disp, id)", "if false then"),
+    edit("duties are not listed", COMMON, "add(AFTER, now, id)", ""),
+    edit("duties are not named", COMMON, "fields[#fields + 1] = table.concat(j.after, ',')", "fields[#fields + 1] = 'cancel'"),
+    edit("dead letter is not written", COMMON, "if j.dlq then add_dead_letter(j, topic, tenant, attempts) end", ""),
+    edit("dead letter is not listed", COMMON, "call('ZADD', index, math.floor(tonumber(now) / 1000000), j.id)", ""),
+    edit("records never expire", COMMON, "if final then expire(id, r.output_safety) end", ""),
+    edit("open records expire", COMMON, "if final then expire(id, r.output_safety) end", "expire(id, r.output_safety)"),
+    edit("events never expire", COMMON, "call('EXPIRE', 'job:events:' .. tag .. id, ttl)", ""),
+    edit("time-outs are not final", COMMON, "TIMEOUT = true, DENIED = true", "DENIED = true"),
+    edit("parked for ever", COMMON, "dels[#dels + 1] = 'next_attempt_at'", ""),
+    edit("parked nowhere", COMMON, "add(RETRY, j.retry, id)", ""),
+    edit("pools keep waiting", COMMON, "for pool in string.gmatch(old, '[^,]+') do remove(WAIT .. pool, id) end", ""),
+    edit("pools do not wait", COMMON, "for i = 1, #waits do add(WAIT .. waits[i], now, id) end", ""),
+    edit("events are not kept", COMMON, "if events and #events > 0 then call('RPUSH', 'job:events:' .. tag .. id, unpack(events)) end", ""),
+    edit("request is not kept", COMMON, "if request then call('SET', 'job:req:' .. tag .. id, request) end", ""),
+    edit("decision is not kept", COMMON, "if j.decision then add_decision(j, r, fields) end", ""),
+    edit("counters start anew", COMMON, "tonumber(r[incr[i]] or 0) + incr[i + 1]", "incr[i + 1]"),
+    edit("fields go astray", COMMON, "call('HSET', META .. id, unpack(fields))", "call('HSET', META .. string.sub(id, 1, -2), unpack(fields))"),
+    edit("another slot", COMMON, "local DUE, DISP, RETRY, WAIT = 'job:due:' .. slot", "local DUE, DISP, RETRY, WAIT = 'job:due:{j07}'"),
+    edit("duties of others are cleared", "after_clear", "if current and current ~= rev then meta = nil end", ""),
+    edit("duties are never cleared", "after_clear", "redis.call('HDEL', meta, 'after')", ""),
+    edit("dispatches of others are confirmed", "disp_confirm", "if record[1] ~= 'DISPATCHED' or record[2] == ARGV[i + 1] then gone", "if true then gone"),
+    edit("nothing is confirmed", "disp_confirm", "record[2] == ARGV[i + 1]", "false"),
+    edit("the wheel keeps the gone", "wheel_lease", "if #gone > 0 then redis.call('ZREM', KEYS[1], unpack(gone)) end", ""),
+    edit("the wheel drops the waiting", "wheel_lease", "PENDING = true, ", ""),
+    edit("slots without a limit", "tenant_reserve", "elseif limit < 0 or count < limit then", "else"),
+    edit("slots are granted, not taken", "tenant_reserve", "redis.call('ZADD', KEYS[1], ARGV[1], ARGV[i])", ""),
+    edit("nobody gets a slot", "tenant_reserve", "granted[#granted + 1] = ARGV[i]\n  elseif", "elseif"),
+    edit("nobody leads", "lock_renew", "redis.call('GET', KEYS[1]) == ARGV[1]", "false"),
+];

@@ -68,18 +68,28 @@ class Planner:
         packets: list[bytes],
         now_us: int,
         proofs: list[tuple[list[str], list[str]] | None] | None = None,
-    ) -> tuple[list[tuple[str, str, bool]], list[tuple[str, str]], list[tuple[str, list[str], str]], int]:
+    ) -> tuple[
+        list[tuple[str, str, bool]], list[tuple[str, list[str]]], list[tuple[str, list[str], str]], int
+    ]:
         """Apply heartbeat and handshake packets.
 
-        Returns capacities (pool, worker id, came online), heartbeats (worker id, pool), handshakes (worker
-        id, ready topics,
-        sdk version) and how many packets were unusable.
+        Returns capacities (pool, worker id, came online), heartbeats taken (worker id, its pools), handshakes (worker
+        id, ready topics, sdk version) and how many packets were unusable.
         """
 
     def authenticate(
         self, worker_id: str, pools: list[str], topics: list[str], ready_topics: list[str], now_us: int
     ) -> tuple[list[tuple[str, str, bool]], list[str]]:
         """Apply an authenticated handshake; return capacities as `presence` does, and the topics that count."""
+
+    def take_refused(self) -> list[str]:
+        """Return the workers that the licence refused since the last call."""
+
+    def worker_ages(self, now_us: int) -> list[tuple[str, float]]:
+        """Return (worker id, seconds since its last sign of life)."""
+
+    def is_live_pool(self, pool: str) -> bool:
+        """Tell whether the routing table knows the pool and it is not inactive."""
 
     def attested_workers(self, now_us: int) -> list[str]:
         """Workers that proved who they are within their time to live."""
@@ -148,7 +158,9 @@ class SubmitPlan:
 
     def reads(self) -> list[str]: ...
     def supply(self, rows: list[tuple[dict[str, str] | None, bytes | None]], now_us: int) -> None: ...
-    def creates(self, now_us: int) -> list[tuple[int, int, bytes]]: ...
+    def creates(self, now_us: int) -> list[tuple[int, int, bytes, str, str, str]]:
+        """Return records to create first: (item, partition, packed change, tenant, job id, trace id)."""
+
     def created(self, outcomes: list[tuple[int, bool]], now_us: int) -> None: ...
     def admit(self) -> list[tuple[str, str, str, str, str, bool, list[tuple[str, str]]]]:
         """Check topics, and schemas as far as no payload is needed: jobs that do not pass fail.
@@ -397,6 +409,9 @@ class SubmitBatch:
         self, index: int, status: int, body: bytes, trace_id: str = "", retry_after_s: int = 0
     ) -> None:
         """Answer an item without judging it."""
+
+    def open_jobs(self) -> list[tuple[int, str, str]]:
+        """Return (index, tenant, job id) of each open item."""
 
     def config_scopes(self) -> list[tuple[str, str, str, str]]:
         """Return (tenant, team, workflow, step) of each open item."""

@@ -19,6 +19,7 @@ from cordum.domain.errors import CordumError, Unavailable
 from cordum.domain.states import TERMINAL_STATES
 from cordum.gateway import metrics
 from cordum.gateway.agent_binding import prove_agents
+from cordum.gateway.backpressure import admit
 from cordum.gateway.errors import envelope
 from cordum.protocol import subjects
 from cordum.protocol.kernel_client import PolicyClient
@@ -174,8 +175,7 @@ class Submitter:
         claims = batch.claims()
         if claims:
             await self._claim(batch, claims)
-        configs = await self._configs.many(batch.config_scopes())
-        request = batch.policy_request([config.for_policy for config in configs])
+        request = batch.policy_request(await admit(self._jobs.client, batch, self._configs))
         answer = await self._judge(request) if request else None
         groups, jobs, messages, planned = batch.plan(answer, self._jobs.partitions)
         outcomes = [Outcome(*outcome) for outcome in planned]

@@ -1,5 +1,5 @@
 """Licence tiers and their limits (security spec §20)."""
 
-from cordum.licensing.tiers import TIERS, UNLIMITED, Entitlements, Tier
+from cordum.licensing.tiers import TIERS, UNLIMITED, UPGRADE_URL, Entitlements, Tier
 
-__all__ = ["TIERS", "UNLIMITED", "Entitlements", "Tier"]
+__all__ = ["TIERS", "UNLIMITED", "UPGRADE_URL", "Entitlements", "Tier"]

@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from typing import Final, Literal
 
-__all__ = ["TIERS", "UNLIMITED", "Entitlements", "Tier"]
+__all__ = ["TIERS", "UNLIMITED", "UPGRADE_URL", "Entitlements", "Tier"]
+
+UPGRADE_URL: Final = "https://cordum.io/pricing"
 
 Tier = Literal["community", "team", "enterprise"]
 
@@ -19,10 +21,6 @@ class Entitlements:
     requests_per_second: int = -1
     """API requests per tenant."""
     audit_retention_days: int = -1
-
-    def allows_worker(self, known: int) -> bool:
-        """Tell whether one more worker may join when ``known`` are there."""
-        return self.max_workers < 0 or known + 1 <= self.max_workers
 
 
 TIERS: Final[dict[Tier, Entitlements]] = {

@@ -2,6 +2,7 @@
 §5.3)."""
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, TypeVar, cast
 
@@ -61,6 +62,8 @@ class Configuration:
         self._scheduler = SchedulerSection()
         self.timeouts = TimeoutsFile()
         self.changed = asyncio.Event()
+        self.on_routing: list[Callable[[], None]] = []
+        """Called after the routing table has changed."""
 
     def load_files(self) -> tuple[PoolsFile, TimeoutsFile]:
         """Read both files. Raises ConfigError: the pools file is mandatory, the time-outs file in
@@ -114,6 +117,8 @@ class Configuration:
             self._planner.configure(encoded, registered)
             self._active, self._registered = encoded, registered
             metrics.show_topics(self._pools.topics)
+            for listener in self.on_routing:
+                listener()
             _log.info("routing loaded", topics=len(self._pools.topics), pools=len(self._pools.pools))
 
     async def _seed(self, pools: StoredPools) -> None:
@@ -157,6 +162,7 @@ class Configuration:
                 "worker_ttl_s": self._settings.worker_ttl_s,
                 "tenant_weights": self._scheduler.tenant_weights,
                 "max_concurrent_jobs": self._limits.max_concurrent_jobs,
+                "max_workers": self._limits.max_workers,
             }
         )
 

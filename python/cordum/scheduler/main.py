@@ -7,6 +7,7 @@ from importlib.metadata import version
 from typing import NamedTuple
 
 from nats.aio.msg import Msg
+from prometheus_client import REGISTRY
 
 from cordum._core import Planner
 from cordum.audit import AuditChain, AuditWriter, ChainKeys
@@ -56,6 +57,7 @@ from cordum.scheduler.submit_pipeline import SubmitPipeline
 from cordum.scheduler.trail import Trail
 from cordum.scheduler.trust import Trust
 from cordum.scheduler.wheel import Wheel
+from cordum.scheduler.worker_ages import WorkerAges
 from cordum.store import keys
 from cordum.store.blobs import BlobStore
 from cordum.store.breaker import CircuitBreaker
@@ -195,6 +197,8 @@ class Scheduler:
             instance,
             self.wheel.on_capacity,
             self.trust.presence(),
+            UNLIMITED,
+            settings.worker_ttl_s,
         )
         self.departures = Departures(settings.worker_ttl_s)
         self.registry.on_gone = self.departures.left
@@ -204,6 +208,7 @@ class Scheduler:
             settings, self.planner, redis, boundary, self.limits, production=service.production
         )
         self.submits.perform_duties = self.duties.perform
+        self.configuration.on_routing.append(self.registry.drop_dead_pools)
         settler = Settler(
             self.planner, jobs, self.instances, bus, publisher, self.side, self.configs, instance
         )
@@ -218,6 +223,7 @@ class Scheduler:
     async def start(self) -> None:
         """Configuration, registry, subscriptions, loops. Raises ConfigError or Unavailable."""
         service, spawn = self.service, self.service.supervisor.spawn
+        REGISTRY.register(WorkerAges(self.planner))
         await self._note_replicas()
         await self.configuration.start()
         await self.outputs.modes.reload()

@@ -12,6 +12,7 @@ from nats.aio.msg import Msg
 from cordum._core import Planner
 from cordum.domain.errors import CordumError
 from cordum.domain.worker_credentials import WorkerCredential
+from cordum.licensing import UPGRADE_URL, Entitlements
 from cordum.protocol import subjects
 from cordum.protocol.cap import Handshake
 from cordum.runtime.clock import monotonic_s, now_s, now_us, rfc3339
@@ -22,6 +23,7 @@ from cordum.store.worker_snapshot import WorkerSnapshots
 
 _log = structlog.get_logger("cordum.scheduler")
 _REMEMBER_EVERY_S = 60.0
+_WARN_EVERY_S = 10.0
 
 Capacities = Iterable[tuple[str, str, bool]]
 
@@ -37,6 +39,8 @@ class Registry:
         instance: str,
         on_capacity: Callable[[Capacities], None],
         gate: PresenceGate,
+        limits: Entitlements,
+        worker_ttl_s: float,
     ) -> None:
         self._planner = planner
         self._snapshots = snapshots
@@ -44,6 +48,10 @@ class Registry:
         self._instance = instance
         self._on_capacity = on_capacity
         self._gate = gate
+        self._limits = limits
+        self._worker_ttl_s = worker_ttl_s
+        self._shown: set[str] = set()
+        self._warned_s = float("-inf")
         self._remembered: dict[str, float] = {}
         self.on_gone: Callable[[list[str]], object] = lambda _: None
         """Hears at every look which workers fell silent."""
@@ -63,9 +71,9 @@ class Registry:
         capacity, beats, shakes, invalid = found
         if invalid:
             metrics.INVALID_PACKETS.labels(subjects.HEARTBEAT, "invalid").inc(invalid)
-        for _, pool in beats:
-            if pool:
-                metrics.LAST_HEARTBEAT.labels(pool).set(now_s())
+        self._note_pools({pool for _, pools in beats for pool in pools})
+        self._report_refused()
+        await self._count([worker_id for worker_id, _ in beats])
         await self._recall([worker_id for worker_id, _ in beats])
         for worker_id, ready_topics, sdk_version in shakes:
             await self._remember(worker_id, ready_topics, sdk_version)
@@ -83,6 +91,41 @@ class Registry:
         self._authenticated.add(credential.worker_id)
         await self._remember(credential.worker_id, topics, capability.sdk_version)
         self._on_capacity(capacity)
+
+    def _note_pools(self, pools: set[str]) -> None:
+        """Show the newest heartbeat of pools in use; the series of a removed or inactive pool ends."""
+        for pool in pools:
+            if self._planner.is_live_pool(pool):
+                self._shown.add(pool)
+                metrics.LAST_HEARTBEAT.labels(pool).set(now_s())
+
+    def drop_dead_pools(self) -> None:
+        """End the series of pools that are removed or inactive."""
+        for pool in [pool for pool in self._shown if not self._planner.is_live_pool(pool)]:
+            self._shown.discard(pool)
+            metrics.LAST_HEARTBEAT.remove(pool)
+
+    def _report_refused(self) -> None:
+        refused = set(self._planner.take_refused())
+        now = monotonic_s()
+        if refused and now - self._warned_s >= _WARN_EVERY_S:
+            self._warned_s = now
+            _log.warning(
+                "workers refused: more than the licence allows",
+                worker_ids=sorted(refused)[:20],
+                current=self._limits.max_workers,
+                allowed=self._limits.max_workers,
+                upgrade_url=UPGRADE_URL,
+            )
+
+    async def _count(self, worker_ids: list[str]) -> None:
+        """Note workers that live, for whoever has to count them."""
+        if not worker_ids:
+            return
+        try:
+            await self._snapshots.note_alive(worker_ids, now_s(), self._worker_ttl_s)
+        except CordumError as error:
+            _log.warning("workers not counted", error=error.message)
 
     async def _recall(self, worker_ids: list[str]) -> None:
         """Load the topics of workers that announced them to an earlier process; they never announce again

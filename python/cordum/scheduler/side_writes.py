@@ -16,7 +16,7 @@ from cordum.runtime.clock import monotonic_s, now_us
 from cordum.scheduler.output_metrics import Check
 from cordum.store.blobs import BlobStore
 from cordum.store.dlq import dead_letter_commands
-from cordum.store.job_sets import release_commands, tenant_commands, worker_job_commands
+from cordum.store.job_sets import release_commands, tenant_commands, trace_commands, worker_job_commands
 from cordum.store.jobs import JobStore
 from cordum.store.output_stats import OutputCheckNote, note_commands
 from cordum.store.scripts import Command
@@ -39,6 +39,7 @@ class SideWrites:
         self._tenants: list[tuple[str, str, int, bool, bool]] = []
         self._released: list[tuple[str, str, int]] = []
         self._workers: list[tuple[str, str, int]] = []
+        self._traces: list[tuple[str, str]] = []
         self._letters: list[tuple[str, str, int]] = []
         self._confirmed: list[tuple[str, str]] = []
         self._recovered: list[str] = []
@@ -59,6 +60,11 @@ class SideWrites:
         self._tenants.extend(
             (tenant, job_id, now, is_open, active) for tenant, job_id, is_open, active in changes
         )
+        self._pending.set()
+
+    def trace(self, trace_id: str, job_id: str) -> None:
+        """Note a job that is part of a trace."""
+        self._traces.append((trace_id, job_id))
         self._pending.set()
 
     def released(self, slots: Iterable[tuple[str, str, int]]) -> None:
@@ -117,6 +123,8 @@ class SideWrites:
             commands += tenant_commands(self._tenants, recent_max=self._jobs.settings.job_recent_max)
         if self._released:
             commands += release_commands(self._released)
+        if self._traces:
+            commands += trace_commands(self._traces)
         if self._workers:
             commands += self._worker_commands()
         if self._letters:
@@ -131,7 +139,8 @@ class SideWrites:
             commands += note_commands(self._outputs)
         if self._results:
             commands += self._blobs.keep_commands(self._results)
-        self._tenants, self._released, self._workers, self._letters = [], [], [], []
+        self._tenants, self._released, self._traces = [], [], []
+        self._workers, self._letters = [], []
         self._confirmed, self._recovered, self._done = [], [], []
         self._results, self._outputs = [], []
         self._pending.clear()

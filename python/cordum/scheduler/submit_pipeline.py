@@ -246,12 +246,14 @@ class SubmitPipeline:
         if not creates:
             return
         replies = await self._jobs.apply(
-            "job_create", [(partition, (packed,)) for _, partition, packed in creates], now_us=now
+            "job_create", [(partition, (packed,)) for _, partition, packed, *_ in creates], now_us=now
         )
-        plan.created(
-            [(index, reply[0][0] == b"moved") for (index, _, _), reply in zip(creates, replies, strict=True)],
-            now,
-        )
+        outcomes = [(create, reply[0][0] == b"moved") for create, reply in zip(creates, replies, strict=True)]
+        plan.created([(create[0], made) for create, made in outcomes], now)
+        for (_, _, _, tenant, job_id, trace_id), made in outcomes:
+            if made:
+                self._side.tenants([(tenant, job_id, True, False)])
+                self._side.trace(trace_id, job_id)
 
     async def _configure(self, plan: SubmitPlan) -> None:
         scopes = plan.config_scopes()

@@ -11,6 +11,7 @@ from cordum.store.connection import RedisClient
 from cordum.store.scripts import Command, script
 
 __all__ = [
+    "admit_open_jobs",
     "claim_idempotency",
     "release_commands",
     "reserve_command",
@@ -125,6 +126,29 @@ async def reserve_tenant_slots(
     for reply in replies[1:]:
         granted.update(job_id.decode() for job_id in reply)
     return granted
+
+
+async def admit_open_jobs(
+    client: RedisClient, wanted: Sequence[tuple[str, int, Sequence[str]]], now_us: int
+) -> list[tuple[int, set[str]]]:
+    """Count jobs among the open ones of their tenant, for (tenant, limit, job ids), in one round trip.
+
+    Return per entry how many were open before, and the admitted ids; those are in `job:tenant:open` now. Raises
+    Unavailable.
+    """
+    admit = script("tenant_admit")
+    replies = await client.pipeline(
+        [
+            admit.command((keys.tenant_open(tenant),), (now_us, limit, *job_ids))
+            for tenant, limit, job_ids in wanted
+        ]
+    )
+    answers: list[tuple[int, set[str]]] = []
+    for reply in replies:
+        if isinstance(reply, Exception):
+            raise reply
+        answers.append((int(reply[0]), {job_id.decode() for job_id in reply[1:]}))
+    return answers
 
 
 def release_commands(slots: Iterable[tuple[str, str, int]]) -> list[Command]:

@@ -101,6 +101,10 @@ def job_retry(tag: str) -> str:
     return f"job:retry:{tag}"
 
 
+WORKERS_COUNT = "cordum:workers:count"
+"""Zset of known workers, score: last heartbeat in seconds; its size is what a licence limits."""
+
+
 def job_parked(tag: str) -> str:
     """Return the hash with the number of parked jobs per cause; exact, kept by the job scripts."""
     return f"job:parked:{tag}"

@@ -28,6 +28,20 @@ class WorkerSnapshots:
         """Return the last snapshot, None when there is none or it is not readable. Raises Unavailable."""
         return _object(await self._client.execute("GET", keys.WORKERS_SNAPSHOT))
 
+    async def note_alive(self, worker_ids: Sequence[str], now_s: float, ttl_s: float) -> None:
+        """Note heartbeats of workers; those silent for longer than ``ttl_s`` go. Raises Unavailable."""
+        pairs = [part for worker_id in worker_ids for part in (f"{now_s:.3f}", worker_id)]
+        replies = await self._client.pipeline(
+            [
+                ("ZADD", keys.WORKERS_COUNT, *pairs),
+                ("ZREMRANGEBYSCORE", keys.WORKERS_COUNT, "-inf", f"({now_s - ttl_s:.3f}"),
+                ("EXPIRE", keys.WORKERS_COUNT, _TTL_S),
+            ]
+        )
+        for reply in replies:
+            if isinstance(reply, Exception):
+                raise reply
+
     async def save_handshake(self, worker_id: str, handshake: Mapping[str, Any]) -> None:
         """Remember a worker's handshake: ready_topics, sdk_version, at. Raises Unavailable."""
         key = keys.worker_handshake(worker_id)

@@ -27,6 +27,7 @@ struct Document {
     limits_apply: bool,
     tenant_weights: HashMap<String, u32>,
     max_concurrent_jobs: i64,
+    max_workers: i64,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -59,6 +60,8 @@ pub struct Pool {
     pub requires: Vec<String>,
     /// False for draining and inactive pools.
     pub dispatchable: bool,
+    /// False for inactive pools.
+    pub live: bool,
 }
 
 /// Immutable configuration of one planner.
@@ -82,6 +85,8 @@ pub struct Config {
     tenant_weights: HashMap<String, u32>,
     /// Active jobs the licence allows a tenant; 0 or less: no limit.
     pub max_concurrent_jobs: i64,
+    /// Workers the licence allows to be known at once; 0 or less: no limit.
+    pub max_workers: i64,
 }
 
 impl Config {
@@ -99,6 +104,7 @@ impl Config {
                     Pool {
                         requires,
                         dispatchable,
+                        live: pool.status != "inactive",
                     },
                 )
             })
@@ -107,6 +113,7 @@ impl Config {
             pools.entry(name.clone()).or_insert(Pool {
                 requires: Vec::new(),
                 dispatchable: true,
+                live: true,
             });
         }
         Ok(Config {
@@ -121,6 +128,7 @@ impl Config {
             limits_apply: document.limits_apply,
             tenant_weights: document.tenant_weights,
             max_concurrent_jobs: document.max_concurrent_jobs,
+            max_workers: document.max_workers,
         })
     }
 

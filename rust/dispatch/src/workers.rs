@@ -14,6 +14,8 @@ pub use crate::worker::{Mode, Worker};
 
 /// Most workers one table holds; further ones are refused.
 pub const MAX_WORKERS: usize = 100_000;
+/// Most refused workers remembered until somebody asks.
+const MAX_REFUSED: usize = 100;
 
 /// A pool that gained capacity: it came online, or a worker of it has room again.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +37,9 @@ pub struct WorkerTable {
     /// Live schedulers, see [`Worker::active`]; at least 1.
     replicas: i64,
     ranking: Ranking,
+    /// Workers the licence allows at once, 0: any number. Known ones stay when it shrinks.
+    max_workers: usize,
+    refused: Vec<String>,
     /// Turns of tenants at scarce pools.
     pub(crate) rotation: Rotation,
     /// Places of parked jobs.
@@ -280,9 +285,20 @@ impl WorkerTable {
         }
     }
 
-    /// Forget the pool index, e.g. after a routing change.
+    /// Take over a changed configuration.
+    pub fn reconfigure(&mut self, config: &Config) {
+        self.max_workers = usize::try_from(config.max_workers).unwrap_or(0);
+        self.indexed = false;
+    }
+
+    /// Forget the pool index.
     pub fn invalidate(&mut self) {
         self.indexed = false;
+    }
+
+    /// Ids of workers refused by the licence since the last call, possibly more than once.
+    pub fn take_refused(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.refused)
     }
 
     /// Note the place of whoever is first in a pool's line; `None` when nobody waits.
@@ -305,6 +321,12 @@ impl WorkerTable {
             return Some(*index);
         }
         if id.is_empty() || self.workers.len() >= MAX_WORKERS {
+            return None;
+        }
+        if self.max_workers > 0 && self.workers.len() >= self.max_workers {
+            if self.refused.len() < MAX_REFUSED {
+                self.refused.push(id.to_owned());
+            }
             return None;
         }
         let index = self.workers.len();

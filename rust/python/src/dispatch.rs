@@ -72,8 +72,8 @@ impl Planner {
     fn configure(&self, document: &[u8], boundary: Option<&Boundary>) -> PyResult<()> {
         let config = Config::parse(document).map_err(|error| PyValueError::new_err(error.to_string()))?;
         let boundary = boundary.map_or_else(Arc::default, |boundary| Arc::clone(&boundary.0));
+        lock(&self.table).reconfigure(&config);
         *lock(&self.config) = Arc::new(config.with_boundary(boundary));
-        lock(&self.table).invalidate();
         Ok(())
     }
 
@@ -94,7 +94,7 @@ impl Planner {
         proofs: Option<Vec<Option<Proof>>>,
     ) -> (
         Vec<(String, String, bool)>,
-        Vec<(String, String)>,
+        Vec<(String, Vec<String>)>,
         Vec<(String, Vec<String>, String)>,
         usize,
     ) {
@@ -112,7 +112,8 @@ impl Planner {
                             table.grant(&beat.worker_id, limits, now_us);
                         }
                         capacity.extend(table.heartbeat(&beat, envelope.created_us, now_us, &config));
-                        beats.push((beat.worker_id, beat.pool));
+                        let pools = table.get(&beat.worker_id).map(|worker| worker.pools.clone());
+                        beats.extend(pools.map(|pools| (beat.worker_id, pools)));
                     }
                     Some((_, Payload::Handshake(shake))) if shake.role == 3 => {
                         if let Some(limits) = limits {
@@ -128,6 +129,24 @@ impl Planner {
             }
             (tuples(capacity), beats, shakes, invalid)
         })
+    }
+
+    /// Workers the licence refused since the last call.
+    fn take_refused(&self) -> Vec<String> {
+        lock(&self.table).take_refused()
+    }
+
+    /// Seconds since the last sign of life of every worker.
+    fn worker_ages(&self, now_us: i64) -> Vec<(String, f64)> {
+        let table = lock(&self.table);
+        let ages = table.all().iter();
+        ages.map(|worker| (worker.id.clone(), (now_us - worker.last_seen_us) as f64 / 1e6))
+            .collect()
+    }
+
+    /// Whether the routing table knows the pool and it is not inactive.
+    fn is_live_pool(&self, pool: &str) -> bool {
+        lock(&self.config).pool(pool).is_some_and(|pool| pool.live)
     }
 
     /// Changes of dispatched jobs that run, as heartbeats since the last call show: packed changes per partition.

@@ -22,6 +22,7 @@ use crate::dispatch::{lock, request_from, to_py, Fields, PyOutgoing};
 
 type Mismatched = (&'static str, String, String, String, String, String);
 type Reported = (&'static str, String, String, String, String);
+type Created = (usize, u32, Py<PyBytes>, String, String, String);
 pub(crate) type TenantChange = (String, String, bool, bool);
 
 /// One submit batch.
@@ -52,19 +53,27 @@ impl SubmitPlan {
         self.inner.supply(rows, now_us);
     }
 
-    /// Records to create first: (item, partition, packed change).
-    fn creates(&self, py: Python<'_>, now_us: i64) -> Vec<(usize, u32, Py<PyBytes>)> {
+    /// Records to create first: (item, partition, packed change, tenant, job id, trace id).
+    fn creates(&self, py: Python<'_>, now_us: i64) -> Vec<Created> {
         let partitions = self.inner.surroundings.partitions;
         self.inner
             .to_create()
             .into_iter()
             .filter_map(|index| {
                 let item = self.inner.items.get(index)?;
-                let partition = cordum_wire::partition(&item.request.job_id, partitions);
+                let job_id = &item.request.job_id;
+                let trace_id = if item.trace_id.is_empty() {
+                    job_id
+                } else {
+                    &item.trace_id
+                };
                 Some((
                     index,
-                    partition,
+                    cordum_wire::partition(job_id, partitions),
                     PyBytes::new(py, &creation(item, now_us).pack()).unbind(),
+                    cordum_wire::record_tenant(&item.request).to_owned(),
+                    job_id.clone(),
+                    trace_id.clone(),
                 ))
             })
             .collect()

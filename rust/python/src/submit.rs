@@ -137,6 +137,10 @@ impl SubmitBatch {
         })
     }
 
+    fn open_jobs(&self) -> PyResult<Vec<(usize, String, String)>> {
+        self.with(|batch| batch.open_jobs())
+    }
+
     fn config_scopes(&self) -> PyResult<Vec<ConfigScope>> {
         self.with(|batch| batch.config_scopes())
     }

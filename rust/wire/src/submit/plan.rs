@@ -145,6 +145,16 @@ impl Batch {
         }
     }
 
+    /// Items to be judged, in their order: index, tenant, job id.
+    pub fn open_jobs(&self) -> Vec<(usize, String, String)> {
+        self.open()
+            .map(|(index, submission, _)| {
+                let request = &submission.request;
+                (index, tenant_of(request).to_owned(), request.job_id.clone())
+            })
+            .collect()
+    }
+
     /// Scopes whose effective configuration applies to the items to be judged, in their order.
     pub fn config_scopes(&self) -> Vec<ConfigScope> {
         self.open()

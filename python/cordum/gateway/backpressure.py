@@ -1,6 +1,6 @@
 """A tenant with too many jobs under way is refused more (configuration spec §4.3, scheduler spec §32)."""
 
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import orjson
 
@@ -12,7 +12,7 @@ from cordum.store.connection import RedisClient
 from cordum.store.effective_config import EffectiveConfigs
 from cordum.store.job_sets import admit_open_jobs
 
-__all__ = ["admit", "open_limit"]
+__all__ = ["Admission", "admit", "open_limit"]
 
 _RETRY_AFTER_S: Final = 5
 _NOT_READ: Final = orjson.dumps(
@@ -27,35 +27,44 @@ def open_limit(config: EffectiveConfig) -> int:
     return running + _number(rates, "queue_size") if running else 0
 
 
-async def admit(client: RedisClient, batch: SubmitBatch, configs: EffectiveConfigs) -> list[bytes]:
-    """Answer the items of a batch that may not be taken now.
+class Admission(NamedTuple):
+    """What came of the items of a batch."""
 
-    Return what policy needs to know of the others' configuration, in their order. An admitted job counts as open from now
-    on. Raises Unavailable when the open jobs cannot be counted.
-    """
+    configs: list[bytes]
+    """What policy needs to know of the configuration of those that go on, in their order."""
+    counted: list[tuple[str, str]]
+    """Tenant, job id of those that count as open jobs now; who is not stored after all has to be taken back."""
+
+
+async def admit(client: RedisClient, batch: SubmitBatch, configs: EffectiveConfigs) -> Admission:
+    """Answer the items of a batch that may not be taken now. Raises Unavailable when open jobs cannot be counted."""
     jobs = batch.open_jobs()
     if not jobs:
-        return []
+        return Admission([], [])
     try:
         found = await configs.many(batch.config_scopes())
     except Unavailable:
         for index, _, _ in jobs:
             batch.answer(index, 503, _NOT_READ, "", _RETRY_AFTER_S)
-        return []
+        return Admission([], [])
     wanted: dict[tuple[str, int], list[str]] = {}
     for (_, tenant, job_id), config in zip(jobs, found, strict=True):
         if config.readable and (limit := open_limit(config)):
             wanted.setdefault((tenant, limit), []).append(job_id)
     refused = await _refused(client, wanted) if wanted else {}
     kept: list[bytes] = []
-    for (index, _, job_id), config in zip(jobs, found, strict=True):
+    counted: list[tuple[str, str]] = []
+    limited = {job_id for ids in wanted.values() for job_id in ids}
+    for (index, tenant, job_id), config in zip(jobs, found, strict=True):
         if not config.readable:
             batch.answer(index, 503, _NOT_READ, "", _RETRY_AFTER_S)
         elif job_id in refused:
             batch.answer(index, 429, refused[job_id], "", _RETRY_AFTER_S)
         else:
             kept.append(config.for_policy)
-    return kept
+            if job_id in limited:
+                counted.append((tenant, job_id))
+    return Admission(kept, counted)
 
 
 async def _refused(client: RedisClient, wanted: dict[tuple[str, int], list[str]]) -> dict[str, bytes]:

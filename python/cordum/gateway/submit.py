@@ -175,10 +175,12 @@ class Submitter:
         claims = batch.claims()
         if claims:
             await self._claim(batch, claims)
-        request = batch.policy_request(await admit(self._jobs.client, batch, self._configs))
+        admission = await admit(self._jobs.client, batch, self._configs)
+        request = batch.policy_request(admission.configs)
         answer = await self._judge(request) if request else None
         groups, jobs, messages, planned = batch.plan(answer, self._jobs.partitions)
         outcomes = [Outcome(*outcome) for outcome in planned]
+        await self._take_back(admission.counted, jobs)
         if jobs:
             now = now_us()
             replies = await self._jobs.apply(
@@ -202,6 +204,15 @@ class Submitter:
                 "jobs accepted without judgement, the scheduler will hold them", reason=error.message
             )
             return None
+
+    async def _take_back(self, counted: Sequence[tuple[str, str]], jobs: Sequence[Job]) -> None:
+        """Jobs that are not stored after all are no open jobs; what is missed here the repair of the sets finds."""
+        stored = {job[1] for job in jobs}
+        commands: list[Command] = [
+            ("ZREM", keys.tenant_open(tenant), job_id) for tenant, job_id in counted if job_id not in stored
+        ]
+        if commands:
+            await self._jobs.client.pipeline(commands)
 
     def _side(self, jobs: Sequence[Job], now: int) -> list[Command]:
         """Return the writes in other slots that ride along: contexts, tenant and trace sets."""

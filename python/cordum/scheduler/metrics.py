@@ -37,6 +37,10 @@ LOCK_WAIT = Histogram(
 LOCK_ABANDONED = Counter(
     "cordum_scheduler_job_lock_abandoned_total", "Job locks given up because they could not be renewed"
 )
+RESULT_POINTER_FAILURES = Counter(
+    "cordum_scheduler_result_ptr_write_failure_total",
+    "Terminal jobs without their result pointer; state and pointer are one write, so it stays 0",
+)
 PARKED_JOBS = Gauge("cordum_scheduler_parked_jobs", "Jobs parked now, on all replicas", ["cause"])
 BATCH_LIMIT = Gauge("cordum_scheduler_batch_limit", "Jobs of a submit batch at most, now")
 VALIDATION_REJECTIONS = Counter("cordum_validation_rejections_total", "Packets refused by validation")

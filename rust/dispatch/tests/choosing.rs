@@ -242,3 +242,29 @@ fn a_refund_after_a_heartbeat_gives_no_room_that_is_not_there() {
         Err(Miss::PoolOverloaded)
     );
 }
+
+#[test]
+fn a_licence_limits_new_workers_and_keeps_known_ones() {
+    let licensed = |workers: i64| {
+        let document = format!(r#"{{"topics": {{"job.a": ["p"]}}, "max_workers": {workers}}}"#);
+        Config::parse(document.as_bytes()).unwrap()
+    };
+    let mut table = WorkerTable::default();
+    let two = licensed(2);
+    table.reconfigure(&two);
+    for id in ["a", "b", "c", "a"] {
+        table.heartbeat(&beat(id, "p", 0, 4), 0, NOW, &two);
+    }
+    let known = |table: &WorkerTable| table.all().iter().map(|worker| worker.id.clone()).collect::<Vec<_>>();
+    assert_eq!(known(&table), ["a", "b"]);
+    assert_eq!(table.take_refused(), ["c"]);
+    assert!(table.take_refused().is_empty());
+    let one = licensed(1);
+    table.reconfigure(&one);
+    table.heartbeat(&beat("b", "p", 0, 4), 0, NOW + 1, &one);
+    assert_eq!(known(&table), ["a", "b"], "known workers stay");
+    let unlimited = licensed(-1);
+    table.reconfigure(&unlimited);
+    table.heartbeat(&beat("c", "p", 0, 4), 0, NOW + 2, &unlimited);
+    assert_eq!(known(&table), ["a", "b", "c"]);
+}

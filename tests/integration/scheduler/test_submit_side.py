@@ -18,6 +18,7 @@ from cordum.gateway.packets import config_changed
 from cordum.protocol import subjects
 from cordum.protocol.cap import BusPacket, JobRequest
 from cordum.runtime.clock import now_us
+from cordum.store import keys
 from cordum.store.blobs import BlobStore
 from cordum.store.config_documents import ConfigDocuments
 from cordum.store.jobs import JobStore, Record
@@ -256,3 +257,55 @@ async def test_replicas_share_the_wheel_and_count_each_other(tmp_path: Path) -> 
         await wait_until(lambda: len(floor.dispatched) >= 200, timeout_s=40)
         assert {packet.job_request.job_id for packet in floor.dispatched} == set(ids)
         assert len(floor.dispatched) == 200, "no job was dispatched by both"
+
+
+async def test_a_drained_pool_becomes_inactive_and_its_series_ends(tmp_path: Path) -> None:
+    async with _floor(tmp_path, SCHEDULER_CONFIG_RELOAD_INTERVAL="1s") as floor:
+        await floor.beat(slots=2)
+        scheduler = floor.stack.schedulers[0]
+
+        async def shown() -> bool:
+            return await scheduler.metric("cordum_last_heartbeat_timestamp", pool="test") > 0
+
+        await wait_until(shown, timeout_s=10)
+        assert await scheduler.metric("cordum_scheduler_worker_heartbeat_age_seconds", worker_id="hand") < 20
+        section = {
+            "topics": {ECHO: ["test"]},
+            "pools": {"test": {"status": "draining", "drain_timeout_seconds": 60}},
+        }
+        await floor.write_config({"pools": section})
+        (job,) = await floor.submit(*_jobs("acme", 1))
+        await floor.record(job, lambda record: record.get("last_cause") == "no_pool_mapping")
+
+        async def inactive() -> bool:
+            document = await ConfigDocuments(floor.jobs.client).get("system", "default")
+            assert document is not None
+            return bool(document.data["pools"]["pools"]["test"] == {"status": "inactive"})
+
+        await wait_until(inactive, timeout_s=30)
+
+        async def ended() -> bool:
+            return await scheduler.metric("cordum_last_heartbeat_timestamp", pool="test") == 0
+
+        await wait_until(ended, timeout_s=10)
+
+
+async def test_changed_time_outs_apply_to_jobs_under_way(tmp_path: Path) -> None:
+    async with _floor(tmp_path, SCHEDULER_CONFIG_RELOAD_INTERVAL="1s") as floor:
+        await floor.beat(slots=2)
+        (job,) = await floor.submit(*_jobs("acme", 1))
+        record = await floor.record(job, lambda record: record["state"] == "DISPATCHED")
+
+        async def due() -> int:
+            key = keys.job_due(floor.jobs.tag(job))
+            return int(float(await floor.jobs.client.execute("ZSCORE", key, job)))
+
+        assert await due() == int(record["dispatched_at"]) + 60_000_000
+        await floor.write_config(
+            {"timeouts": {"reconciler": {"dispatch_timeout_seconds": 77, "scan_interval_seconds": 1}}}
+        )
+
+        async def follows() -> bool:
+            return await due() == int(record["dispatched_at"]) + 77_000_000
+
+        await wait_until(follows, timeout_s=20)

@@ -255,7 +255,13 @@ fn a_licence_limits_new_workers_and_keeps_known_ones() {
     for id in ["a", "b", "c", "a"] {
         table.heartbeat(&beat(id, "p", 0, 4), 0, NOW, &two);
     }
-    let known = |table: &WorkerTable| table.all().iter().map(|worker| worker.id.clone()).collect::<Vec<_>>();
+    let known = |table: &WorkerTable| {
+        table
+            .all()
+            .iter()
+            .map(|worker| worker.id.clone())
+            .collect::<Vec<_>>()
+    };
     assert_eq!(known(&table), ["a", "b"]);
     assert_eq!(table.take_refused(), ["c"]);
     assert!(table.take_refused().is_empty());

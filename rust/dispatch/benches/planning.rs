@@ -116,6 +116,7 @@ fn round(around: &Surroundings, table: &mut WorkerTable, messages: &[Vec<u8>], a
             created_at: NOW,
             worker_id: String::new(),
             pool: String::new(),
+            saga: String::new(),
         })
         .collect();
     plan.apply(planned, &replies, table, NOW).dispatches.len()

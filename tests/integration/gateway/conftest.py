@@ -21,6 +21,9 @@ from tests.support.processes import free_port
 from tests.support.redis_servers import RedisServer
 
 
+_LIVING = (b"cordum:instance:", b"cordum:instances:")
+
+
 @pytest.fixture(scope="package")
 def gateway_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the processes keep their files."""
@@ -140,8 +143,8 @@ def snapshot(redis: RedisClient) -> Callable[[], Awaitable[dict[str, Any]]]:
     async def read() -> dict[str, Any]:
         found: dict[str, Any] = {}
         for key in await redis.execute("KEYS", "*"):
-            # The leader lock of a background task comes and goes by itself.
-            if key.decode() == keys.LOCK_POOL_DRAIN:
+            # What background tasks show and lock comes and goes by itself.
+            if key.decode() in {keys.LOCK_POOL_DRAIN, keys.LOCK_DLQ_CLEANUP} or key.startswith(_LIVING):
                 continue
             found[key.decode()] = await redis.execute("DUMP", key)
         return found

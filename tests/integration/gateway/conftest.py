@@ -20,7 +20,6 @@ from tests.support.nats_server import NatsServer
 from tests.support.processes import free_port
 from tests.support.redis_servers import RedisServer
 
-
 _LIVING = (b"cordum:instance:", b"cordum:instances:")
 
 

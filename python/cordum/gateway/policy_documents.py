@@ -17,6 +17,7 @@ from cordum.protocol.cap import PolicyCheckRequest, PolicyCheckResponse
 from cordum.protocol.kernel_client import PolicyClient
 from cordum.runtime.clock import now_us, rfc3339
 from cordum.security.policy_signatures import Signer
+from cordum.security.signing_key import read_signer
 from cordum.store import keys
 from cordum.store.config_documents import ConfigDocuments, Document
 from cordum.store.connection import RedisClient
@@ -351,13 +352,11 @@ def _readable_sources(bundles: Bundles) -> set[tuple[str, bytes]]:
 
 def _signer(settings: GatewaySettings) -> Signer | None:
     """Return the configured signer, the development one last. Raises ConfigError for an unusable key."""
-    material = settings.signing_key.get_secret_value() or settings.signing_key_path
-    if material:
-        return Signer.read(material, settings.signing_key_id, name="CORDUM_POLICY_SIGNING_KEY")
-    if seed := settings.dev_signing_seed.get_secret_value():
+    signer = read_signer(settings)
+    named = settings.signing_key.get_secret_value() or settings.signing_key_path
+    if signer is not None and not named:
         _log.warning("policy bundles are signed with a development key")
-        return Signer.from_seed(seed, settings.signing_key_id)
-    return None
+    return signer
 
 
 def require_passed(report: bytes) -> None:

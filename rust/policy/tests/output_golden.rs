@@ -10,7 +10,7 @@
 use std::path::Path;
 use std::rc::Rc;
 
-use cordum_policy::output::{redact::redact, OutputContent, OutputRequest};
+use cordum_policy::output::{redact, OutputContent, OutputRequest};
 use cordum_policy::yaml::{parse, Node, Value};
 use cordum_policy::{validate, Policy, Source, SourceKind};
 

@@ -7,7 +7,7 @@
     reason = "tests"
 )]
 
-use cordum_policy::output::{redact::redact, OutputContent, OutputDecision, OutputRequest};
+use cordum_policy::output::{redact, OutputContent, OutputDecision, OutputRequest};
 use cordum_policy::{Policy, Source, SourceKind};
 use proptest::prelude::*;
 use serde_json::{json, Value};

@@ -92,7 +92,7 @@ fn redact_output<'py>(
     content: PyBackedBytes,
     spans: Vec<(usize, usize)>,
 ) -> Option<Bound<'py, PyBytes>> {
-    let copy = py.detach(|| redact::redact(&content, &spans))?;
+    let copy = py.detach(|| redact(&content, &spans))?;
     Some(PyBytes::new(py, &copy))
 }
 

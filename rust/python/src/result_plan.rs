@@ -9,7 +9,7 @@ use cordum_dispatch::record::Record;
 use cordum_dispatch::reply::Reply;
 use cordum_dispatch::results::ResultPlan as Results;
 use cordum_dispatch::workers::WorkerTable;
-use cordum_policy::output::redact::redact;
+use cordum_policy::output::redact;
 use cordum_wire::ConfigScope;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;

@@ -10,11 +10,11 @@ pub(crate) mod evaluate;
 mod findings;
 pub(crate) mod merge;
 pub(crate) mod read;
-pub mod redact;
 mod request;
 mod response;
 
 pub use compile::OutputPolicy;
+pub use cordum_output::redact;
 pub use document::{FailMode, OutputDecision};
 pub use engine::OverBudget;
 pub use evaluate::{OutputContent, OutputOutcome, RuleTrace};

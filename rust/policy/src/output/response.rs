@@ -3,6 +3,7 @@
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::time::Instant;
 
+use cordum_output::redact;
 use serde_json::{json, Value};
 use thiserror::Error;
 
@@ -13,7 +14,6 @@ use crate::response::{put_bytes, put_text, put_varint};
 
 use super::evaluate::{OutputContent, OutputOutcome};
 use super::findings::{OutputFinding, Span};
-use super::redact::redact;
 use super::request::OutputRequest;
 
 /// Why a result could not be checked; never a decision.

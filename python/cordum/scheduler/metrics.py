@@ -62,10 +62,6 @@ BATCH_SIZE = Histogram(
     "cordum_scheduler_batch_size", "Items per batch", buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 )
 BATCH_STAGE = Histogram("cordum_scheduler_batch_stage_seconds", "Time per stage", ["stage"], buckets=_D)
-RESULT_POINTER_FAILURES = Counter(
-    "cordum_scheduler_result_ptr_write_failure_total",
-    "Result pointers lost; stays 0, because pointer and state are one commit",
-)
 CANCEL_FAILURES = Counter("cordum_job_cancel_failures_total", "Cancels that could not be stored")
 DLQ_EMIT_FAILURES = Counter("cordum_dlq_emit_failures_total", "Dead-letter events not published", ["topic"])
 SAGA_RECORDED = Counter("cordum_saga_recorded_total", "Compensations remembered")

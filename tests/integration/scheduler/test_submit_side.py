@@ -271,13 +271,13 @@ async def test_the_series_of_a_pool_ends_when_it_becomes_inactive(tmp_path: Path
         assert await scheduler.metric("cordum_scheduler_worker_heartbeat_age_seconds", worker_id="hand") < 20
         section = {"topics": {ECHO: ["test"]}, "pools": {"test": {"status": "inactive"}}}
         await floor.write_config({"pools": section})
-        (job,) = await floor.submit(*_jobs("acme", 1))
-        await floor.record(job, lambda record: record.get("last_cause") == "no_pool_mapping")
 
         async def ended() -> bool:
             return await scheduler.metric("cordum_last_heartbeat_timestamp", pool="test") == 0
 
-        await wait_until(ended, timeout_s=10)
+        await wait_until(ended, timeout_s=20)
+        (job,) = await floor.submit(*_jobs("acme", 1))
+        await floor.record(job, lambda record: record.get("last_cause") == "no_pool_mapping")
 
 
 async def test_changed_time_outs_apply_to_jobs_under_way(tmp_path: Path) -> None:

@@ -57,7 +57,8 @@ mutants: check-tools
 	cargo test -p cordum-simulation --test mutants --quiet -- --ignored --nocapture
 
 test-python: setup
-	$(BIN)/python -m pytest tests
+	$(BIN)/python -m pytest tests --ignore=tests/e2e --ignore=tests/faults -n 3 --dist loadfile
+	$(BIN)/python -m pytest tests/e2e tests/faults -n 2 --dist loadfile
 
 test: deps setup test-rust test-python
 

@@ -83,6 +83,8 @@ async def test_a_worker_that_shakes_hands_completes_jobs(tmp_path: Path, server:
                 "cordum_scheduler_worker_session_valid", worker_id="w-1", tenant="default"
             )
             assert valid == 1.0
+            accepted = await stack.schedulers[0].metric("cordum_worker_handshake_total", outcome="accepted")
+            assert accepted == 1.0
 
 
 @pytest.fixture

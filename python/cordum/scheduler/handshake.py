@@ -22,6 +22,7 @@ from cordum.domain.worker_credentials import WorkerCredential
 from cordum.protocol import trust_packets as wire
 from cordum.protocol.trust_packets import Reason
 from cordum.runtime.clock import monotonic_s, now_s, now_us
+from cordum.scheduler import metrics
 from cordum.scheduler.attestation import Attestor
 from cordum.scheduler.handshake_replies import Replies
 from cordum.scheduler.session_book import SessionBook
@@ -246,6 +247,7 @@ class Handshakes:
         self._book.learn(session.worker_id, _stored(session))
         await self._on_session(credential, one.packet.worker_handshake_authenticate.capability_handshake)
         await self._send(one, self._replies.accepted(one.body, token, session))
+        metrics.HANDSHAKES.labels("renewed" if renewed is not None else "accepted", "").inc()
         word = "renewed" if renewed is not None else "issued"
         await self._trail.change(word, session.worker_id, session.tenant, session.jti, session.agent_id)
         await self._trail.handshake(
@@ -258,6 +260,7 @@ class Handshakes:
         for one in asked:
             if not one.reason:
                 continue
+            metrics.HANDSHAKES.labels("rejected", self._replies.reason_name(one.reason)).inc()
             count = self._rejected.get(one.worker_id, 0) + 1
             self._rejected[one.worker_id] = count
             if count > _REJECTIONS_PER_S:

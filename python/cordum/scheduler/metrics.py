@@ -4,8 +4,10 @@ from collections import Counter as Tally
 from collections.abc import Iterable
 from contextlib import suppress
 
+import structlog
 from prometheus_client import Counter, Gauge, Histogram
 
+_log = structlog.get_logger("cordum.scheduler")
 _D = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
 RECEIVED = Counter("cordum_jobs_received_total", "Jobs taken in", ["topic"])
@@ -49,6 +51,9 @@ POISON = Counter("cordum_bus_poison_total", "Messages dead-lettered as poison", 
 CONFLICTS = Counter(
     "cordum_scheduler_commit_conflicts_total", "Changes another replica or event got ahead of"
 )
+INVALID_TRANSITIONS = Counter(
+    "cordum_scheduler_invalid_transitions_total", "Moves the table of states forbids, refused", ["from", "to"]
+)
 UNKNOWN_RESULTS = Counter("cordum_scheduler_unknown_results_total", "Results of unknown jobs")
 LOST_DISPATCHES = Counter(
     "cordum_scheduler_lost_dispatches_total", "Dispatches to workers that fell silent before they ran them"
@@ -84,8 +89,9 @@ SESSION_VALID = Gauge(
     "cordum_scheduler_worker_session_valid", "1: the worker has a live session", ["worker_id", "tenant"]
 )
 REJECTED_PACKETS = Counter(
-    "cordum_bus_rejected_packets_total", "Packets refused because of who sent them", ["reason"]
+    "cordum_bus_rejected_packets_total", "Packets refused because of who sent them", ["packet", "reason"]
 )
+HANDSHAKES = Counter("cordum_worker_handshake_total", "Trust handshakes that ended", ["outcome", "reason"])
 CONFIG_DRIFT = Gauge("cordum_config_drift", "1: the file differs from the stored section", ["section"])
 CONFIG_INVALID = Gauge("cordum_config_invalid", "1: the stored section is invalid and ignored", ["section"])
 
@@ -123,6 +129,8 @@ def count(counts: Iterable[tuple[str, str]]) -> None:
             SAGA_COMPENSATION_FAILED.inc(number)
         elif name == "conflict":
             CONFLICTS.inc(number)
+        elif name == "invalid":
+            _count_invalid_move(label, number)
         elif name == "ignored":
             (UNKNOWN_RESULTS if label == "unknown" else DUPLICATES.labels(label)).inc(number)
         elif name == "safety_unavailable":
@@ -130,6 +138,12 @@ def count(counts: Iterable[tuple[str, str]]) -> None:
             PARKED.labels(name).inc(number)
         elif name != "held":
             PARKED.labels(name).inc(number)
+
+
+def _count_invalid_move(move: str, number: int) -> None:
+    start, _, end = move.partition(">")
+    INVALID_TRANSITIONS.labels(start, end).inc(number)
+    _log.warning("illegal transition refused", start=start, end=end, jobs=number)
 
 
 def observe_latency(arrivals: Iterable[tuple[str, int]], now_us: int) -> None:

@@ -94,7 +94,7 @@ class Admission:
 
     async def reject(self, claims: Claims, reason: str, tenant: str = "default") -> None:
         """Count, log, alert and audit a refused packet; the last three at most once a minute per sender."""
-        metrics.REJECTED_PACKETS.labels(reason).inc()
+        metrics.REJECTED_PACKETS.labels(claims.kind, reason).inc()
         if reason == "trust_store_unready":
             # Nobody is to blame, and the book tells it.
             return

@@ -121,7 +121,7 @@ class ResultGate:
         if monotonic_s() < self._settled_s and self._attestor.credential(claims.sender_id) is not None:
             # We are new here: its next heartbeat tells.
             return NAK(_AGAIN_S)
-        metrics.REJECTED_PACKETS.labels("not_attested").inc()
+        metrics.REJECTED_PACKETS.labels(claims.kind, "not_attested").inc()
         _log.error(
             "result of a worker that is not attested",
             worker_id=claims.worker_id[:256],

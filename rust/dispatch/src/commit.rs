@@ -15,6 +15,7 @@ use crate::matching::{Matcher, Target};
 use crate::outgoing::{self, Outgoing, SUBJECT_ACCEPTED, SUBJECT_DLQ};
 use crate::reply::Reply;
 use crate::submit::{Item, Judgement, SubmitPlan, Verdict};
+use crate::transitions;
 use crate::workers::{Mode, WorkerTable};
 
 /// What a committed change leads to.
@@ -46,6 +47,8 @@ pub struct Planned {
     pub item: usize,
     pub partition: u32,
     pub packed: Vec<u8>,
+    /// The state it asks for.
+    pub to: &'static str,
     pub effect: Effect,
 }
 
@@ -196,6 +199,7 @@ impl SubmitPlan {
             item: index,
             partition: cordum_wire::partition(&item.request.job_id, self.surroundings.partitions),
             packed: draft.change.pack(),
+            to: draft.change.to,
             effect,
         })
     }
@@ -269,7 +273,7 @@ impl SubmitPlan {
                             sender: item.sender.clone(),
                         });
                     }
-                    refused(&mut applied, &other)
+                    refused(&mut applied, &other, plan.to)
                 }
             };
             self.settle(message, verdict);
@@ -298,10 +302,11 @@ impl Item {
     }
 }
 
-fn refused(applied: &mut Applied, reply: &Reply) -> Verdict {
+fn refused(applied: &mut Applied, reply: &Reply, to: &str) -> Verdict {
     match reply {
         Reply::Conflict { why, state } | Reply::Ignored { why, state } => {
             applied.counts.push(("conflict", why.clone()));
+            applied.counts.extend(transitions::forbidden(why, state, to));
             match why.as_str() {
                 _ if state.is_empty() => Verdict::Nak(1_000_000),
                 "rev" | "attempt" if !is_settled(state) => Verdict::Nak(500_000),

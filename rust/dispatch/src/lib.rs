@@ -30,6 +30,7 @@ pub mod saga;
 mod slots;
 mod subjects;
 pub mod submit;
+pub mod transitions;
 pub mod waits;
 mod worker;
 pub mod worker_snapshot;

@@ -13,6 +13,7 @@ use crate::reply::Reply;
 use crate::result_item::Item;
 use crate::retries;
 use crate::submit::{Surroundings, Verdict};
+use crate::transitions;
 use crate::workers::{Capacity, WorkerTable};
 
 /// A batch of results.
@@ -225,6 +226,7 @@ impl ResultPlan {
                 Reply::Conflict { why, state } | Reply::Ignored { why, state } => {
                     let kind = if state.is_empty() { "unknown" } else { why.as_str() };
                     applied.counts.push(("ignored", kind.to_owned()));
+                    applied.counts.extend(transitions::forbidden(why, state, item.to));
                     if why == "rev" {
                         verdicts.push((item.message, Verdict::Nak(500_000)));
                     }

@@ -229,6 +229,26 @@ fn a_retryable_failure_of_nothing_or_said_twice_is_only_counted() {
 }
 
 #[test]
+fn a_move_the_table_forbids_is_counted_with_both_states_and_acknowledged() {
+    let message = reported(result(5));
+    let mut plan = ResultPlan::new(surroundings(), &[&message], 1);
+    plan.commits(NOW);
+    let refused = Reply::Conflict {
+        why: "state".into(),
+        state: "CANCELLED".into(),
+    };
+    let applied = plan.apply(&[refused], &mut WorkerTable::default(), NOW);
+    assert_eq!(
+        applied.counts,
+        [
+            ("ignored", "state".to_owned()),
+            ("invalid", "CANCELLED>SUCCEEDED".to_owned())
+        ]
+    );
+    assert_eq!(plan.verdicts, [Verdict::Ack]);
+}
+
+#[test]
 fn a_running_report_starts_the_time_out_of_its_topic() {
     let message = reported(result(4));
     let mut plan = ResultPlan::new(surroundings(), &[&message], 1);

@@ -54,6 +54,41 @@ const fn count_before_last(families: usize) -> u16 {
     count as u16
 }
 
+/// Id of a detector that the code knows by name; a name that is none does not compile.
+#[expect(clippy::indexing_slicing, clippy::panic, reason = "at compile time")]
+pub(crate) const fn place_of(name: &str) -> DetectorId {
+    let (mut count, mut family) = (0, 0);
+    while family < FAMILIES.len() {
+        let mut place = 0;
+        while place < FAMILIES[family].len() {
+            if is_equal(FAMILIES[family][place].id.as_bytes(), name.as_bytes()) {
+                return DetectorId(count);
+            }
+            count += 1;
+            place += 1;
+        }
+        family += 1;
+    }
+    panic!("no detector of this name")
+}
+
+#[expect(clippy::indexing_slicing, reason = "at compile time")]
+const fn is_equal(one: &[u8], other: &[u8]) -> bool {
+    let mut place = 0;
+    while place < one.len() && place < other.len() && one[place] == other[place] {
+        place += 1;
+    }
+    place == one.len() && place == other.len()
+}
+
+/// Id of the detector with this name, found while compiling.
+macro_rules! detector {
+    ($name:literal) => {
+        const { $crate::catalogue::place_of($name) }
+    };
+}
+pub(crate) use detector;
+
 /// Every built-in detector; the place is its id.
 pub(crate) static CATALOGUE: LazyLock<Vec<&'static Definition>> =
     LazyLock::new(|| FAMILIES.iter().flat_map(|family| family.iter()).collect());

@@ -1,7 +1,12 @@
 //! Check digits over decimal numbers.
 
+use smallvec::SmallVec;
+
+/// Digits of a number; none that is checked has more than fit without an allocation.
+pub(crate) type Digits = SmallVec<[u32; 24]>;
+
 /// Values of the decimal digits of `text`; other bytes are skipped.
-pub(crate) fn digits_of(text: &[u8]) -> Vec<u32> {
+pub(crate) fn digits_of(text: &[u8]) -> Digits {
     text.iter()
         .filter(|byte| byte.is_ascii_digit())
         .map(|byte| u32::from(byte - b'0'))

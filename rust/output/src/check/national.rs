@@ -1,6 +1,8 @@
 //! Check digits of national numbers (output policy spec §16.3). Each takes the digits alone unless it says otherwise.
 
-use super::digits::{all_equal, digits_of, is_date, is_short_date, luhn, mod_11_10, number, part, weighted};
+use super::digits::{
+    all_equal, digits_of, is_date, is_short_date, luhn, mod_11_10, number, part, weighted, Digits,
+};
 
 fn at(digits: &[u32], place: usize) -> u32 {
     digits.get(place).copied().unwrap_or(0)
@@ -30,7 +32,7 @@ pub(crate) fn us_bank_routing(digits: &[u32]) -> bool {
 
 /// US national provider identifier: Luhn with the prefix 80840.
 pub(crate) fn us_npi(digits: &[u32]) -> bool {
-    let full: Vec<u32> = [8, 0, 8, 4, 0].iter().chain(digits).copied().collect();
+    let full: Digits = [8, 0, 8, 4, 0].iter().chain(digits).copied().collect();
     digits.len() == 10 && matches!(at(digits, 0), 1 | 2) && luhn(&full)
 }
 
@@ -194,7 +196,7 @@ pub(crate) fn se_personnummer(digits: &[u32]) -> bool {
 /// Finnish personal code: `ddmmyy`, century sign, three digits, check character.
 pub(crate) fn fi_hetu(text: &[u8]) -> bool {
     const CHECKS: &[u8; 31] = b"0123456789ABCDEFHJKLMNPRSTUVWXY";
-    let digits: Vec<u32> = digits_of(text.get(..10).unwrap_or_default());
+    let digits = digits_of(text.get(..10).unwrap_or_default());
     let value = part(&digits, 0, 6) * 1000 + part(&digits, 6, 9);
     text.len() == 11
         && digits.len() == 9
@@ -337,7 +339,7 @@ pub(crate) fn mrz_check(field: &[u8], check: u8) -> bool {
 mod tests {
     use super::*;
 
-    fn digits(text: &str) -> Vec<u32> {
+    fn digits(text: &str) -> Digits {
         digits_of(text.as_bytes())
     }
 

@@ -3,19 +3,26 @@
 mod bigrams;
 mod placeholder;
 
-use std::collections::HashSet;
 use std::sync::LazyLock;
+
+use ahash::AHashSet;
 
 use bigrams::SURPRISE;
 pub(crate) use placeholder::{is_documented, is_placeholder, is_worn_out};
 
-static WORDS: LazyLock<HashSet<&'static [u8]>> =
+static WORDS: LazyLock<AHashSet<&'static [u8]>> =
     LazyLock::new(|| include_bytes!("words.txt").split(|byte| *byte == b'\n').collect());
 
 /// Values longer than this are judged by their beginning.
 const MAX_JUDGED: usize = 512;
 /// Mean surprise of a pair, in bits, from which a value looks drawn at random.
 const RANDOM_SURPRISE: f32 = 4.6;
+
+/// Count times its logarithm, for every count there can be.
+static COUNT_LOG: LazyLock<Vec<f32>> = LazyLock::new(|| {
+    let weigh = |count: usize| count as f32 * (count.max(1) as f32).log2();
+    (0..=MAX_JUDGED).map(weigh).collect()
+});
 
 /// Shannon entropy in bits per byte.
 pub(crate) fn entropy(value: &[u8]) -> f32 {
@@ -26,12 +33,13 @@ pub(crate) fn entropy(value: &[u8]) -> f32 {
             *count = count.saturating_add(1);
         }
     }
+    if value.is_empty() {
+        return 0.0;
+    }
+    // -Σ p·log p is log n - Σ c·log c / n.
     let total = value.len() as f32;
-    let parts = counts.iter().filter(|count| **count > 0).map(|count| {
-        let share = f32::from(*count) / total;
-        -share * share.log2()
-    });
-    parts.sum()
+    let weight = |count: &u16| COUNT_LOG.get(usize::from(*count)).copied().unwrap_or(0.0);
+    total.log2() - counts.iter().map(weight).sum::<f32>() / total
 }
 
 fn symbol(byte: u8) -> Option<usize> {

@@ -1,5 +1,9 @@
 //! Values that stand for a secret without being one (output policy spec §16.6, placeholders).
 
+use std::sync::LazyLock;
+
+use aho_corasick::AhoCorasick;
+
 use super::entropy;
 
 /// Keys that vendors print in their documentation, in two parts so that they are no token here.
@@ -139,28 +143,9 @@ pub(crate) fn is_worn_out(body: &[u8]) -> bool {
     entropy(body) < reachable.min(2.5) || most.saturating_mul(5) >= body.len().saturating_mul(3)
 }
 
-/// A placeholder, a variable, a call or one of the words people write instead of a value.
-pub(crate) fn is_placeholder(value: &[u8]) -> bool {
-    let lower = value.to_ascii_lowercase();
-    let starts = |start: &&str| lower.starts_with(start.as_bytes());
-    if WORDS.iter().any(|word| lower == word.as_bytes()) || REFERENCES.iter().any(starts) {
-        return true;
-    }
-    let first = value.first().copied().unwrap_or(b' ');
-    let is_call = value.contains(&b'(') && value.contains(&b')');
-    let is_percent = value.len() > 2 && first == b'%' && value.last() == Some(&b'%');
-    let is_template = value
-        .windows(2)
-        .any(|pair| matches!(pair, b"${" | b"{{" | b"$(" | b"<%"));
-    let is_variable = first == b'$'
-        && value
-            .iter()
-            .skip(1)
-            .all(|b| b.is_ascii_alphanumeric() || *b == b'_');
-    let is_braced = first == b'{' && value.last() == Some(&b'}');
-    let is_bracketed = first == b'[' && value.last() == Some(&b']');
-    let holds = |part: &str| lower.windows(part.len()).any(|window| window == part.as_bytes());
-    let is_hint = [
+/// Parts that only hints have.
+static HINTS: LazyLock<Option<AhoCorasick>> = LazyLock::new(|| {
+    let parts = [
         "example",
         "placeholder",
         "changeme",
@@ -171,17 +156,44 @@ pub(crate) fn is_placeholder(value: &[u8]) -> bool {
         "****",
         "-here",
         "_here",
-    ]
-    .iter()
-    .any(|part| holds(part));
-    is_call
-        || is_percent
-        || is_template
-        || is_variable
-        || is_braced
-        || is_bracketed
-        || is_hint
-        || is_repeated(value)
+    ];
+    AhoCorasick::builder()
+        .ascii_case_insensitive(true)
+        .build(parts)
+        .ok()
+});
+
+/// A placeholder, a variable, a call or one of the words people write instead of a value.
+pub(crate) fn is_placeholder(value: &[u8]) -> bool {
+    let first = value.first().copied().unwrap_or(b' ');
+    let lower = first.to_ascii_lowercase();
+    let begins = |start: &&str| {
+        start.as_bytes().first() == Some(&lower)
+            && value
+                .get(..start.len())
+                .is_some_and(|head| head.eq_ignore_ascii_case(start.as_bytes()))
+    };
+    let is_word = |word: &&str| value.eq_ignore_ascii_case(word.as_bytes());
+    if WORDS.iter().any(is_word) || REFERENCES.iter().any(begins) {
+        return true;
+    }
+    let last = value.last().copied().unwrap_or(b' ');
+    let is_call = memchr::memchr(b'(', value).is_some() && memchr::memchr(b')', value).is_some();
+    let is_percent = value.len() > 2 && first == b'%' && last == b'%';
+    let is_template = memchr::memchr3_iter(b'$', b'{', b'<', value).any(|at| {
+        matches!(
+            value.get(at..at.saturating_add(2)),
+            Some(b"${" | b"{{" | b"$(" | b"<%")
+        )
+    });
+    let is_variable = first == b'$'
+        && value
+            .iter()
+            .skip(1)
+            .all(|b| b.is_ascii_alphanumeric() || *b == b'_');
+    let is_enclosed = matches!((first, last), (b'{', b'}') | (b'[', b']'));
+    let is_hint = HINTS.as_ref().is_some_and(|hints| hints.is_match(value));
+    is_call || is_percent || is_template || is_variable || is_enclosed || is_hint || is_repeated(value)
 }
 
 fn is_repeated(value: &[u8]) -> bool {

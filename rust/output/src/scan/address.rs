@@ -1,6 +1,7 @@
 //! E-mail addresses, around an `@` (output policy spec §16.3).
 
 use crate::bytes::{is, is_at, is_before, slice, ALNUM, MAIL, SPACE};
+use crate::catalogue::detector;
 use crate::definition::Verdict;
 use crate::scan::block::Block;
 
@@ -31,7 +32,7 @@ impl Block<'_> {
     }
 
     fn email(&mut self, at: usize) {
-        if self.wanted("email_address").is_none() {
+        if self.wanted(detector!("email_address")).is_none() {
             return;
         }
         let Some(start) = self.local_start(at) else { return };
@@ -41,7 +42,7 @@ impl Block<'_> {
         if !is_domain(domain) || self.is_remote(start, local, end) {
             return;
         }
-        self.report("email_address", start..end, Verdict::Score(0.95));
+        self.report(detector!("email_address"), start..end, Verdict::Score(0.95));
     }
 
     /// Where the local part before the `@` begins.

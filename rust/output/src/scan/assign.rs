@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use crate::bytes::{is, slice, ALNUM, SPACE};
+use crate::catalogue::detector;
 use crate::definition::Verdict;
 use crate::rarity::{class_count, is_worn_out, word_coverage};
 use crate::scan::block::Block;
@@ -16,6 +17,9 @@ const MAX_VALUE: usize = 2_048;
 impl Block<'_> {
     /// A fragment of a secret name at `found`: the name, the operator, the value.
     pub(crate) fn assignment(&mut self, found: Range<usize>) {
+        if found.start < self.value_end {
+            return;
+        }
         self.work.spend(64);
         let (start, end) = word_around(self.content, found.start, found.end);
         let name = slice(self.content, start, end);
@@ -25,13 +29,20 @@ impl Block<'_> {
         if self.netrc(start, end) {
             return;
         }
-        let (generic, session) = (self.wanted("generic_secret"), self.wanted("aws_session_token"));
+        let (generic, session) = (
+            self.wanted(detector!("generic_secret")),
+            self.wanted(detector!("aws_session_token")),
+        );
         if generic.is_none() && session.is_none() {
             return;
         }
         let Some(value) = self.assigned(end) else { return };
+        if !value.is_quoted {
+            self.value_end = value.span.end;
+        }
+        self.work.spend(value.span.len().saturating_mul(4));
         if is_session_token(name, slice(self.content, value.span.start, value.span.end)) {
-            self.report("aws_session_token", value.span, Verdict::Score(0.9));
+            self.report(detector!("aws_session_token"), value.span, Verdict::Score(0.9));
             return;
         }
         if !is_secret_name(name) && !self.is_spaced_name(start, name) {
@@ -41,7 +52,7 @@ impl Block<'_> {
         let text = slice(self.content, span.start, span.end);
         if is_secret_value(text, name, value.is_quoted) {
             self.report(
-                "generic_secret",
+                detector!("generic_secret"),
                 span,
                 Verdict::Score(if value.is_quoted { 0.75 } else { 0.7 }),
             );
@@ -50,7 +61,7 @@ impl Block<'_> {
 
     /// A long base64 value on a line that says what it is: `private value: …` (§5.2).
     pub(crate) fn long_value(&mut self, start: usize, end: usize) {
-        if self.wanted("generic_secret").is_none() {
+        if self.wanted(detector!("generic_secret")).is_none() {
             return;
         }
         let head = slice(self.content, start.saturating_sub(64), start);
@@ -70,7 +81,7 @@ impl Block<'_> {
                 .take_while(|byte| **byte == b'=')
                 .count();
             self.report(
-                "generic_secret",
+                detector!("generic_secret"),
                 start..end.saturating_add(padding),
                 Verdict::Score(0.7),
             );

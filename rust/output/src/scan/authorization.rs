@@ -1,6 +1,7 @@
 //! `Authorization: Basic …` and `Bearer …` (output policy spec §16.2, `http_authorization`).
 
 use crate::bytes::{end_of, is, slice, ALNUM, SPACE};
+use crate::catalogue::detector;
 use crate::check::encoded::is_user_and_password;
 use crate::definition::Verdict;
 use crate::rarity::{is_placeholder, is_worn_out};
@@ -11,7 +12,7 @@ const MAX_VALUE: usize = 8_192;
 impl Block<'_> {
     /// `horization` ends before `end`: a header, a JSON key, an argument of curl.
     pub(crate) fn authorization(&mut self, end: usize) {
-        if self.wanted("http_authorization").is_none() {
+        if self.wanted(detector!("http_authorization")).is_none() {
             return;
         }
         let is_filler = |byte: &u8| {
@@ -56,7 +57,7 @@ impl Block<'_> {
         };
         if is_real {
             self.report(
-                "http_authorization",
+                detector!("http_authorization"),
                 start..start.saturating_add(length),
                 Verdict::Score(0.9),
             );

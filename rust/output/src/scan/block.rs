@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::catalogue::{definition, id_of};
+use crate::catalogue::definition;
 use crate::definition::{Definition, Group, Severity, Verdict};
 use crate::engine::ScanOptions;
 use crate::hit::Hit;
@@ -67,7 +67,15 @@ pub(crate) struct Block<'a> {
     pub hits: Vec<Hit>,
     /// Regions whose escapes hide structure, to be opened when the block is done.
     pub escaped: Vec<Range<usize>>,
+    /// Runs that begin like encoded text.
+    pub encoded: Vec<Range<usize>>,
     pub work: Work,
+    /// No `://` that an `@` could belong to stands before this place.
+    pub no_scheme_before: usize,
+    /// Behind the last `@` of the authority read last.
+    pub authority_end: usize,
+    /// End of the value assigned last: names inside of it are part of it.
+    pub value_end: usize,
 }
 
 impl<'a> Block<'a> {
@@ -85,7 +93,11 @@ impl<'a> Block<'a> {
             options,
             hits: Vec::new(),
             escaped: Vec::new(),
+            encoded: Vec::new(),
             work,
+            no_scheme_before: 0,
+            authority_end: 0,
+            value_end: 0,
         }
     }
 
@@ -95,15 +107,19 @@ impl<'a> Block<'a> {
             .any(|id| definition(id).is_some_and(|definition| definition.group == group))
     }
 
-    /// The built-in detector of this name, if it is looked for.
-    pub fn wanted(&self, name: &str) -> Option<(DetectorId, &'static Definition)> {
-        let id = id_of(name).filter(|id| self.mask.contains(*id))?;
-        Some((id, definition(id)?))
+    /// The built-in detector, if it is looked for.
+    #[inline]
+    pub fn wanted(&self, id: DetectorId) -> Option<(DetectorId, &'static Definition)> {
+        if self.mask.contains(id) {
+            Some((id, definition(id)?))
+        } else {
+            None
+        }
     }
 
     /// Reports a span of a detector that a parser found, with the confidence of the detector or another.
-    pub fn report(&mut self, name: &str, span: Range<usize>, verdict: Verdict) {
-        if let Some((id, definition)) = self.wanted(name) {
+    pub fn report(&mut self, id: DetectorId, span: Range<usize>, verdict: Verdict) {
+        if let Some((id, definition)) = self.wanted(id) {
             let base = definition.confidence;
             self.push(id, definition, span, verdict, Weight::of(base));
         }

@@ -3,9 +3,11 @@
 use std::ops::Range;
 
 use crate::bytes::{end_of, is, is_at, is_before, slice, start_of, ALNUM, DIGIT, HEX, WORD};
+use crate::catalogue::detector;
 use crate::definition::{Candidate, Rank, Trigger, Verdict};
 use crate::rarity::{is_documented, is_worn_out};
 use crate::scan::block::{Block, Weight};
+use crate::scan::decode;
 use crate::scan::secrecy::LONG_BASE64;
 use crate::scan::sweep::{DigitGroup, MIN_RUN};
 use crate::scan::tables::{extend_key, Entry, TABLES};
@@ -31,6 +33,9 @@ impl Block<'_> {
             }
         }
         self.segments(start, end);
+        if decode::is_encoded(slice(self.content, start, end)) {
+            self.encoded.push(start..end);
+        }
         if end.saturating_sub(start) >= LONG_BASE64 {
             self.long_value(start, end);
         }
@@ -160,7 +165,7 @@ impl Block<'_> {
             return;
         }
         self.report(
-            "azure_ad_client_secret",
+            detector!("azure_ad_client_secret"),
             start..body.saturating_add(length),
             Verdict::Accept,
         );

@@ -26,10 +26,24 @@ pub(crate) fn has_context(content: &[u8], start: usize, end: usize, words: &[&st
 
 /// Whether one of the lower-case words stands in the text, as a whole word: `_`, digits and humps end words too.
 pub(crate) fn has_word(text: &[u8], words: &[&str]) -> bool {
-    let lower = text.to_ascii_lowercase();
-    words.iter().any(|word| {
-        memchr::memmem::find_iter(&lower, word.as_bytes())
-            .any(|at| is_whole(text, at, at.saturating_add(word.len())))
+    let mut firsts = [0u64; 4];
+    for byte in words.iter().filter_map(|word| word.as_bytes().first()) {
+        if let Some(bits) = firsts.get_mut(usize::from(byte >> 6)) {
+            *bits |= 1 << (byte & 63);
+        }
+    }
+    text.iter().enumerate().any(|(at, byte)| {
+        let lower = byte.to_ascii_lowercase();
+        let is_first = firsts
+            .get(usize::from(lower >> 6))
+            .is_some_and(|bits| bits & 1 << (lower & 63) != 0);
+        is_first
+            && words.iter().any(|word| {
+                let end = at.saturating_add(word.len());
+                text.get(at..end)
+                    .is_some_and(|part| part.eq_ignore_ascii_case(word.as_bytes()))
+                    && is_whole(text, at, end)
+            })
     })
 }
 

@@ -11,7 +11,6 @@ use crate::limits::{MAX_DECODED_BYTES, MAX_LAYERS, MIN_BASE64, MIN_HEX};
 use crate::mask::Mask;
 use crate::scan::block::Block;
 use crate::scan::scanner::scan_layer;
-use crate::scan::sweep::for_each_run;
 
 /// Bytes of a region with escapes.
 const MAX_REGION: usize = 8 * 1024;
@@ -19,6 +18,8 @@ const MAX_REGION: usize = 8 * 1024;
 const MARGIN: usize = 256;
 /// Encoded bytes that decide whether the rest is worth decoding.
 const PROBE: usize = 32;
+/// Of these, so many may be no text.
+const MAX_STRANGE: u8 = 4;
 
 /// What decoding may still produce in this scan.
 #[derive(Debug)]
@@ -85,13 +86,7 @@ fn is_text(bytes: &[u8]) -> bool {
 }
 
 fn runs(block: &mut Block<'_>, decoding: &Decoding) {
-    let mut candidates: Vec<Range<usize>> = Vec::new();
-    for_each_run(block.content, block.range.clone(), |start, end| {
-        if end.saturating_sub(start) >= MIN_BASE64 && looks_encoded(slice(block.content, start, end)) {
-            candidates.push(start..end);
-        }
-    });
-    for span in candidates {
+    for span in std::mem::take(&mut block.encoded) {
         if block.work.is_over() {
             return;
         }
@@ -149,30 +144,34 @@ fn decode_hex(text: &[u8]) -> Option<Vec<u8>> {
         .collect()
 }
 
-/// Whether the beginning decodes to text.
+/// Whether a run is long enough to be decoded, and its beginning decodes to text.
+pub(crate) fn is_encoded(text: &[u8]) -> bool {
+    text.len() >= MIN_BASE64 && looks_encoded(text)
+}
+
+/// Gives up as soon as the beginning cannot be text any more: most runs are names, and fail at once.
 fn looks_encoded(text: &[u8]) -> bool {
-    let head = text.get(..PROBE.min(text.len())).unwrap_or(text);
+    let head = text.get(..PROBE).unwrap_or(text);
+    let mut strange = 0u8;
+    let mut is_odd = |byte: u32| {
+        strange = strange.saturating_add(u8::from(!is_printable((byte & 0xff) as u8)));
+        strange > MAX_STRANGE
+    };
     if is_hex_text(text) {
-        return decode_hex(head).is_some_and(|plain| is_text(&plain));
+        return !head
+            .chunks_exact(2)
+            .any(|pair| hex_value(pair).is_none_or(&mut is_odd));
     }
-    let mut plain = [0u8; 24];
-    let mut length = 0usize;
     for quad in head.chunks_exact(4) {
-        let mut word = 0u32;
-        for byte in quad {
-            let Some(value) = base64_value(*byte) else {
-                return false;
-            };
-            word = word << 6 | value;
-        }
-        for byte in [word >> 16, word >> 8, word] {
-            if let Some(place) = plain.get_mut(length) {
-                *place = (byte & 0xff) as u8;
-                length = length.saturating_add(1);
-            }
+        let word = quad
+            .iter()
+            .try_fold(0u32, |word, byte| Some(word << 6 | base64_value(*byte)?));
+        let Some(word) = word else { return false };
+        if is_odd(word >> 16) || is_odd(word >> 8) || is_odd(word) {
+            return false;
         }
     }
-    plain.get(..length).is_some_and(is_text)
+    true
 }
 
 fn base64_value(byte: u8) -> Option<u32> {

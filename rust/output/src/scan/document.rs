@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 use regex::bytes::{Regex, RegexBuilder};
 
 use crate::bytes::{is, is_at, is_before, slice, ALNUM};
+use crate::catalogue::detector;
 use crate::check::personal::{ip_v4, passport_mrz};
 use crate::definition::{Candidate, Verdict};
 use crate::scan::block::Block;
@@ -20,10 +21,10 @@ static HOSTS: LazyLock<Option<Regex>> = LazyLock::new(|| RegexBuilder::new(HOST)
 impl Block<'_> {
     /// Passports where `<<<` fills a line; hosts when asked for.
     pub(crate) fn documents(&mut self, piece: Range<usize>) {
-        if self.wanted("passport_mrz").is_some() {
+        if self.wanted(detector!("passport_mrz")).is_some() {
             self.zones(piece.clone());
         }
-        if self.wanted("ip_address").is_some() {
+        if self.wanted(detector!("ip_address")).is_some() {
             self.hosts(piece);
         }
     }
@@ -53,7 +54,7 @@ impl Block<'_> {
                     value: start..end,
                 };
                 if passport_mrz(&candidate) != Verdict::Reject {
-                    self.report("passport_mrz", start..end, Verdict::Score(0.98));
+                    self.report(detector!("passport_mrz"), start..end, Verdict::Score(0.98));
                     at = end;
                 }
             }
@@ -88,7 +89,7 @@ impl Block<'_> {
                 found.len() >= 6
             };
             if !is_joined && is_real {
-                self.report("ip_address", start..end, Verdict::Accept);
+                self.report(detector!("ip_address"), start..end, Verdict::Accept);
             }
         }
     }

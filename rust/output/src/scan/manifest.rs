@@ -1,6 +1,7 @@
 //! Documents that hold credentials: service accounts, Kubernetes secrets, Docker and netrc files (output policy spec §16.2).
 
 use crate::bytes::{end_of, is, slice, ALNUM, SPACE};
+use crate::catalogue::detector;
 use crate::check::encoded::is_user_and_password;
 use crate::definition::Verdict;
 use crate::rarity::is_placeholder;
@@ -14,7 +15,7 @@ const MAX_HEAD: usize = 8 * 1024;
 impl Block<'_> {
     /// `service_account"` at `at`: the JSON object around it, if it has a private key.
     pub(crate) fn service_account(&mut self, at: usize) {
-        if self.wanted("gcp_service_account_key").is_none() {
+        if self.wanted(detector!("gcp_service_account_key")).is_none() {
             return;
         }
         let head = slice(self.content, at.saturating_sub(64), at);
@@ -32,7 +33,7 @@ impl Block<'_> {
             || memchr::memmem::find(object, b"private_key\\\"").is_some()
         {
             self.report(
-                "gcp_service_account_key",
+                detector!("gcp_service_account_key"),
                 start..start.saturating_add(end),
                 Verdict::Score(0.99),
             );
@@ -56,7 +57,7 @@ impl Block<'_> {
 
     /// `"auth"` of a Docker configuration: its value, when the document has `auths`.
     pub(crate) fn docker_auth(&mut self, end: usize) {
-        if self.wanted("docker_config_auth").is_none() {
+        if self.wanted(detector!("docker_config_auth")).is_none() {
             return;
         }
         let head = slice(self.content, end.saturating_sub(MAX_HEAD), end);
@@ -75,7 +76,7 @@ impl Block<'_> {
         if value.len() >= 8 && memchr::memmem::rfind(head, b"auths").is_some() && is_user_and_password(value)
         {
             self.report(
-                "docker_config_auth",
+                detector!("docker_config_auth"),
                 start..start.saturating_add(length),
                 Verdict::Score(0.98),
             );
@@ -84,7 +85,7 @@ impl Block<'_> {
 
     /// `kind: Secret` where the word ends at `end`: every value of `data` and `stringData`.
     pub(crate) fn kubernetes_secret(&mut self, start: usize, end: usize) {
-        if self.wanted("kubernetes_secret").is_none() {
+        if self.wanted(detector!("kubernetes_secret")).is_none() {
             return;
         }
         let head = slice(self.content, start.saturating_sub(24), start);
@@ -231,13 +232,13 @@ impl Block<'_> {
     fn secret_value(&mut self, start: usize, end: usize) {
         let value = slice(self.content, start, end);
         if value.len() >= 4 && !is_placeholder(value) && !matches!(value, b"|" | b">" | b"|-") {
-            self.report("kubernetes_secret", start..end, Verdict::Score(0.9));
+            self.report(detector!("kubernetes_secret"), start..end, Verdict::Score(0.9));
         }
     }
 
     /// `password` of a netrc line, where `machine` and `login` stand before.
     pub(crate) fn netrc(&mut self, word_start: usize, word_end: usize) -> bool {
-        if self.wanted("netrc_credentials").is_none()
+        if self.wanted(detector!("netrc_credentials")).is_none()
             || slice(self.content, word_start, word_end) != b"password"
         {
             return false;
@@ -257,7 +258,7 @@ impl Block<'_> {
         if blanks == 0 || !is_entry || end <= start || is_placeholder(slice(self.content, start, end)) {
             return false;
         }
-        self.report("netrc_credentials", start..end, Verdict::Score(0.9));
+        self.report(detector!("netrc_credentials"), start..end, Verdict::Score(0.9));
         true
     }
 }

@@ -1,7 +1,10 @@
 //! Numbers whose grouping is free: payment cards, phone numbers, IBAN (output policy spec §16.3).
 
+use smallvec::SmallVec;
+
 use crate::bytes::{is, is_at, is_before, slice, ALNUM, DIGIT};
-use crate::check::digits::{all_equal, luhn, part};
+use crate::catalogue::detector;
+use crate::check::digits::{all_equal, luhn, part, Digits};
 use crate::check::iban::{is_iban, length_for};
 use crate::definition::Verdict;
 use crate::scan::block::{Block, Weight};
@@ -29,7 +32,7 @@ impl Block<'_> {
         }
     }
 
-    fn digits(&self, groups: &[DigitGroup]) -> Vec<u32> {
+    fn digits(&self, groups: &[DigitGroup]) -> Digits {
         let content = self.content;
         groups
             .iter()
@@ -39,7 +42,7 @@ impl Block<'_> {
     }
 
     fn cards(&mut self, groups: &[DigitGroup]) {
-        if self.wanted("credit_card").is_none() {
+        if self.wanted(detector!("credit_card")).is_none() {
             return;
         }
         let mut first = 0usize;
@@ -49,7 +52,7 @@ impl Block<'_> {
             match found {
                 Some(count) => {
                     let end = tail.get(count.saturating_sub(1)).map_or(0, DigitGroup::end);
-                    self.report("credit_card", group.start..end, Verdict::Accept);
+                    self.report(detector!("credit_card"), group.start..end, Verdict::Accept);
                     first = first.saturating_add(count);
                 }
                 None => first = first.saturating_add(1),
@@ -97,7 +100,7 @@ impl Block<'_> {
     }
 
     fn phones(&mut self, groups: &[DigitGroup]) {
-        if self.wanted("phone_number").is_none() {
+        if self.wanted(detector!("phone_number")).is_none() {
             return;
         }
         let mut first = 0usize;
@@ -148,7 +151,7 @@ impl Block<'_> {
         if is_joined {
             return 0;
         }
-        if let Some((id, definition)) = self.wanted("phone_number") {
+        if let Some((id, definition)) = self.wanted(detector!("phone_number")) {
             let weight = Weight {
                 needs_context: confidence < 0.5,
                 ..Weight::of(confidence)
@@ -188,8 +191,8 @@ impl Block<'_> {
 
     /// National forms: North America, Israel, United Kingdom, and others that start with 0.
     fn national(&self, groups: &[DigitGroup], start: usize) -> Option<(usize, f32)> {
-        let lengths: Vec<usize> = groups.iter().take(5).map(|group| group.length).collect();
-        let separators: Vec<u8> = groups.iter().take(5).map(|group| group.separator).collect();
+        let lengths: SmallVec<[usize; 5]> = groups.iter().take(5).map(|group| group.length).collect();
+        let separators: SmallVec<[u8; 5]> = groups.iter().take(5).map(|group| group.separator).collect();
         let lead = self.content.get(start) == Some(&b'(');
         let nanp = |from: usize| {
             let digits = self.digits(groups.get(from..from.saturating_add(3)).unwrap_or_default());
@@ -212,7 +215,7 @@ impl Block<'_> {
             && nanp(1)
         {
             let one = self.digits(groups.get(..1).unwrap_or_default());
-            return (one == [1]).then_some((4, 0.85));
+            return (one.as_slice() == [1]).then_some((4, 0.85));
         }
         self.leading_zero(groups, &lengths, &separators)
     }
@@ -254,13 +257,13 @@ impl Block<'_> {
 
     /// An IBAN that the digits at `at` belong to: country before them, or one block of letters further.
     pub(crate) fn iban_around(&mut self, at: usize) {
-        if self.wanted("iban").is_none() {
+        if self.wanted(detector!("iban")).is_none() {
             return;
         }
         for back in [2usize, 10, 15] {
             let Some(start) = at.checked_sub(back) else { return };
             if let Some(end) = self.iban_at(start) {
-                self.report("iban", start..end, Verdict::Score(0.95));
+                self.report(detector!("iban"), start..end, Verdict::Score(0.95));
                 return;
             }
         }

@@ -1,6 +1,7 @@
 //! Private keys: PEM blocks and PuTTY files (output policy spec §16.2, `private_key`).
 
 use crate::bytes::slice;
+use crate::catalogue::detector;
 use crate::definition::Verdict;
 use crate::scan::block::Block;
 
@@ -50,7 +51,7 @@ impl Block<'_> {
             },
         );
         self.report(
-            "private_key",
+            detector!("private_key"),
             start..end.min(self.content.len()),
             Verdict::Score(0.99),
         );
@@ -93,6 +94,6 @@ impl Block<'_> {
         });
         let line = || body.iter().position(|byte| *byte == b'\n').unwrap_or(body.len());
         let end = at.saturating_add(end.unwrap_or_else(line));
-        self.report("private_key", at..end, Verdict::Score(0.99));
+        self.report(detector!("private_key"), at..end, Verdict::Score(0.99));
     }
 }

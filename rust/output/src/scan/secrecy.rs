@@ -5,6 +5,8 @@ use crate::rarity::{
     class_count, entropy, is_hex, is_placeholder, is_random, is_worn_out, surprise, word_coverage,
 };
 
+/// Longer values are documents.
+const MAX_JUDGED: usize = 1_024;
 /// A value of this length is a secret whatever it looks like, if it is base64 (§5.2).
 pub(crate) const LONG_BASE64: usize = 64;
 
@@ -179,11 +181,14 @@ pub(crate) fn is_secret_name(name: &[u8]) -> bool {
 
 /// Whether the value is one somebody would keep secret.
 pub(crate) fn is_secret_value(value: &[u8], name: &[u8], is_quoted: bool) -> bool {
-    if is_placeholder(value) || is_worn_out(value) || is_ordinary(value) || is_self_descriptive(value, name) {
+    if value.len() > MAX_JUDGED || is_worn_out(value) || is_ordinary(value) || is_placeholder(value) {
         return false;
     }
     if is_random(value) {
         return true;
+    }
+    if is_self_descriptive(value, name) {
+        return false;
     }
     let is_base64 = value
         .iter()

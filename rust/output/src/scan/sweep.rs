@@ -15,28 +15,71 @@ pub(crate) const MIN_DIGITS: usize = 4;
 pub(crate) const MAX_GROUPS: usize = 12;
 
 /// Calls `found` with every maximal run of `MIN_RUN` or more token characters that begins in `range`.
+///
+/// A run that long covers eight bytes in a row at some multiple of eight, so only those are looked at, sixty-four at once.
 pub(crate) fn for_each_run(content: &[u8], range: Range<usize>, mut found: impl FnMut(usize, usize)) {
     let mut at = range.start;
     if is_before(content, at, RUN) {
         // The run that reaches into the range belongs to the range before.
         at = end_of_run(content, at, range.end);
     }
+    // Bytes before this one are known not to begin a run.
+    let mut floor = at;
     while at < range.end {
-        let probe = at.saturating_add(MIN_RUN - 1);
-        let Some(byte) = content.get(probe) else { break };
-        if !is(*byte, RUN) {
-            at = probe.saturating_add(1);
+        let tail = content.get(at..).unwrap_or_default();
+        let Some(chunk) = tail.first_chunk::<64>() else {
+            let head = content.get(floor..at).unwrap_or_default();
+            let before = head.iter().rev().take_while(|byte| is(**byte, RUN)).count();
+            scalar_runs(content, at.saturating_sub(before), range.end, &mut found);
+            return;
+        };
+        let Some(eight) = first_full(chunk) else {
+            at = at.saturating_add(64);
             continue;
-        }
-        let head = content.get(at..probe).unwrap_or_default();
+        };
+        let inside = at.saturating_add(eight.saturating_mul(8));
+        let head = content.get(floor..inside).unwrap_or_default();
         let before = head.iter().rev().take_while(|byte| is(**byte, RUN)).count();
-        let start = probe.saturating_sub(before);
-        let end = end_of_run(content, probe.saturating_add(1), content.len());
+        let start = inside.saturating_sub(before);
+        let end = end_of_run(content, inside.saturating_add(8), content.len());
         if start >= range.end {
-            break;
+            return;
         }
         if end.saturating_sub(start) >= MIN_RUN {
             found(start, end);
+        }
+        floor = end;
+        at = end;
+    }
+}
+
+/// Place of the first eight bytes, of eight times eight, that are all token characters. Compiled to vector code.
+#[inline]
+fn first_full(chunk: &[u8; 64]) -> Option<usize> {
+    let strange: [u8; 64] = std::array::from_fn(|place| chunk.get(place).map_or(1, |byte| is_strange(*byte)));
+    strange.chunks_exact(8).position(|eight| {
+        eight
+            .first_chunk::<8>()
+            .is_some_and(|eight| u64::from_ne_bytes(*eight) == 0)
+    })
+}
+
+/// 0 for `A-Za-z0-9_+/-`, without a branch.
+#[inline]
+fn is_strange(byte: u8) -> u8 {
+    let letter = (byte | 0x20).wrapping_sub(b'a') < 26;
+    // `+` to `9` without `,` and `.`.
+    let digit = byte.wrapping_sub(b'+') < 15 && byte != b',' && byte != b'.';
+    u8::from(!(letter | digit | (byte == b'_')))
+}
+
+/// The same, byte by byte, for the end of a content.
+fn scalar_runs(content: &[u8], from: usize, to: usize, found: &mut impl FnMut(usize, usize)) {
+    let mut at = from;
+    while at < to {
+        let end = end_of_run(content, at, content.len());
+        if end.saturating_sub(at) >= MIN_RUN {
+            found(at, end);
         }
         at = end.saturating_add(1);
     }

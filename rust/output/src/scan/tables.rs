@@ -1,8 +1,8 @@
 //! The catalogue, indexed by what triggers each form.
 
-use std::collections::HashMap;
 use std::sync::{LazyLock, OnceLock};
 
+use ahash::AHashMap;
 use regex::bytes::{Regex, RegexBuilder};
 
 use crate::catalogue::CATALOGUE;
@@ -84,10 +84,11 @@ pub(crate) fn extend_key(key: u64, length: usize) -> u64 {
 pub(crate) struct Tables {
     pub entries: Vec<Entry>,
     /// By the first three bytes of a token.
-    prefixes: HashMap<[u8; 3], Vec<(&'static str, usize)>>,
+    prefixes: AHashMap<[u8; 3], Vec<(&'static str, usize)>>,
     prefix_filter: Vec<u64>,
     by_length: Vec<Vec<usize>>,
-    shapes: HashMap<u64, Vec<(usize, usize)>>,
+    shapes: AHashMap<u64, Vec<(usize, usize)>>,
+    shape_filter: Vec<u64>,
     /// Word and form of forms that are searched near words.
     pub near: Vec<(&'static str, usize)>,
     pub secret_words: Literals,
@@ -101,10 +102,11 @@ impl Tables {
     fn new(catalogue: &[&'static Definition]) -> Tables {
         let mut tables = Tables {
             entries: Vec::new(),
-            prefixes: HashMap::new(),
+            prefixes: AHashMap::new(),
             prefix_filter: vec![0; 64],
             by_length: vec![Vec::new(); MAX_RUN_FORM + 1],
-            shapes: HashMap::new(),
+            shapes: AHashMap::new(),
+            shape_filter: vec![0; 64],
             near: Vec::new(),
             secret_words: Literals::default(),
             pii_words: Literals::default(),
@@ -156,6 +158,10 @@ impl Tables {
             Trigger::Groups(texts) => {
                 for text in texts {
                     let shape = Shape::parse(text);
+                    let (word, bit) = shape_place(shape.key);
+                    if let Some(bits) = self.shape_filter.get_mut(word) {
+                        *bits |= 1 << bit;
+                    }
                     self.shapes
                         .entry(shape.key)
                         .or_default()
@@ -199,8 +205,21 @@ impl Tables {
 
     /// Form and shape of groups of digits with these lengths.
     pub fn of_shape(&self, key: u64) -> &[(usize, usize)] {
+        let (word, bit) = shape_place(key);
+        if self
+            .shape_filter
+            .get(word)
+            .is_none_or(|bits| bits & (1 << bit) == 0)
+        {
+            return &[];
+        }
         self.shapes.get(&key).map_or(&[], Vec::as_slice)
     }
+}
+
+fn shape_place(key: u64) -> (usize, u32) {
+    let hash = key.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 52;
+    ((hash >> 6) as usize & 63, (hash & 63) as u32)
 }
 
 fn filter_place([first, second, third]: [u8; 3]) -> (usize, u32) {

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use crate::bytes::{end_of, is, slice, ALNUM, SPACE};
+use crate::catalogue::detector;
 use crate::definition::Verdict;
 use crate::rarity::{is_placeholder, is_worn_out};
 use crate::scan::block::Block;
@@ -32,22 +33,42 @@ impl Block<'_> {
     /// Reports the password of the URL whose userinfo ends at the `@`; answers whether there is one.
     pub(crate) fn credentials(&mut self, at: usize) -> bool {
         let (database, other) = (
-            self.wanted("database_url_password"),
-            self.wanted("basic_auth_url"),
+            self.wanted(detector!("database_url_password")),
+            self.wanted(detector!("basic_auth_url")),
         );
         if database.is_none() && other.is_none() {
             return false;
         }
+        if at < self.authority_end {
+            return true;
+        }
         let Some((scheme, userinfo)) = self.userinfo(at) else {
+            // No later `@` needs to look at this text again.
+            self.no_scheme_before = at;
             return false;
         };
-        let text = slice(self.content, userinfo.start, userinfo.end);
+        // A password may hold the mark itself: the last one of the authority ends it.
+        let tail = slice(self.content, at, at.saturating_add(MAX_USERINFO));
+        let ends = |byte: &u8| {
+            is(*byte, SPACE)
+                || matches!(
+                    byte,
+                    b'/' | b'?' | b'#' | b'"' | b'\'' | b'<' | b'>' | b'`' | b'\\' | b','
+                )
+        };
+        let authority = tail
+            .get(..tail.iter().position(ends).unwrap_or(tail.len()))
+            .unwrap_or_default();
+        let last = memchr::memrchr(b'@', authority).map_or(at, |place| at.saturating_add(place));
+        self.authority_end = last.saturating_add(1);
+        let text = slice(self.content, userinfo.start, last);
         let Some(colon) = memchr::memchr(b':', text) else {
+            self.no_scheme_before = at;
             return false;
         };
         let user = text.get(..colon).unwrap_or_default();
         let password_start = userinfo.start.saturating_add(colon).saturating_add(1);
-        let password = slice(self.content, password_start, at);
+        let password = slice(self.content, password_start, last);
         let name = slice(self.content, scheme.start, scheme.end).to_ascii_lowercase();
         // Drivers stand behind a plus: `postgresql+asyncpg`, `mysql+pymysql`.
         let base = name.split(|byte| *byte == b'+').next().unwrap_or_default();
@@ -56,28 +77,27 @@ impl Block<'_> {
             .any(|known| name == known.as_bytes() || base == known.as_bytes());
         let has_host = self
             .content
-            .get(at.saturating_add(1))
+            .get(last.saturating_add(1))
             .is_some_and(|byte| is(*byte, ALNUM) || matches!(byte, b'[' | b'$' | b'{' | b'_'));
         let is_user = !user.is_empty() || is_database;
-        if !is_user || !has_host || !is_password(password, user) {
+        // A short password of a database is one all the same.
+        let is_long = password.len() >= if is_database { 3 } else { 4 };
+        if !is_user || !has_host || !is_long || !is_password(password, user) {
             return false;
         }
         let detector = if is_database {
-            "database_url_password"
+            detector!("database_url_password")
         } else {
-            "basic_auth_url"
+            detector!("basic_auth_url")
         };
-        // A short password of a database is one all the same.
-        if password.len() < if is_database { 3 } else { 4 } {
-            return false;
-        }
-        self.report(detector, password_start..at, Verdict::Score(0.9));
+        self.report(detector, password_start..last, Verdict::Score(0.9));
         true
     }
 
     /// Scheme and userinfo of the URL that the `@` belongs to.
     fn userinfo(&self, at: usize) -> Option<(Range<usize>, Range<usize>)> {
-        let head = slice(self.content, at.saturating_sub(MAX_USERINFO), at);
+        let from = at.saturating_sub(MAX_USERINFO).max(self.no_scheme_before);
+        let head = slice(self.content, from, at);
         let base = at.saturating_sub(head.len());
         let count = head
             .iter()
@@ -117,7 +137,7 @@ impl Block<'_> {
 
     /// `sig=` of a shared access signature whose query also has `sv=` and `se=`.
     pub(crate) fn azure_signature(&mut self, at: usize) {
-        if self.wanted("azure_sas_token").is_none() {
+        if self.wanted(detector!("azure_sas_token")).is_none() {
             return;
         }
         let is_query = |byte: u8| {
@@ -147,13 +167,17 @@ impl Block<'_> {
             .position(|byte| matches!(byte, b'&' | b';'))
             .map_or(at.saturating_add(after), |end| value_start.saturating_add(end));
         if has(b"sv=") && has(b"se=") && value_end.saturating_sub(value_start) >= 40 {
-            self.report("azure_sas_token", value_start..value_end, Verdict::Score(0.95));
+            self.report(
+                detector!("azure_sas_token"),
+                value_start..value_end,
+                Verdict::Score(0.95),
+            );
         }
     }
 
     /// A crypt string: `$2b$10$…`, `$6$salt$…`, `$argon2id$v=19$…`.
     pub(crate) fn password_hash(&mut self, at: usize) {
-        if self.wanted("password_hash").is_none()
+        if self.wanted(detector!("password_hash")).is_none()
             || at.checked_sub(1).is_some_and(|before| {
                 self.content
                     .get(before)
@@ -208,7 +232,7 @@ impl Block<'_> {
                 return;
             }
             self.report(
-                "password_hash",
+                detector!("password_hash"),
                 at..at.saturating_add(text.len()).saturating_sub(extra),
                 Verdict::Accept,
             );

@@ -21,6 +21,8 @@ from cordum.store.job_sets import tenant_commands, trace_commands
 from cordum.store.jobs import JobStore
 
 BATCH = 256
+PARKED_TENANT = "parked"
+_PARKED_S = 24 * 3_600
 
 
 def batches(jobs: Sequence[Job]) -> Iterator[Sequence[Job]]:
@@ -28,14 +30,14 @@ def batches(jobs: Sequence[Job]) -> Iterator[Sequence[Job]]:
     return (jobs[start : start + BATCH] for start in range(0, len(jobs), BATCH))
 
 
-async def create(jobs: JobStore, batch: Sequence[Job]) -> None:
+async def create(jobs: JobStore, batch: Sequence[Job], tenant: str = TENANT) -> None:
     """Create the records of one batch as the gateway does, tenant and trace sets in the same step."""
     groups: dict[int, list[bytes]] = {}
     for job in batch:
         groups.setdefault(jobs.partition(job.job_id), []).append(jobs.pack(job.transition))
     now = now_us()
     extra = [
-        *tenant_commands((TENANT, job.job_id, now, True, False) for job in batch),
+        *tenant_commands((tenant, job.job_id, now, True, False) for job in batch),
         *trace_commands((job.trace_id, job.job_id) for job in batch),
     ]
     for group in await jobs.apply("job_create", list(groups.items()), extra, now_us=now):
@@ -59,10 +61,26 @@ async def submit(publisher: Publisher, batch: Sequence[Job]) -> None:
         raise SystemExit("a submit was not confirmed")
 
 
+async def park(store: JobStore, number: int) -> None:
+    """Create records of jobs that wait for a worker until long after the run."""
+    retry = now_us() + _PARKED_S * 1_000_000
+    for start in range(0, number, BATCH):
+        batch = [make_job(place, 0) for place in range(start, min(start + BATCH, number))]
+        for job in batch:
+            job.transition["set"] |= {"tenant": PARKED_TENANT, "last_cause": "no_workers"}
+            job.transition.update(retry=retry, wait=["bench-none"])
+        await create(store, batch, PARKED_TENANT)
+    report(parked=number)
+
+
 async def drive(options: argparse.Namespace) -> None:
     """Create, store payloads, submit; report after every step and wait for the parent's word before the next."""
     client = await RedisClient.open(RedisSettings(url=options.redis_url))
     store = await JobStore.open(client, StoreSettings())
+    if options.parked:
+        await park(store, options.jobs)
+        await client.close()
+        return
     jobs = [make_job(number, options.inline_bytes) for number in range(options.jobs)]
     for batch in batches(jobs):
         await create(store, batch)
@@ -94,4 +112,5 @@ if __name__ == "__main__":
     parser.add_argument("--jobs", type=int, required=True)
     parser.add_argument("--inline-bytes", type=int, default=0, help="payload inside the request")
     parser.add_argument("--context-bytes", type=int, default=0, help="payload in a context document")
+    parser.add_argument("--parked", action="store_true", help="only create the records, as jobs that wait")
     uvloop.run(drive(parser.parse_args()))

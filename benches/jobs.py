@@ -29,8 +29,11 @@ class Job:
     """What the gateway publishes on `sys.job.submit`."""
 
 
-def make_job(number: int, payload_bytes: int) -> Job:
-    """Return job ``number``; ``payload_bytes`` of text travel inside the request (`env.payload`)."""
+def make_job(number: int, payload_bytes: int, sender: str = "api-gateway") -> Job:
+    """Return job ``number``; ``payload_bytes`` of text travel inside the request (`env.payload`).
+
+    The gateway is the one sender whose jobs have a record before they are submitted.
+    """
     job_id, trace_id, now = new_id(), new_id(), now_us()
     request = JobRequest(
         job_id=job_id,
@@ -48,7 +51,7 @@ def make_job(number: int, payload_bytes: int) -> Job:
     request.meta.actor_id = PRINCIPAL
     request.meta.capability = CAPABILITY
     request.meta.risk_tags.extend(RISK_TAGS)
-    packet = BusPacket(trace_id=trace_id, sender_id="api-gateway", protocol_version=1, job_request=request)
+    packet = BusPacket(trace_id=trace_id, sender_id=sender, protocol_version=1, job_request=request)
     packet.created_at.FromMicroseconds(now)
     return Job(
         job_id, trace_id, _transition(request, trace_id, now), packet.SerializeToString(deterministic=True)

@@ -1,4 +1,4 @@
-"""Latency of an idle system: one HTTP submit at a time, until a worker gets the job."""
+"""Latency of an idle system: one submit at a time, over HTTP or on the bus, until a worker gets the job."""
 
 import argparse
 import asyncio
@@ -7,7 +7,7 @@ import uvloop
 
 from benches.helpers import report, wait_for_go
 from benches.httpwire import HttpWire, post
-from benches.jobs import PAYLOAD_BYTES, submit_body
+from benches.jobs import PAYLOAD_BYTES, make_job, submit_body
 from benches.natswire import NatsWire
 from cordum.protocol import subjects
 from cordum.runtime.clock import monotonic_s
@@ -24,9 +24,9 @@ class Probe:
         self._missing = 0
         self.done = asyncio.Event()
 
-    def begin(self) -> None:
-        """Forget the last job."""
-        self._missing = 3
+    def begin(self, moments: int = 3) -> None:
+        """Forget the last job; the next one is over after so many moments."""
+        self._missing = moments
         self.done.clear()
 
     def on_message(self, subject: str, _payload: bytes) -> bytes:
@@ -70,11 +70,32 @@ async def measure(options: argparse.Namespace) -> None:
         report(answered_ms=answered, received_ms=received)
 
 
+async def measure_bus(options: argparse.Namespace) -> None:
+    """Report the milliseconds from every submit message of a round to its dispatch message."""
+    probe = Probe()
+    watched = ("worker.*.jobs", "job.>", subjects.ACCEPTED)
+    wire = await NatsWire.open(options.nats_port, watched, probe.on_message)
+    report(connected=True)
+    for _ in range(options.rounds):
+        wait_for_go()
+        received = []
+        for number in range(options.requests):
+            packet = make_job(number, PAYLOAD_BYTES, "bench").packet
+            probe.begin(2)
+            sent_s = monotonic_s()
+            wire.send(NatsWire.frame(subjects.SUBMIT, packet))
+            async with asyncio.timeout(_LIMIT_S):
+                await probe.done.wait()
+            received.append((probe.received_s - sent_s) * 1e3)
+        report(received_ms=received)
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--port", type=int, default=0, help="of the gateway; without one the bus is used")
     parser.add_argument("--nats-port", type=int, required=True)
-    parser.add_argument("--api-key", required=True)
+    parser.add_argument("--api-key", default="")
     parser.add_argument("--requests", type=int, required=True, help="per round")
     parser.add_argument("--rounds", type=int, required=True)
-    uvloop.run(measure(parser.parse_args()))
+    parsed = parser.parse_args()
+    uvloop.run((measure if parsed.port else measure_bus)(parsed))

@@ -12,7 +12,7 @@ from benches.results import Report, at_most
 from benches.stack import API_KEY, Stack, missing_part
 from cordum.runtime.clock import monotonic_s
 
-__all__ = ["run", "start_workers", "submit_through_driver"]
+__all__ = ["Sample", "run", "start_workers", "submit_through_driver"]
 
 SUITE = "pipeline"
 RUNS = 3
@@ -21,8 +21,9 @@ _COUNT_INTERVAL_S = 0.5
 _SETTLE_S = 2.0
 _OTHERS_CORES = 0.5
 _LATENCY_REQUESTS = 200
+_LATENCY_NOTE = f"{_LATENCY_REQUESTS} submits one after another per run"
 _ORDER = ("scheduler", "redis", "nats", "kernel", "gateway", "workers")
-_BARS = {"scheduler": at_most(120), "redis": at_most(80)}
+_BARS = {"scheduler": at_most(100), "redis": at_most(60)}
 Sample = dict[str, float]
 """One run: `jobs`, `seconds` and CPU microseconds per complete job by process name."""
 
@@ -37,6 +38,7 @@ def run(report: Report, folder: Path, *, quick: bool) -> None:
     with _running(folder / "bus", ("kernel", "scheduler")) as stack:
         direct = [submit_through_driver(stack, jobs) for _ in range(RUNS)]
         _add_throughput(report, "published on the bus", direct)
+        _add_bus_latency(report, stack)
     reason = missing_part(("gateway",))
     if reason:
         report.skip("pipeline over HTTP, and latency", reason)
@@ -56,11 +58,13 @@ def _running(folder: Path, services: Sequence[str]) -> Iterator[Stack]:
         yield stack
 
 
-def start_workers(stack: Stack) -> None:
-    """Start the simulated workers and wait until they have announced themselves."""
-    workers = Helper("benches.workers", ["--nats-port", str(stack.nats_port)], stack.root)
+def start_workers(stack: Stack, number: int = 200) -> Helper:
+    """Start the simulated workers, in one process, and wait until they have announced themselves."""
+    arguments = ["--nats-port", str(stack.nats_port), "--workers", str(number)]
+    workers = Helper("benches.workers", arguments, stack.root)
     stack.start(workers)
     workers.read()
+    return workers
 
 
 def submit_through_driver(stack: Stack, jobs: int, inline_bytes: int = PAYLOAD_BYTES) -> Sample:
@@ -184,17 +188,29 @@ def _limit(samples: Sequence[Sample]) -> str:
     return f"limit: {limit}. Cores used: {parts}; other programs {others:.2f}; idle for the disk {disk:.2f}"
 
 
-def _add_latency(report: Report, stack: Stack) -> None:
-    arguments = ["--port", str(stack.gateway_port), "--nats-port", str(stack.nats_port), "--api-key", API_KEY]
-    arguments += ["--requests", str(_LATENCY_REQUESTS), "--rounds", str(RUNS + 1)]
-    with Helper("benches.latency", arguments, stack.root) as probe:
+def _latencies(stack: Stack, arguments: Sequence[str]) -> list[dict[str, list[float]]]:
+    """Return the milliseconds of every round but the first, which warms up."""
+    arguments = [*arguments, "--nats-port", str(stack.nats_port), "--requests", str(_LATENCY_REQUESTS)]
+    with Helper("benches.latency", [*arguments, "--rounds", str(RUNS + 1)], stack.root) as probe:
         probe.read()
         rounds = []
         for _ in range(RUNS + 1):
             probe.go()
             rounds.append(probe.read())
-    measured = rounds[1:]
-    note = f"{_LATENCY_REQUESTS} submits one after another per run"
+    return rounds[1:]
+
+
+def _add_bus_latency(report: Report, stack: Stack) -> None:
+    centiles = [quantiles(one["received_ms"], n=100) for one in _latencies(stack, ())]
+    for bar, percent in ((at_most(3), 50), (at_most(15), 99)):
+        values = [cut[percent - 1] for cut in centiles]
+        name = f"idle: submit message → dispatch message, p{percent}"
+        report.add(SUITE, name, "ms", values, bar, _LATENCY_NOTE)
+
+
+def _add_latency(report: Report, stack: Stack) -> None:
+    measured = _latencies(stack, ("--port", str(stack.gateway_port), "--api-key", API_KEY))
+    note = _LATENCY_NOTE
     for name, key in (("worker receives", "received_ms"), ("HTTP answer", "answered_ms")):
         centiles = [quantiles(one[key], n=100) for one in measured]
         bars = (at_most(6), at_most(20)) if key == "received_ms" else (None, None)

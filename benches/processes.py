@@ -96,6 +96,11 @@ class Child:
         fields = stat.rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) * CLOCK_TICK_US
 
+    def resident_bytes(self) -> int:
+        """Return the resident memory of the process."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="utf-8")
+        return int(status.partition("VmRSS:")[2].split()[0]) * 1024
+
     def stop(self) -> None:
         """Terminate, kill after a grace time; safe to call twice."""
         if self._process is None or self._process.poll() is not None:

@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from benches import engine, gateway, kernel, memory, peers, pipeline
+from benches import engine, gateway, kernel, memory, peers, pipeline, scale
 from benches.machine import describe
 from benches.results import Report
 from cordum.runtime.clock import monotonic_s
@@ -18,6 +18,7 @@ SUITES = {
     "gateway": gateway.run,
     "memory": memory.run,
     "peers": peers.run,
+    "scale": scale.run,
 }
 
 
@@ -25,10 +26,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the chosen suites; return 1 when one could not be measured, whatever the bars say."""
     parser = argparse.ArgumentParser(prog="python -m benches.report", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="smaller runs, at most 90 seconds in all")
-    parser.add_argument("--only", default=",".join(SUITES), help="comma separated: %(default)s")
+    parser.add_argument("--only", help=f"comma separated: {','.join(SUITES)}; a quick run leaves out scale")
     parser.add_argument("--out", type=Path, default=Path("report"), help="folder (default: %(default)s)")
     options = parser.parse_args(arguments)
-    names = [name.strip() for name in options.only.split(",") if name.strip()]
+    chosen = options.only or ",".join(name for name in SUITES if not (options.quick and name == "scale"))
+    names = [name.strip() for name in chosen.split(",") if name.strip()]
     unknown = sorted(set(names) - set(SUITES))
     if unknown:
         parser.error(f"unknown suite `{unknown[0]}`: expected some of {', '.join(SUITES)}")

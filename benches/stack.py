@@ -2,7 +2,7 @@
 
 import importlib.util
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -62,8 +62,16 @@ class Usage:
 class Stack:
     """Servers and services of one suite below ``root``; all of them end with the context."""
 
-    def __init__(self, root: Path, services: Iterable[str], *, policy: str | None = None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        services: Iterable[str],
+        *,
+        policy: str | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self.root = root
+        self._extra = dict(environment or {})
         self.policy_path = root / "safety.yaml"
         self._policy = policy or pipeline_policy()
         self.services = tuple(services)
@@ -165,6 +173,7 @@ class Stack:
             "GATEWAY_METRICS_ADDR": address,
             "GATEWAY_HTTP_ADDR": f"{_LOOPBACK}:{self._ports['gateway']}",
             "CORDUM_API_KEYS": API_KEY,
+            **self._extra,
         }
 
     def open_jobs(self, tenant: str) -> int:

@@ -13,7 +13,6 @@ from cordum.protocol import subjects
 from cordum.protocol.cap import BusPacket, Heartbeat, JobResult
 from cordum.runtime.clock import now_us
 
-WORKERS = 200
 _BEAT_S = 5.0
 _SUCCEEDED = 5
 
@@ -23,10 +22,10 @@ def worker_id(number: int) -> str:
     return f"bench-worker-{number:03d}"
 
 
-def heartbeats() -> bytes:
+def heartbeats(workers: int) -> bytes:
     """Return the frames of one heartbeat of every worker; none limits its parallel jobs."""
     frames = []
-    for number in range(WORKERS):
+    for number in range(workers):
         beat = Heartbeat(
             worker_id=worker_id(number),
             pool=pool_name(number),
@@ -62,12 +61,12 @@ def answer(subject: str, payload: bytes) -> bytes:
     return NatsWire.frame(subjects.RESULT, reply.SerializeToString())
 
 
-async def work(nats_port: int) -> None:
+async def work(nats_port: int, workers: int) -> None:
     """Answer until SIGTERM."""
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     wire = await NatsWire.open(nats_port, ("worker.*.jobs", "job.>"), answer)
-    wire.send(heartbeats())
+    wire.send(heartbeats(workers))
     await wire.flush()
     report(ready=True)
     while not stop.is_set() and not wire.failure:
@@ -75,7 +74,7 @@ async def work(nats_port: int) -> None:
             async with asyncio.timeout(_BEAT_S):
                 await stop.wait()
         except TimeoutError:
-            wire.send(heartbeats())
+            wire.send(heartbeats(workers))
     if wire.failure:
         raise SystemExit(f"nats: {wire.failure}")
 
@@ -83,4 +82,6 @@ async def work(nats_port: int) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--nats-port", type=int, required=True)
-    uvloop.run(work(parser.parse_args().nats_port))
+    parser.add_argument("--workers", type=int, default=200)
+    options = parser.parse_args()
+    uvloop.run(work(options.nats_port, options.workers))

@@ -56,20 +56,25 @@ async def succeeds(http: httpx.AsyncClient, job_id: str) -> None:
     await wait_until(done, timeout_s=20, interval_s=0.05)
 
 
+async def _restart_without_memory(stack: Stack) -> None:
+    """Restart the scheduler; it knows no worker that is gone."""
+    (scheduler,) = stack.schedulers
+    scheduler.terminate()
+    async with stack.store() as jobs:
+        await jobs.client.execute("DEL", "sys:workers:snapshot")
+    await scheduler.start()
+
+
 async def test_a_worker_that_pins_the_schedulers_key_takes_jobs_of_that_key_only(tmp_path: Path) -> None:
     keys = TrustKeys.make(tmp_path / "keys")
     options = StackOptions(environment=keys.proof_environment)
     async with running_stack(tmp_path, options) as stack, stack.http() as http:
         async with verifying_agent(stack, "pinned", keys.scheduler_key.public_key()):
             await succeeds(http, await submit(http))
-        (scheduler,) = stack.schedulers
         stranger = ec.generate_private_key(ec.SECP256R1()).public_key()
         async with verifying_agent(stack, "elsewhere", stranger):
             await stack.wait_worker_known("elsewhere")
-            scheduler.terminate()
-            async with stack.store() as jobs:
-                await jobs.client.execute("DEL", "sys:workers:snapshot")
-            await scheduler.start()
+            await _restart_without_memory(stack)
             job_id = await submit(http)
 
             async def handed_out() -> bool:
@@ -78,8 +83,7 @@ async def test_a_worker_that_pins_the_schedulers_key_takes_jobs_of_that_key_only
 
             await wait_until(handed_out, timeout_s=20)
         keys.replace_proof_key()
-        scheduler.terminate()
-        await scheduler.start()
+        await _restart_without_memory(stack)
         async with verifying_agent(stack, "pinned", keys.scheduler_key.public_key()):
             await succeeds(http, await submit(http))
 

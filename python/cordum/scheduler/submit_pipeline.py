@@ -236,19 +236,23 @@ class SubmitPipeline:
         ids = plan.reads()
         if not ids:
             return
-        records = await self._jobs.get_many(ids)
-        requests = await self._jobs.requests(ids)
-        plan.supply(list(zip(records, requests, strict=True)), now_us())
+        plan.supply(await self._jobs.with_requests(ids), now_us())
 
     async def _create(self, plan: SubmitPlan) -> None:
         now = now_us()
         creates = plan.creates(now)
         if not creates:
             return
-        replies = await self._jobs.apply(
-            "job_create", [(partition, (packed,)) for _, partition, packed, *_ in creates], now_us=now
-        )
-        outcomes = [(create, reply[0][0] == b"moved") for create, reply in zip(creates, replies, strict=True)]
+        grouped: dict[int, list[Any]] = {}
+        for create in creates:
+            grouped.setdefault(create[1], []).append(create)
+        calls = [(partition, [packed for _, _, packed, *_ in group]) for partition, group in grouped.items()]
+        replies = await self._jobs.apply("job_create", calls, now_us=now)
+        outcomes = [
+            (create, reply[0] == b"moved")
+            for group, answers in zip(grouped.values(), replies, strict=True)
+            for create, reply in zip(group, answers, strict=True)
+        ]
         plan.created([(create[0], made) for create, made in outcomes], now)
         for (_, _, _, tenant, job_id, trace_id), made in outcomes:
             if made:

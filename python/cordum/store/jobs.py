@@ -231,6 +231,17 @@ class JobStore:
         _raise_first(replies)
         return replies
 
+    async def with_requests(self, job_ids: Sequence[str]) -> list[tuple[Record | None, bytes | None]]:
+        """Return several records, each with its stored request, in one round trip. Raises Unavailable."""
+        tagged = [(self.tag(job_id), job_id) for job_id in job_ids]
+        replies = await self.client.pipeline(
+            [("HGETALL", keys.job_meta(tag, job_id)) for tag, job_id in tagged]
+            + [("GET", keys.job_request(tag, job_id)) for tag, job_id in tagged]
+        )
+        _raise_first(replies)
+        records = [record_of(job_id, reply) for job_id, reply in zip(job_ids, replies, strict=False)]
+        return list(zip(records, replies[len(job_ids) :], strict=True))
+
     async def events(self, job_id: str) -> list[dict[str, Any]]:
         """Return a job's transitions, oldest first; malformed entries are left out with a warning
         (scheduler spec §3.3)."""

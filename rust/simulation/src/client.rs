@@ -201,13 +201,14 @@ async fn change(world: &Rc<World>, transition: &Transition) -> Result<Reply, Fai
     Ok(reply.list().first().map_or(Reply::Failed, store::reply_of))
 }
 
-/// Look after a job now and then until it needs no human any more.
+/// Look after a job now and then until it needs no human any more. Where a fail-over may take a decision back, the job shows up
+/// among those that wait once more, and the human decides again.
 async fn review(world: Rc<World>, job: JobPlan) {
     sleep(&world, job.review_at).await;
     loop {
         // A failure is tried again at the next look.
         let _ = decide(&world, &job).await;
-        if world.ghost.borrow().ended(&job.id) {
+        if world.ghost.borrow().ended(&job.id) && !world.plan.failover {
             return;
         }
         sleep(&world, 7 * SECOND).await;

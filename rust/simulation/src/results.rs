@@ -49,8 +49,10 @@ pub async fn handle(replica: &Rc<Replica>, batch: &[Delivery]) -> Result<Vec<Ans
         replica.note_released(applied.retrying);
         replica.note_dead_letters(applied.dead_letters);
         replica.note_capacity(applied.capacity);
+        replica.step("result.publish").await;
         if !applied.events.is_empty() {
             publish_events(replica, applied.events, applied.duties).await;
+            replica.step("result.done").await;
         }
     }
     replica.step("result.answer").await;

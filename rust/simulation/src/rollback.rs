@@ -34,7 +34,7 @@ pub async fn roll_back(replica: &Replica, failed: &[Outgoing], undo: &[Undo]) ->
     if failed.is_empty() {
         return Ok(());
     }
-    replica.step("submit.rollback").await;
+    replica.step("rollback.move").await;
     let now = replica.now();
     let commands = failed.iter().map(|outgoing| {
         let dispatch_id = outgoing.message_id.trim_start_matches("dispatch:");

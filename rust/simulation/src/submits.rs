@@ -65,6 +65,9 @@ async fn run(replica: &Rc<Replica>, mut plan: SubmitPlan, size: usize) -> Result
     read(replica, &mut plan).await?;
     replica.step("submit.create").await;
     create(replica, &mut plan).await?;
+    // Topics, schemas and configurations write nothing and are the same for all: only the places to die are kept.
+    replica.step("submit.admit").await;
+    replica.step("submit.configure").await;
     let scopes = plan.config_scopes();
     plan.supply_configs(scopes.iter().map(|_| JobConfig::default()).collect());
     replica.step("submit.judge").await;
@@ -81,6 +84,7 @@ async fn run(replica: &Rc<Replica>, mut plan: SubmitPlan, size: usize) -> Result
     replica.note_released(slots.collect());
     replica.step("submit.publish").await;
     publish(replica, applied, since, listed).await?;
+    replica.step("submit.look_after").await;
     look_after(replica, &plan).await;
     Ok(plan)
 }
@@ -228,7 +232,7 @@ async fn look_after(replica: &Rc<Replica>, plan: &SubmitPlan) {
         return;
     }
     if !plan.strays.is_empty() {
-        replica.step("submit.strays").await;
+        replica.step("strays.drop").await;
         let drops = store::by_partition(plan.strays.clone())
             .into_iter()
             .map(|(number, ids)| {
@@ -355,7 +359,7 @@ pub async fn publish_events(replica: &Replica, events: Vec<Outgoing>, duties: Ve
 
 /// Take back the listing of jobs admitted here but moved by somebody else.
 async fn list_anew(replica: &Replica, contested: Vec<(String, String)>, listed: i64) {
-    replica.step("submit.contested").await;
+    replica.step("contested.read").await;
     let ids: Vec<String> = contested.iter().map(|(_, job)| job.clone()).collect();
     let Ok(rows) = replica.columns(&ids, &["state"]).await else {
         return;

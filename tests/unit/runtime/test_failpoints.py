@@ -1,4 +1,4 @@
-"""Failpoints: the same boundaries in the pipelines, in the simulation and in the list that the fault suite goes through."""
+"""Failpoints are the same boundaries in the pipelines, in the simulation and in the list the fault suite goes through."""
 
 import re
 from collections import Counter

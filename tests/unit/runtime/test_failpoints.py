@@ -1,4 +1,4 @@
-"""Failpoints are the same boundaries in the pipelines, in the simulation and in the list the fault suite goes through."""
+"""Failpoints are the same boundaries in the pipelines, in the simulation and in the list the fault suite takes."""
 
 import re
 from collections import Counter

@@ -84,14 +84,14 @@ static ROWS: &[(Kind, Spelling, &str)] = &[
     (
         Kind::Target,
         Spelling::Leet,
-        "instru·^prompt·guideline·^rule·polic·restriction·guardrail",
+        "instru·^prompt·guideline·^rule·polic·restri·guardrail",
     ),
     (
         Kind::Target,
         Spelling::Plain,
         "directive·^checks·^check^·^message·^safety·governance·^control·constraint·^limit·^command·\
          ^order·^context·^protocol·safeguard·programming·everything·anything·^above·anweisung·\
-         vorgabe·richtlinie·^regel·beschr·befehl·nachricht·consigne·^regle·indicacion·directri·\
+         vorgabe·richtlinie·^regel·beschr·befehl·nachricht·consigne·^regle·ci-dessus·gles pr·indicacion·directri·\
          ^pauta·^norma·^regla·^regol·istruzion·indicazion·restrizion·^regra·diretriz·^ordens·\
          ^ordenes·orienta·mensage·aanwijzing·richtlijn·opdracht·beperking·polece·wytyczn·^zasad·\
          ^regu·ogranicz·wskaz·direction·direttiv",
@@ -229,7 +229,7 @@ static ROWS: &[(Kind, Spelling, &str)] = &[
     (
         Kind::Socket,
         Spelling::Plain,
-        "/dev/tcp/·/dev/udp/·^nc -·^ncat ·netcat ·mkfifo ·socat ",
+        "/dev/tcp/·/dev/udp/·^nc -·-e /bin/·-e bash·-e sh^·-e cmd·^ncat ·netcat ·mkfifo ·socat ",
     ),
     (
         Kind::Remove,

@@ -158,8 +158,8 @@ pub(super) const CATALOGUE: &[Definition] = &[
             "Birth date, century sign, counter, check character.",
             "Digital and Population Data Services Agency",
         )
-        .forms(&[Form::groups(&["6", "6-3"]).check(check::fi_hetu).open()])
-        .examples(&["131052-308T", "131052A308T"], &["131052-308U"]),
+        .forms(&[Form::groups(&["6", "6-3", "6-4"]).check(check::fi_hetu).open()])
+        .examples(&["131052-308T", "131052A308T", "221276-7633"], &["131052-308U"]),
     Definition::pii("no_fnr", "Norwegian birth number")
         .context(&[
             "fødselsnummer",

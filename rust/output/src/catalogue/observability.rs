@@ -31,7 +31,7 @@ pub(super) const CATALOGUE: &[Definition] = &[
         .about("User or organization token.", "Sentry documentation, auth tokens")
         .forms(&[
             Form::prefix(&["sntryu_"], "sntryu_[0-9a-f]{64}"),
-            Form::prefix(&["sntrys_eyJ"], "sntrys_eyJ[A-Za-z0-9+/_-]{40,800}={0,2}_[A-Za-z0-9+/]{43}"),
+            Form::prefix(&["sntrys_eyJ"], "sntrys_eyJ[A-Za-z0-9+/_-]{20,800}={0,2}_[A-Za-z0-9+/_-]{43}"),
         ])
         .examples(&["sntryu_<hex:64>", "sntrys_eyJ<b62:120>=_<b62:43>"], &["sntryu_<hex:20>"]),
     Definition::secret("dynatrace_token", "Dynatrace token")

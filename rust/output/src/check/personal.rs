@@ -92,7 +92,8 @@ pub(crate) fn es_dni_nie(candidate: &Candidate<'_>) -> Verdict {
 
 /// Finnish code: six digits, century sign, three digits and a check character.
 pub(crate) fn fi_hetu(candidate: &Candidate<'_>) -> Verdict {
-    let after = if candidate.text().len() == 6 { 5 } else { 1 };
+    // The check character may be a digit like the counter before it.
+    let after = 11usize.saturating_sub(candidate.text().len());
     let found = around(candidate, 0, after).filter(|(_, _, text)| {
         let sign = text.get(6).copied().unwrap_or(0);
         matches!(sign, b'+' | b'-' | b'A'..=b'F' | b'U'..=b'Y') && national::fi_hetu(text)

@@ -83,10 +83,10 @@ fn interpreter(after: &[u8]) -> Option<usize> {
         if LANGUAGES.contains(&name) || name.starts_with(b"python3.") {
             // With a program of its own it reads its input as data.
             let argument = rest_of(after, skip_blanks(after, behind));
-            let reads_data = argument
-                .first()
-                .is_some_and(|byte| byte.is_ascii_alphanumeric() || b"./$'".contains(byte))
-                || matches!(argument, [b'-', flag, ..] if flag.is_ascii_alphanumeric() && *flag != b'u');
+            let is_file = argument.split(|byte| byte.is_ascii_whitespace()).next().is_some_and(|word| {
+                word.starts_with(b"./") || [&b".py"[..], b".js", b".pl", b".rb", b".php"].iter().any(|end| word.ends_with(end))
+            });
+            let reads_data = is_file || matches!(argument, [b'-', flag, ..] if flag.is_ascii_alphanumeric() && *flag != b'u');
             let is_same_line = !rest_of(after, behind).starts_with(b"\n");
             return (!(reads_data && is_same_line)).then_some(behind);
         }
@@ -192,13 +192,19 @@ pub(super) fn socket(content: &[u8], end: usize) -> Option<Draft> {
     if let Some(start) = start_of(b"socat") {
         return contains(&after, b"exec:").then(|| Draft::new(ID, start..end, 0.85));
     }
-    let start = [&b"netcat"[..], b"ncat", b"nc"].into_iter().find_map(start_of)?;
+    // The tool may stand before its address and the option behind: `nc host port -e /bin/sh`.
+    let line_start = end.saturating_sub(100);
+    let before = lower(content, line_start..end);
+    let before_start = memchr::memrchr(b'\n', &before).map_or(0, |at| at + 1);
+    let before = rest_of(&before, before_start);
+    let tool = words(before).filter(|word| matches!(*word, b"nc" | b"ncat" | b"netcat")).last()?;
+    let start = line_start + before_start + memchr::memmem::rfind(before, tool)?;
     let arguments = lower(content, start..line_end);
     let has_flag = arguments.split(|byte| byte.is_ascii_whitespace()).any(|word| {
-        word.first() == Some(&b'-') && word.get(1) != Some(&b'-') && word.len() <= 6 && word.contains(&b'e')
+        matches!(word, [b'-', flag, ..] if *flag != b'-' && word.len() <= 6 && word.contains(&b'e'))
             || matches!(word, b"-c" | b"--exec" | b"--sh-exec")
     });
-    let runs = has_any_word(&after, SHELLS) || has_any_word(&after, &[b"cmd", b"exe", b"powershell"]);
+    let runs = has_any_word(&arguments, SHELLS) || has_any_word(&arguments, &[b"cmd", b"exe", b"powershell"]);
     (has_flag && (runs || contains(&arguments, b" -e "))).then(|| Draft::new(ID, start..end, 0.85))
 }
 

@@ -78,7 +78,11 @@ pub(super) fn tautology(content: &[u8], end: usize) -> Option<Draft> {
             return Some(Draft::new(ID, from + keyword..from + at + 5, 0.7));
         }
     }
-    let (left, behind) = operand(&text, at)?;
+    let (left, behind, is_closed) = operand(&text, at)?;
+    // Only the last quote may be left to the statement: `'1'='1`.
+    if !is_closed {
+        return None;
+    }
     at = skip_gap(&text, behind);
     let is_broken = text
         .get(..keyword)?
@@ -124,16 +128,14 @@ fn last_or(text: &[u8]) -> Option<(usize, usize)> {
     [or, bars, and].into_iter().flatten().max()
 }
 
-fn operand(text: &[u8], at: usize) -> Option<(Operand<'_>, usize)> {
+/// An operand, the place behind it, and whether its quote is closed.
+fn operand(text: &[u8], at: usize) -> Option<(Operand<'_>, usize, bool)> {
     let rest = rest_of(text, at);
     match rest.first()? {
         b'0'..=b'9' => {
             let length = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
             (length <= 9).then(|| {
-                (
-                    Operand::Number(rest_of(rest, 0).get(..length).unwrap_or(&[])),
-                    at + length,
-                )
+                (Operand::Number(rest.get(..length).unwrap_or(&[])), at + length, true)
             })
         }
         // In JSON the quotes are escaped.
@@ -151,9 +153,9 @@ fn operand(text: &[u8], at: usize) -> Option<(Operand<'_>, usize)> {
                 [quote, ..] if quote == mark => 1,
                 _ => 0,
             };
-            (length <= 16).then_some((Operand::Text(value), at + 1 + length + closed))
+            (length <= 16).then_some((Operand::Text(value), at + 1 + length + closed, closed > 0))
         }
-        _ if rest.starts_with(b"true") => Some((Operand::True, at + 4)),
+        _ if rest.starts_with(b"true") => Some((Operand::True, at + 4, true)),
         _ => None,
     }
 }
@@ -169,7 +171,7 @@ fn compared<'a>(text: &'a [u8], at: usize, left: &Operand<'a>) -> Option<usize> 
         _ if rest.starts_with(b"like") => 4,
         _ => return None,
     };
-    let (right, end) = operand(text, skip_gap(text, at + length))?;
+    let (right, end, _) = operand(text, skip_gap(text, at + length))?;
     let number = |operand: &Operand<'_>| match operand {
         Operand::Number(digits) => std::str::from_utf8(digits).ok()?.parse::<u64>().ok(),
         _ => None,

@@ -97,6 +97,7 @@ pub(crate) const CATALOGUE: &[Definition] = &[
             ],
         ),
     Definition::prompt("fake_role_delimiter", "forged chat delimiter")
+        .rank(Rank::Structured)
         .about(
             "Tokens that separate the roles of a chat, in a place where only data belongs.",
             "chat templates of the published models",
@@ -119,6 +120,7 @@ pub(crate) const CATALOGUE: &[Definition] = &[
             ],
         ),
     Definition::prompt("tool_call_injection", "forged tool call")
+        .rank(Rank::Structured)
         .about(
             "Content that orders the model to call a tool, or poses as such a call.",
             "OWASP LLM01:2025 prompt injection",
@@ -139,6 +141,7 @@ pub(crate) const CATALOGUE: &[Definition] = &[
             ],
         ),
     Definition::prompt("data_exfil_instruction", "order to send data out")
+        .rank(Rank::Structured)
         .about(
             "An order to send secrets, files or the conversation to a place outside.",
             "OWASP LLM02:2025 sensitive information disclosure",
@@ -159,6 +162,7 @@ pub(crate) const CATALOGUE: &[Definition] = &[
             ],
         ),
     Definition::prompt("markdown_exfiltration", "link that carries data out")
+        .rank(Rank::Structured)
         .about(
             "An image or link whose address carries data to another host when it is shown.",
             "CVE-2024-5184 and similar reports",
@@ -180,7 +184,7 @@ pub(crate) const CATALOGUE: &[Definition] = &[
         ),
     Definition::prompt("hidden_text", "hidden text")
         .severity(Severity::Medium)
-        .rank(Rank::Vendor)
+        .rank(Rank::Structured)
         .about(
             "Characters or elements that a person does not see and a model reads.",
             "Unicode TR36, Trojan Source (CVE-2021-42574)",
@@ -206,6 +210,7 @@ pub(crate) const CATALOGUE: &[Definition] = &[
         ),
     Definition::prompt("ansi_escape", "terminal escape")
         .severity(Severity::Medium)
+        .rank(Rank::Structured)
         .about(
             "Terminal control that hides or forges what is shown.",
             "CVE-2003-0063 and later terminal escape reports",

@@ -70,6 +70,8 @@ impl<'a> Read<'a> {
     /// Whether the word at `place` may be an order: first of its clause or after a word that urges.
     pub(super) fn is_order(&self, place: usize) -> bool {
         self.starts_clause(place)
+            // A capital in the middle of a sentence starts what somebody quotes or lists.
+            || self.word(place).is_some_and(|word| word.is_capital)
             || place
                 .checked_sub(1)
                 .is_some_and(|before| self.has(before, URGE | YOU | NOT | STOP))

@@ -18,6 +18,8 @@ pub(super) struct Word {
     pub starts_clause: bool,
     /// Put together from single letters.
     pub is_spaced: bool,
+    /// Starts with a capital, and is no acronym.
+    pub is_capital: bool,
 }
 
 /// A normalised piece of the content.
@@ -51,7 +53,7 @@ impl View {
         }
         view.origin.push(at);
         view.map_lookalikes();
-        view.cut_words();
+        view.cut_words(content);
         view.join_spaced_letters();
         view
     }
@@ -151,7 +153,7 @@ impl View {
         self.origin.extend(origin.last());
     }
 
-    fn cut_words(&mut self) {
+    fn cut_words(&mut self, content: &[u8]) {
         let mut start = None;
         let (mut ended, mut paused) = (true, true);
         let mut words = Vec::with_capacity(self.text.len() / 5);
@@ -187,14 +189,22 @@ impl View {
         if let Some(from) = start {
             finish(from, self.text.len(), &mut ended, &mut paused);
         }
+        let is_capital = |source: &Range<usize>| {
+            let mut letters = content.get(source.clone()).unwrap_or(&[]).iter();
+            letters.next().is_some_and(u8::is_ascii_uppercase) && letters.next().is_some_and(u8::is_ascii_lowercase)
+        };
         self.words = words
             .into_iter()
-            .map(|(view, starts_sentence, starts_clause)| Word {
-                source: self.source(view.clone()),
-                view,
-                starts_sentence,
-                starts_clause: starts_clause || starts_sentence,
-                is_spaced: false,
+            .map(|(view, starts_sentence, starts_clause)| {
+                let source = self.source(view.clone());
+                Word {
+                    is_capital: is_capital(&source),
+                    source,
+                    view,
+                    starts_sentence,
+                    starts_clause: starts_clause || starts_sentence,
+                    is_spaced: false,
+                }
             })
             .collect();
     }

@@ -105,7 +105,7 @@ static FRENCH: &[Row] = &[
     (SAFETY, "securite"),
     (STRONG_NOUN, "consigne consignes directive* instructions"),
     (WEAK_NOUN, "regle regles restriction+ politique+ commande* contrainte* limite* controle*"),
-    (ARTICLE, "les des le la l'ensemble de d'ici"),
+    (ARTICLE, "les des le la l'ensemble de d'ici ci"),
     (URGE, "maintenant veuillez"),
 ];
 

@@ -27,6 +27,8 @@ const DATABASES: &[&str] = &[
     "cockroachdb",
     "oracle",
 ];
+/// What our own pointers begin with (`redis://res:<job>`, protocol §10): a key, no user and password.
+const POINTERS: &[&[u8]] = &[b"ctx", b"res", b"art", b"mem"];
 const MAX_QUERY: usize = 1_024;
 
 impl Block<'_> {
@@ -80,9 +82,10 @@ impl Block<'_> {
             .get(last.saturating_add(1))
             .is_some_and(|byte| is(*byte, ALNUM) || matches!(byte, b'[' | b'$' | b'{' | b'_'));
         let is_user = !user.is_empty() || is_database;
+        let is_pointer = name == b"redis" && POINTERS.contains(&user);
         // A short password of a database is one all the same.
         let is_long = password.len() >= if is_database { 3 } else { 4 };
-        if !is_user || !has_host || !is_long || !is_password(password, user) {
+        if !is_user || is_pointer || !has_host || !is_long || !is_password(password, user) {
             return false;
         }
         let detector = if is_database {

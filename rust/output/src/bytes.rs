@@ -74,6 +74,14 @@ pub(crate) fn is_before(content: &[u8], at: usize, class: u8) -> bool {
     at.checked_sub(1).is_some_and(|at| is_at(content, at, class))
 }
 
+/// Whether an escape of a string ends before `at`: the letter of `\n` is no letter of what follows.
+pub(crate) fn follows_escape(content: &[u8], at: usize) -> bool {
+    matches!(
+        slice(content, at.saturating_sub(2), at),
+        [b'\\', b'n' | b't' | b'r']
+    )
+}
+
 /// End of the bytes of the class that begin at `at`, at most `limit` of them.
 pub(crate) fn end_of(content: &[u8], at: usize, class: u8, limit: usize) -> usize {
     let tail = content.get(at..).unwrap_or_default();
@@ -83,18 +91,6 @@ pub(crate) fn end_of(content: &[u8], at: usize, class: u8, limit: usize) -> usiz
         .take_while(|byte| is(**byte, class))
         .count();
     at.saturating_add(count)
-}
-
-/// Start of the bytes of the class that end before `at`, at most `limit` of them.
-pub(crate) fn start_of(content: &[u8], at: usize, class: u8, limit: usize) -> usize {
-    let head = content.get(..at).unwrap_or_default();
-    let count = head
-        .iter()
-        .rev()
-        .take(limit)
-        .take_while(|byte| is(**byte, class))
-        .count();
-    at.saturating_sub(count)
 }
 
 /// The bytes of a range, cut to the content.

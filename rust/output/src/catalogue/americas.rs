@@ -79,7 +79,7 @@ pub(super) const CATALOGUE: &[Definition] = &[
         .context(&["medicare", "mbi", "beneficiary"])
         .about("Medicare beneficiary identifier.", "CMS, MBI format")
         .forms(&[Form::near(
-            &["medicare", "mbi"],
+            &["medicare", "mbi", "beneficiary"],
             r"\b[1-9][A-Z][A-Z0-9][0-9]-?[A-Z][A-Z0-9][0-9]-?[A-Z]{2}[0-9]{2}\b",
         )
         .check(check::us_mbi)

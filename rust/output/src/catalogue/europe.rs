@@ -143,7 +143,15 @@ pub(super) const CATALOGUE: &[Definition] = &[
         .forms(&[Form::groups(&["11"]).check(check::pl_pesel).in_context()])
         .examples(&["PESEL 44051401359"], &["44051401359", "PESEL 44051401358"]),
     Definition::pii("se_personnummer", "Swedish personal number")
-        .context(&["personnummer", "personnr", "samordningsnummer", "pnr", "swedish"])
+        .context(&[
+            "personnummer",
+            "personnr",
+            "samordningsnummer",
+            "pnr",
+            "swedish",
+            "personal identity number",
+            "personal number",
+        ])
         .about("Birth date, counter and Luhn.", "Skatteverket")
         .forms(&[Form::groups(&["6-4", "8-4", "10", "12"])
             .check(check::se_personnummer)
@@ -164,6 +172,10 @@ pub(super) const CATALOGUE: &[Definition] = &[
         .context(&[
             "fødselsnummer",
             "fodselsnummer",
+            "fødselsnr",
+            "fodselsnr",
+            "norge",
+            "norsk",
             "fnr",
             "personnummer",
             "norwegian",

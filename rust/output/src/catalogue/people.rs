@@ -32,8 +32,10 @@ pub(super) const CATALOGUE: &[Definition] = &[
             Form::groups(&["4-2-2", "4/2/2", "4.2.2", "2-2-4", "2/2/4", "2.2.4", "1/1/4", "1/2/4", "2/1/4", "1.1.4", "1.2.4", "2.1.4", "2/2/2", "2-2-2", "2.2.2", "8"]).check(check::birth_date).in_context(),
             Form::near(
                 &["birth", "born", "dob"],
-                r"(?i)\b(?P<value>(?:[0-3]?[0-9](?:st|nd|rd|th)?\s+(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]{0,6}\.?,?\s+(?:19|20)[0-9]{2})|(?:(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]{0,6}\.?\s+[0-3]?[0-9](?:st|nd|rd|th)?,?\s+(?:19|20)[0-9]{2}))\b",
+                r"(?i)\b(?P<value>(?:[0-3]?[0-9](?:st|nd|rd|th)?[\s-]+(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]{0,6}\.?,?[\s-]+(?:19|20)[0-9]{2})|(?:(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]{0,6}\.?\s+[0-3]?[0-9](?:st|nd|rd|th)?,?\s+(?:19|20)[0-9]{2}))\b",
             ).check(check::birth_date).in_context(),
+            // The day of a time stamp.
+            Form::near(&["birth", "born", "dob"], r"\b(?P<value>(?:19|20)[0-9]{2}-[0-9]{2}-[0-9]{2})T[0-9]{2}:").check(check::birth_date).in_context(),
         ])
         .context(&["dob", "born", "birth", "birthday", "birthdate", "date of birth", "d.o.b", "geburtsdatum", "geboren", "geb", "naissance", "né le", "née le", "nacimiento", "nascita", "nato il", "nata il", "geboortedatum", "nascimento", "urodzenia", "рождения", "תאריך לידה"])
         .examples(&["DOB: 1985-07-14", "born on July 14, 1985", "date of birth 14/07/1985", "Geburtsdatum: 14.07.1985"], &["released 1985-07-14", "DOB: 1985-13-41"]),
@@ -43,6 +45,7 @@ pub(super) const CATALOGUE: &[Definition] = &[
         .forms(&[
             Form::groups(&["6", "7", "8", "9", "10", "3_3_3", "2_2_2", "3_3", "3_4"]).check(check::record_number).in_context(),
             Form::near(&["mrn", "medical rec"], r"\b(?P<value>[A-Z]{1,3}-?[0-9]{5,10})\b").check(check::record_number).in_context(),
+            Form::near(&["mrn"], r"(?i)mrn\s?[-#]{1,2}:?\s?(?P<value>[0-9]{5,10})\b").check(check::record_number).in_context(),
         ])
         .context(&["mrn", "medical record", "medical_record", "medicalrecord", "patient id", "patient_id", "patient number", "hospital number", "chart number", "patientenakte"])
         .examples(&["MRN: 12345678", "medical record number A-1234567", "patient_id=83920114"], &["ticket 12345678", "MRN missing"]),
@@ -50,9 +53,9 @@ pub(super) const CATALOGUE: &[Definition] = &[
         .confidence(0.3)
         .about("License number in the pattern of a US state, near its name.", "AAMVA, state formats")
         .forms(&[
-            Form::near(&["licen"], r"\b(?P<value>[A-Z]{1,2}[0-9]{5,14}|[A-Z][0-9]{3}-[0-9]{4}-[0-9]{4}|[A-Z][0-9]{3}-[0-9]{3}-[0-9]{2}-[0-9]{3}-[0-9]|[0-9]{7,9})\b").check(check::license_number).in_context(),
+            Form::near(&["licen", "dln", "dl num", "dl no", "dl #"], r"\b(?P<value>[A-Z]{1,2}[0-9]{5,14}|[A-Z][0-9]{3}-[0-9]{4}-[0-9]{4}|[A-Z][0-9]{3}-[0-9]{3}-[0-9]{2}-[0-9]{3}-[0-9]|[A-Z9]{5}[0-9]{6}[A-Z9]{2}[0-9A-Z]{3}|[0-9]{7,9})\b").check(check::license_number).in_context(),
         ])
-        .context(&["driver license", "drivers license", "driver's license", "driving licence", "driving license", "driver licence", "drivers_license", "driver_license", "license number", "licence number", "dl number", "dln"])
+        .context(&["driver license", "drivers license", "driver's license", "driver’s license", "driver’s licence", "driver's licence", "driving licence", "driving license", "driver licence", "drivers_license", "driver_license", "license number", "licence number", "dl number", "dl no", "dl #", "dln"])
         .examples(&["driver's license D1234567", "drivers_license: A12345678"], &["license MIT", "license: Apache-2.0 A1234567 nothing"]),
     Definition::pii("passport_mrz", "passport machine readable zone")
         .confidence(0.98)

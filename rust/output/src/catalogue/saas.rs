@@ -38,7 +38,7 @@ pub(super) const CATALOGUE: &[Definition] = &[
         .examples(&["PMAK-<hex:24>-<hex:34>"], &["PMAK-<hex:24>"]),
     Definition::secret("typeform_token", "Typeform token")
         .about("Personal access token.", "Typeform documentation, access tokens")
-        .forms(&[Form::prefix(&["tfp_"], "tfp_[A-Za-z0-9_.-]{59}").open()])
+        .forms(&[Form::prefix(&["tfp_"], "tfp_[A-Za-z0-9_.=-]{59}").open()])
         .examples(&["tfp_<b62:44>_<b62:14>"], &["tfp_<b62:20>"]),
     Definition::secret("dropbox_token", "Dropbox token")
         .about("Short-lived access token.", "Dropbox documentation, OAuth guide")

@@ -101,6 +101,7 @@ pub(super) const CATALOGUE: &[Definition] = &[
             "south african",
             "rsa id",
             "sa id",
+            "za id",
             "id number",
             "id_number",
             "identity number",
@@ -145,6 +146,7 @@ pub(super) const CATALOGUE: &[Definition] = &[
             "ת.ז",
             "מספר זהות",
             "ת\"ז",
+            "ת\\\"ז",
         ])
         .about(
             "Nine digits, Luhn.",

@@ -1,6 +1,6 @@
 //! Checks of personal numbers as forms use them: the digits of a candidate, or what stands around it.
 
-use crate::bytes::{is, is_at, slice, ALNUM, DIGIT};
+use crate::bytes::{follows_escape, is, is_at, slice, ALNUM, DIGIT};
 use crate::check::digits::{all_equal, digits_of, is_date, luhn, part};
 use crate::check::{base58, bech32, iban, national};
 use crate::definition::{Candidate, Verdict};
@@ -59,10 +59,7 @@ fn around<'a>(candidate: &Candidate<'a>, before: usize, after: usize) -> Option<
         .checked_sub(1)
         .is_some_and(|at| is_at(candidate.content, at, ALNUM));
     // An escape before the number is no letter of it.
-    let is_escaped = matches!(
-        slice(candidate.content, start.saturating_sub(2), start),
-        [b'\\', b'n' | b't' | b'r']
-    );
+    let is_escaped = follows_escape(candidate.content, start);
     let joins_after = is_at(candidate.content, end, ALNUM);
     ((!joins_before || is_escaped) && !joins_after).then_some((start, end, text))
 }
@@ -115,17 +112,17 @@ pub(crate) fn cn_resident_id(candidate: &Candidate<'_>) -> Verdict {
     at_if(found.map(|(start, end, _)| (start, end)))
 }
 
-/// Two letters before six digits, A to D behind; blanks between.
+/// Two letters before six digits, A to D behind; blanks or dashes between.
 pub(crate) fn uk_nino(candidate: &Candidate<'_>) -> Verdict {
     let content = candidate.content;
     let (start, end) = (candidate.whole.start, candidate.whole.end);
     let letters_end = start
         .checked_sub(1)
-        .filter(|at| content.get(*at) == Some(&b' '))
+        .filter(|at| matches!(content.get(*at), Some(b' ' | b'-')))
         .unwrap_or(start);
     let letters = slice(content, letters_end.saturating_sub(2), letters_end);
     let from = letters_end.saturating_sub(2);
-    let blank = usize::from(content.get(end) == Some(&b' '));
+    let blank = usize::from(matches!(content.get(end), Some(b' ' | b'-')));
     let suffix = end.saturating_add(blank);
     let is_suffix =
         matches!(content.get(suffix), Some(b'A'..=b'D')) && !is_at(content, suffix.saturating_add(1), ALNUM);
@@ -139,11 +136,8 @@ pub(crate) fn uk_nino(candidate: &Candidate<'_>) -> Verdict {
         }
         _ => false,
     };
-    let is_alone = from.checked_sub(1).is_none_or(|at| !is_at(content, at, ALNUM))
-        || matches!(
-            slice(content, from.saturating_sub(2), from),
-            [b'\\', b'n' | b't' | b'r']
-        );
+    let is_alone =
+        from.checked_sub(1).is_none_or(|at| !is_at(content, at, ALNUM)) || follows_escape(content, from);
     if is_prefix && is_suffix && is_alone {
         Verdict::At(from, suffix.saturating_add(1))
     } else {

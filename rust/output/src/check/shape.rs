@@ -153,7 +153,7 @@ pub(crate) fn telegram(candidate: &Candidate<'_>) -> Verdict {
     let is_alone = beside.is_none_or(|byte| !is(*byte, WORD))
         || id
             .get(..id.len().saturating_sub(digits))
-            .is_some_and(|head| head.ends_with(b"bot"));
+            .is_some_and(|head| head.ends_with(b"bot") || matches!(head, [.., b'\\', b'n' | b'r' | b't']));
     if (8..=10).contains(&digits) && is_alone {
         let start = candidate.whole.start.saturating_sub(digits).saturating_sub(1);
         Verdict::At(start, candidate.whole.end)

@@ -5,7 +5,7 @@ use std::ops::Range;
 use crate::bytes::{is, slice, ALNUM, SPACE};
 use crate::catalogue::detector;
 use crate::definition::Verdict;
-use crate::rarity::{class_count, is_worn_out, word_coverage};
+use crate::rarity::{class_count, is_random, is_worn_out, word_coverage};
 use crate::scan::block::Block;
 use crate::scan::context::has_word;
 use crate::scan::manifest::word_around;
@@ -36,7 +36,9 @@ impl Block<'_> {
         if generic.is_none() && session.is_none() {
             return;
         }
-        let Some(value) = self.assigned(end) else { return };
+        let Some(value) = self.assigned(start, end) else {
+            return;
+        };
         if !value.is_quoted {
             self.value_end = value.span.end;
         }
@@ -50,7 +52,8 @@ impl Block<'_> {
         }
         let span = value.span.clone();
         let text = slice(self.content, span.start, span.end);
-        if is_secret_value(text, name, value.is_quoted) {
+        let is_sure = !value.is_loose || is_random(text);
+        if is_sure && is_secret_value(text, name, value.is_quoted) {
             self.report(
                 detector!("generic_secret"),
                 span,
@@ -98,8 +101,55 @@ impl Block<'_> {
                 .any(|word| head.ends_with(word.as_bytes()))
     }
 
-    /// What is assigned after the name that ends at `end`.
-    fn assigned(&self, end: usize) -> Option<Value> {
+    /// What is assigned to the name.
+    fn assigned(&self, start: usize, end: usize) -> Option<Value> {
+        self.named_beside(end)
+            .or_else(|| self.after_operator(end))
+            .or_else(|| self.without_operator(start, end))
+    }
+
+    /// The name is a value itself, and the secret stands beside it: `key="DbPassword" value="…"`, `name: API_KEY` and
+    /// `value: …` on the next line, `"name": "API_KEY", "value": "…"`.
+    fn named_beside(&self, end: usize) -> Option<Value> {
+        let tail = slice(self.content, end, end.saturating_add(80));
+        let gap = tail
+            .iter()
+            .take_while(|byte| is(**byte, SPACE) || matches!(byte, b'"' | b'\'' | b',' | b'\\'))
+            .count();
+        let name = slice(tail, gap, gap.saturating_add(5));
+        let is_field = gap > 0 && name.eq_ignore_ascii_case(b"value");
+        is_field.then(|| self.after_operator(end.saturating_add(gap).saturating_add(5)))?
+    }
+
+    /// Where blanks or columns stand for the operator: `--api-key …`, `ENV API_KEY …`, `| api_key | … |`.
+    fn without_operator(&self, start: usize, end: usize) -> Option<Value> {
+        let content = self.content;
+        let at = self.after_blanks(end.saturating_add(usize::from(content.get(end) == Some(&b'`'))));
+        let head = slice(content, start.saturating_sub(8), start);
+        let (head, is_option) = match slice(content, start, start.saturating_add(2)) {
+            b"--" => (head, true),
+            _ => (head.strip_suffix(b"`").unwrap_or(head), false),
+        };
+        let is_set = [&b"ENV "[..], b"setenv ", b"ARG ", b"env "]
+            .iter()
+            .any(|word| head.ends_with(word));
+        let is_column = head.trim_ascii_end().ends_with(b"|") && content.get(at) == Some(&b'|');
+        let at = match () {
+            () if is_column => self.after_blanks(at.saturating_add(1)),
+            () if (is_option || is_set) && at > end => at,
+            () => return None,
+        };
+        // A cell may be set in code.
+        let at = at.saturating_add(usize::from(is_column && content.get(at) == Some(&b'`')));
+        let value = self.value_at(at)?;
+        Some(Value {
+            is_loose: true,
+            ..value
+        })
+    }
+
+    /// What stands behind `=`, `:`, `=>`, `:=` or, in XML, between the tags.
+    fn after_operator(&self, end: usize) -> Option<Value> {
         let content = self.content;
         let byte = |at: usize| content.get(at).copied().unwrap_or(0);
         let mut at = end;
@@ -114,6 +164,9 @@ impl Block<'_> {
         }
         if byte(at) == b']' {
             at = at.saturating_add(1);
+        }
+        if byte(at) == b'>' && !is_key {
+            return self.element(at.saturating_add(1));
         }
         at = self.after_blanks(at);
         let operator = slice(content, at, at.saturating_add(2));
@@ -140,6 +193,20 @@ impl Block<'_> {
             }
         }
         self.value_at(at)
+    }
+
+    /// The text of an XML element that begins at `at`.
+    fn element(&self, at: usize) -> Option<Value> {
+        let body = slice(self.content, at, at.saturating_add(MAX_VALUE));
+        let length = body
+            .iter()
+            .position(|byte| is(*byte, SPACE) || matches!(byte, b'<' | b'>'))?;
+        let is_closed = slice(body, length, length.saturating_add(2)) == b"</";
+        (is_closed && length >= MIN_QUOTED).then_some(Value {
+            span: at..at.saturating_add(length),
+            is_quoted: true,
+            is_loose: false,
+        })
     }
 
     fn after_blanks(&self, at: usize) -> usize {
@@ -186,6 +253,7 @@ impl Block<'_> {
             return (length >= MIN_BARE && !is_code).then_some(Value {
                 span: at..at.saturating_add(length),
                 is_quoted: false,
+                is_loose: false,
             });
         }
         let start = at.saturating_add(prefix).saturating_add(open);
@@ -204,6 +272,7 @@ impl Block<'_> {
         (is_closed && length >= MIN_QUOTED).then_some(Value {
             span: start..start.saturating_add(length),
             is_quoted: true,
+            is_loose: false,
         })
     }
 }
@@ -223,4 +292,6 @@ fn is_session_token(name: &[u8], value: &[u8]) -> bool {
 struct Value {
     span: Range<usize>,
     is_quoted: bool,
+    /// Nothing but its place says that it is the value: it has to look drawn at random.
+    is_loose: bool,
 }

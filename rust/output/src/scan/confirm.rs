@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::bytes::{end_of, is, is_at, is_before, slice, start_of, ALNUM, DIGIT, HEX, WORD};
+use crate::bytes::{end_of, follows_escape, is, is_at, is_before, slice, ALNUM, DIGIT, HEX, WORD};
 use crate::catalogue::detector;
 use crate::definition::{Candidate, Rank, Trigger, Verdict};
 use crate::rarity::{is_documented, is_worn_out};
@@ -29,7 +29,7 @@ impl Block<'_> {
         {
             let from = self.dotted_start(start);
             if from < start {
-                self.token(from);
+                self.token(self.after_escape(from, start));
             }
         }
         self.segments(start, end);
@@ -161,6 +161,7 @@ impl Block<'_> {
                 .checked_sub(1)
                 .and_then(|before| self.content.get(before))
                 .is_some_and(is_part)
+                && !follows_escape(self.content, start)
         {
             return;
         }
@@ -295,18 +296,18 @@ impl Block<'_> {
     /// Neither a letter, a digit nor a joining mark beside it.
     pub(crate) fn stands_alone(&self, start: usize, end: usize) -> bool {
         let content = self.content;
-        let escape = start_of(content, start, ALNUM, 1);
-        let is_escape = escape < start
-            && content
-                .get(escape)
-                .is_some_and(|byte| matches!(byte, b'n' | b't' | b'r'))
-            && escape
-                .checked_sub(1)
-                .is_some_and(|at| content.get(at) == Some(&b'\\'));
+        let mark = start.saturating_sub(1);
         let joins_before = match start.checked_sub(1).and_then(|at| content.get(at)) {
-            Some(b'-' | b'.' | b'/' | b',') => is_before(content, start.saturating_sub(1), ALNUM),
-            Some(b'_' | b'@' | b'#') => true,
-            Some(byte) => is(*byte, ALNUM) && !is_escape,
+            Some(b'-' | b'.' | b'/') => is_before(content, mark, ALNUM),
+            // A comma before three digits groups thousands; any other stands between fields.
+            Some(b',') => {
+                is_before(content, mark, DIGIT)
+                    && end_of(content, start, DIGIT, 4).saturating_sub(start) == 3
+                    && !matches!(content.get(start.saturating_add(3)), Some(b'-' | b' '))
+            }
+            Some(b'_' | b'@') => true,
+            Some(b'#') => is_before(content, mark, WORD),
+            Some(byte) => is(*byte, ALNUM) && !follows_escape(content, start),
             None => false,
         };
         let joins_after = match content.get(end) {

@@ -38,13 +38,27 @@ pub(crate) fn has_word(text: &[u8], words: &[&str]) -> bool {
             .get(usize::from(lower >> 6))
             .is_some_and(|bits| bits & 1 << (lower & 63) != 0);
         is_first
-            && words.iter().any(|word| {
-                let end = at.saturating_add(word.len());
-                text.get(at..end)
-                    .is_some_and(|part| part.eq_ignore_ascii_case(word.as_bytes()))
-                    && is_whole(text, at, end)
-            })
+            && words
+                .iter()
+                .any(|word| end_of_word(text, at, word).is_some_and(|end| is_whole(text, at, end)))
     })
+}
+
+/// Where the word that begins at `at` ends. Its blanks and underscores may be written as either, as a dash or not at all:
+/// `social insurance` is `social_insurance`, `social-insurance` and `socialInsurance`.
+fn end_of_word(text: &[u8], at: usize, word: &str) -> Option<usize> {
+    let mut end = at;
+    for letter in word.bytes() {
+        let byte = text.get(end).copied();
+        if matches!(letter, b' ' | b'_') {
+            end = end.saturating_add(usize::from(matches!(byte, Some(b' ' | b'_' | b'-'))));
+        } else if byte.is_some_and(|byte| byte.eq_ignore_ascii_case(&letter)) {
+            end = end.saturating_add(1);
+        } else {
+            return None;
+        }
+    }
+    Some(end)
 }
 
 fn is_whole(text: &[u8], start: usize, end: usize) -> bool {
@@ -73,6 +87,15 @@ mod tests {
             has_context(text.as_bytes(), start, start + 1, words)
         };
         assert!(has("DD_API_KEY=#", &["api_key"]) && has("datadogApiKey: #", &["datadog"]));
+        for name in [
+            "socialInsuranceNumber",
+            "social_insurance",
+            "Social Insurance",
+            "SOCIAL-INSURANCE-NO",
+        ] {
+            assert!(has(&format!("{name}: #"), &["social insurance"]), "{name}");
+        }
+        assert!(!has("antisocialinsurance #", &["social insurance"]));
         assert!(has("# (my passports)", &["passport"]) && has("ת.ז #", &["ת.ז"]));
         assert!(has("the bsn\n is #", &["bsn"]));
         assert!(!has("the bsn\n\n is #", &["bsn"]) && !has("#\n bsn", &["bsn"]));

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::bytes::{is, is_at, is_before, slice, ALNUM, HEX};
-use crate::catalogue::{definition, id_of, is_prompt, prompt_mask};
+use crate::catalogue::{definition, detector, id_of, is_prompt, prompt_mask};
 use crate::check::encoded::decode_base64;
 use crate::hit::Hit;
 use crate::limits::{MAX_DECODED_BYTES, MAX_LAYERS, MIN_BASE64, MIN_HEX};
@@ -278,6 +278,12 @@ fn unescape_region(block: &mut Block<'_>, region: Range<usize>, decoding: &Decod
     let is_cut_after = is_at(content, region.end, ALNUM);
     for hit in inside(block, &plain, decoding, percents > 2) {
         let (start, end) = (origin(hit.offset), origin(hit.end()));
+        // Programs write the escapes of a terminal so; no result that is data does.
+        if hit.detector == detector!("ansi_escape")
+            && slice(content, start, start.saturating_add(2)) == b"\\x"
+        {
+            continue;
+        }
         let is_cut = hit.offset == 0 && is_cut_before || hit.end() == plain.len() && is_cut_after;
         if !is_cut {
             block.hits.push(Hit {

@@ -2,7 +2,7 @@
 
 use smallvec::SmallVec;
 
-use crate::bytes::{is, is_at, is_before, slice, ALNUM, DIGIT};
+use crate::bytes::{follows_escape, is, is_at, is_before, slice, ALNUM, DIGIT};
 use crate::catalogue::detector;
 use crate::check::digits::{all_equal, luhn, part, Digits};
 use crate::check::iban::{is_iban, length_for};
@@ -71,9 +71,15 @@ impl Block<'_> {
             return false;
         };
         let inner = taken.get(..count.saturating_sub(1)).unwrap_or_default();
+        let kind = first.separator;
         let is_grouped = inner
             .iter()
-            .all(|group| matches!(group.separator, b' ' | b'-') && group.length >= 2);
+            .all(|group| group.separator == kind && matches!(kind, b' ' | b'-') && group.length >= 3);
+        // Groups of four before or behind make it a piece of a table.
+        let next = groups.get(count).map_or(0, |group| group.length);
+        if count > 1 && last.separator == kind && next == 4 {
+            return false;
+        }
         let joins =
             |separator: u8| matches!(separator, b'-' | b'.' | b'/') && count == 1 || separator == b'.';
         let before = self
@@ -142,7 +148,7 @@ impl Block<'_> {
         let next = groups
             .get(count.saturating_sub(1))
             .map_or(0, |group| group.separator);
-        let is_joined = is(beside, ALNUM) && !self.follows_escape(start)
+        let is_joined = is(beside, ALNUM) && !follows_escape(self.content, start)
             || matches!(beside, b'_' | b'.' | b'-' | b'/' | b'@' | b'#' | b'$') && !plus
             || matches!(next, b'.' | b'-' | b'/')
             || is_at(self.content, end, ALNUM)
@@ -159,13 +165,6 @@ impl Block<'_> {
             self.push(id, definition, start..end, Verdict::Accept, weight);
         }
         count
-    }
-
-    fn follows_escape(&self, at: usize) -> bool {
-        matches!(
-            slice(self.content, at.saturating_sub(2), at),
-            [b'\\', b'n' | b't' | b'r']
-        )
     }
 
     /// `+` and eight to fifteen digits of a known country code.
@@ -247,6 +246,10 @@ impl Block<'_> {
             (Some(0), [3, 4, 4, ..]) if joined(3) && lead.0 <= 9 && lead.0 >= 2 => Some((3, 0.7)),
             // France: five pairs.
             (Some(0), [2, 2, 2, 2, 2]) if joined(5) && lead.0 >= 1 => Some((5, 0.8)),
+            // Germany: area code, stroke, number.
+            (Some(0), [3..=5, 4..=8, ..]) if separators.first() == Some(&b'/') => Some((2, 0.3)),
+            // British mobile telephones.
+            (Some(0), [11, ..]) if lead.0 == 7 && matches!(lead.1, 1..=5 | 7..=9) => Some((1, 0.6)),
             // Bare numbers only in context.
             (Some(0), [10 | 11, ..]) if matches!(lead.0, 5 | 7 | 1 | 6) => Some((1, 0.3)),
             (Some(2..=9), [10, ..]) if digits.get(3).is_some_and(|digit| *digit >= 2) => Some((1, 0.3)),
@@ -274,7 +277,7 @@ impl Block<'_> {
         let window = slice(self.content, start, start.saturating_add(MAX_IBAN));
         let [a, b, c, d, ..] = window else { return None };
         let is_head = a.is_ascii_uppercase() && b.is_ascii_uppercase() && is(*c, DIGIT) && is(*d, DIGIT);
-        if !is_head || is_before(self.content, start, ALNUM) && !self.follows_escape(start) {
+        if !is_head || is_before(self.content, start, ALNUM) && !follows_escape(self.content, start) {
             return None;
         }
         let length = length_for(&[*a, *b])?;

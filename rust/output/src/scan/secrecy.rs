@@ -184,6 +184,14 @@ pub(crate) fn is_secret_value(value: &[u8], name: &[u8], is_quoted: bool) -> boo
     if value.len() > MAX_JUDGED || is_worn_out(value) || is_ordinary(value) || is_placeholder(value) {
         return false;
     }
+    // A type or a constant behind a colon: `sas_token: AzureSasToken`.
+    let is_identifier = value.iter().all(u8::is_ascii_alphabetic)
+        || value
+            .iter()
+            .all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || *byte == b'_');
+    if !is_quoted && is_identifier && names_secrets(value) {
+        return false;
+    }
     if is_random(value) {
         return true;
     }
@@ -251,7 +259,9 @@ fn is_ordinary(value: &[u8]) -> bool {
     let is_number = value.iter().all(|byte| {
         byte.is_ascii_digit() || matches!(byte, b'.' | b'-' | b':' | b'_' | b'+' | b'T' | b'Z' | b',')
     });
+    let is_code = is_number_of_code(value);
     blanks > 0
+        || is_code
         || !value.is_ascii()
         || is_uuid
         || is_path
@@ -262,12 +272,33 @@ fn is_ordinary(value: &[u8]) -> bool {
         || is_hex(value) && value.len() < 16
 }
 
+/// `0xC000006A_u32`, `-2147217308i32`.
+fn is_number_of_code(value: &[u8]) -> bool {
+    let value = value.strip_prefix(b"-").unwrap_or(value);
+    let (digits, is_digit): (&[u8], fn(&u8) -> bool) = match value {
+        [b'0', b'x' | b'X', rest @ ..] => (rest, u8::is_ascii_hexdigit),
+        _ => (value, u8::is_ascii_digit),
+    };
+    let count = digits.iter().take_while(|byte| is_digit(byte)).count();
+    let suffix = digits.get(count..).unwrap_or_default();
+    let suffix = suffix.strip_prefix(b"_").unwrap_or(suffix);
+    let is_type = matches!(
+        suffix,
+        [] | [b'L' | b'U'] | [b'i' | b'u', b'8'] | [b'i' | b'u', b'1' | b'3' | b'6', _]
+    );
+    (1..=16).contains(&count) && is_type
+}
+
 /// Names the thing instead of being it: `token: "csrf-token"`, `secret = "client_secret"`.
 fn is_self_descriptive(value: &[u8], name: &[u8]) -> bool {
+    let same = words_of(name).concat() == words_of(value).concat();
+    same || names_secrets(value) && word_coverage(value) >= 0.5
+}
+
+/// Whether the value has a word that names secrets.
+fn names_secrets(value: &[u8]) -> bool {
     let lower = value.to_ascii_lowercase();
-    let holds = |word: &str| memchr::memmem::find(&lower, word.as_bytes()).is_some();
-    let is_worded = word_coverage(value) >= 0.5;
-    let names_it = [
+    [
         "password",
         "passwd",
         "secret",
@@ -285,9 +316,7 @@ fn is_self_descriptive(value: &[u8], name: &[u8]) -> bool {
         "session",
     ]
     .iter()
-    .any(|word| holds(word));
-    let same = words_of(name).concat() == words_of(value).concat();
-    same || names_it && is_worded
+    .any(|word| memchr::memmem::find(&lower, word.as_bytes()).is_some())
 }
 
 #[cfg(test)]

@@ -45,6 +45,7 @@ pub(crate) enum Kind {
     // Code injection.
     Union,
     Tautology,
+    Cut,
     Stacked,
     Statement,
     SqlCall,
@@ -77,9 +78,14 @@ static ROWS: &[(Kind, Spelling, &str)] = &[
         "not follow·n't follow·stop follow·not obey·stop obey·not comply·neglect·^discard·overrul·\
          ^violat·^abandon·overlook·^vergiss·^vergess·missacht·^umgeh·berschreib·befolge nicht·\
          nicht befolg·nicht beacht·^oubli·pas compte·contourne·outrepass·^olvid·^omit·^desatiend·\
-         omiso·^descart·no sigas·^dimentic·^trascur·^aggira·non seguire·^esquec·esque·desconsider·\
+         omiso·^descart·no siga·o siga ·ne suis pas·ne suivez pas·ne respecte·^dimentic·^trascur·^aggira·non seguire·^esquec·esque·desconsider·\
          ^negeer·^negeren·^vergeet·omzeil·zignor·zapomnij·^pomi·nie przestrzegaj·^skip ·unlearn·\
-         no longer follow·^scorda·niet volg·^volg ",
+         no longer follow·^scorda·niet volg·^volg ·skip all·skip your·disable your·disable all·drop your·\
+         drop all·cancel all·cancel your·erase all·erase your·reset your·replace your·^revoke ·^set aside·\
+         ^put aside·delete your·remove your·remove all·never mind·no attention·are void·is void·and void·no longer valid·\
+         longer appl·longer in effect·longer active·are revoked·hereby revoked·been revoked·are cancel·\
+         been cancel·hereby cancel·are suspended·been suspended·are obsolete·are invalid·not apply to you·\
+         precedence over·replaces your·cancels your·you were told",
     ),
     (
         Kind::Target,
@@ -91,7 +97,7 @@ static ROWS: &[(Kind, Spelling, &str)] = &[
         Spelling::Plain,
         "directive·^checks·^check^·^message·^safety·governance·^control·constraint·^limit·^command·\
          ^order·^context·^protocol·safeguard·programming·everything·anything·^above·anweisung·\
-         vorgabe·richtlinie·^regel·beschr·befehl·nachricht·consigne·^regle·ci-dessus·gles pr·indicacion·directri·\
+         vorgabe·richtlinie·^regel·beschr·befehl·nachricht·consigne·^regle·ci-dessus·gles·sicherheitsr·indicacion·directri·\
          ^pauta·^norma·^regla·^regol·istruzion·indicazion·restrizion·^regra·diretriz·^ordens·\
          ^ordenes·orienta·mensage·aanwijzing·richtlijn·opdracht·beperking·polece·wytyczn·^zasad·\
          ^regu·ogranicz·wskaz·direction·direttiv",
@@ -100,13 +106,14 @@ static ROWS: &[(Kind, Spelling, &str)] = &[
     (
         Kind::Persona,
         Spelling::Leet,
-        "jailbr·unrestricted^·unfiltered^·uncensored·anything now·never refuse·developer mode",
+        "jailbr·unrestricted^·unfiltered^·uncensored·anything now·never refuse·developer mode·longer bound by·\
+         free from all·free of all·from all restric·from any restric·character as",
     ),
     (
         Kind::Lead,
         Spelling::Plain,
         "you are now·you're now·u are now·youre now·from now on·^act as·^act like·pretend·roleplay·\
-         role-play·role play·^imagine you·behave as·behave like·respond as·answer as·simulate·\
+         role-play·role play·^imagine you·you are an ai·you are free·you have no·persona of·role of·behave as·behave like·respond as·answer as·simulate·\
          ^become ·you will·operate as",
     ),
     (
@@ -134,13 +141,13 @@ static ROWS: &[(Kind, Spelling, &str)] = &[
          internal rule·internal guideline·confidential instruction·your prompt·your instruction·\
          text above·words above·everything above·message above·messages above·above text·\
          above instruction·above prompt·above conversation·conversation above·content above·\
-         initial rule·secret rule",
+         initial rule·secret rule·of the above·you were given·you were told·have been given·above this",
     ),
     (
         Kind::Address,
         Spelling::Plain,
         "assistant?,·assistant?:·assistant!·agent,·agent:·agent!·agents,·agents:·^ai,·^ai:·^ai!·\
-         model,·model:·llm,·llm:·chatbot,·copilot,·you must now·assistant, you·assistant you must·\
+         agents must·agents should·agent should·assistant should·assistant must·model,·model:·llm,·llm:·chatbot,·copilot,·you must now·assistant, you·assistant you must·\
          agent you must",
     ),
     (
@@ -152,7 +159,7 @@ static ROWS: &[(Kind, Spelling, &str)] = &[
         Kind::Send,
         Spelling::Plain,
         "^send ·^post ·^upload ·e-mail ·^email ·^forward ·exfiltrat·^transmit ·^leak ·^submit ·\
-         ^deliver ·^append ·^put ·^curl ",
+         ^deliver ·^append ·^put ·^curl ·request to http·followed by the·get request·post request·^mail ",
     ),
     (
         Kind::ChatToken,
@@ -174,7 +181,7 @@ static ROWS: &[(Kind, Spelling, &str)] = &[
         Kind::CallKey,
         Spelling::Plain,
         "\"tool\"?:·\"tool\\\"?:·\"tool_name\"?:·\"tool_name\\\"?:·\"tool_calls\"?:·\
-         \"function_call\"?:·\"function\"?:?\"",
+         \"tool_calls\\\"?:·\"function_call\\\"?:·\"function_call\"?:·\"function\"?:?\"",
     ),
     (Kind::MarkdownLink, Spelling::Plain, "](http·](<http·](//·]:?http"),
     (Kind::HtmlImage, Spelling::Plain, "<img "),
@@ -183,23 +190,24 @@ static ROWS: &[(Kind, Spelling, &str)] = &[
     (
         Kind::Rot13,
         Spelling::Plain,
-        "^vtaber·qvfertneq·^sbetrg·^bireevqr·^olcnff·flfgrz cebzcg·vafgehpgvbaf",
+        "^vtaber·qvfertneq·^sbetrg·^bireevqr·^olcnff·flfgrz cebzcg·vafgehpgvbaf·lbh ner abj·fraq nyy·fraq gur",
     ),
     (
         Kind::Reversed,
         Spelling::Plain,
-        "erongi^·dragersid^·tegrof^·edirrevo^·ssapyb^·tpmorp metsys·snoitcurtsni",
+        "erongi^·dragersid^·tegrof^·edirrevo^·ssapyb^·tpmorp metsys·snoitcurtsni·won era uoy·lla dnes·eht dnes·laever^",
     ),
     (
         Kind::Union,
         Spelling::Plain,
-        "union all·union select·union(·union distinct·union/",
+        "union all·union select·union(·union distinct·union/·union^select·union^all",
     ),
     (
         Kind::Tautology,
         Spelling::Plain,
         "9?=?9·\"?=?\"·\"=\\\"·\"?=?9·9?=?\"·^or true·^or 9·^or not false·\"or true",
     ),
+    (Kind::Cut, Spelling::Plain, "'?--·'?#"),
     (
         Kind::Stacked,
         Spelling::Plain,
@@ -224,12 +232,12 @@ static ROWS: &[(Kind, Spelling, &str)] = &[
     (
         Kind::Substituted,
         Spelling::Plain,
-        "$(?curl·$(?wget·`curl·`wget·<(?curl·<(?wget·;?$(·|?$(·&?$(·;`·|`·&?`",
+        "$(?curl·$(?wget·`curl·`wget·<(?curl·<(?wget·;?$(·|?$(·&?$(·;?`·|`·&?`·;?cat /etc/·|?cat /etc/·&?cat /etc/",
     ),
     (
         Kind::Socket,
         Spelling::Plain,
-        "/dev/tcp/·/dev/udp/·^nc -·-e /bin/·-e bash·-e sh^·-e cmd·^ncat ·netcat ·mkfifo ·socat ",
+        "/dev/tcp/·/dev/udp/·^nc -·-e /bin/·-e bash·-e sh^·-e cmd·^ncat ·netcat ·mkfifo ·socat ·\"/bin/sh·\"/bin/bash",
     ),
     (
         Kind::Remove,
@@ -277,7 +285,7 @@ static ROWS: &[(Kind, Spelling, &str)] = &[
     (
         Kind::DynamicCode,
         Spelling::Plain,
-        "^eval?(·^exec?(·^os.system?(·^os.popen?(·shell?=?true·.loads?(·getruntime()·-enc·^iex^·\
+        "^eval?(·^exec?(·^os.system?(·^os.popen?(·shell?=?true·.loads?(·getruntime()·-enc·-e jab·-ec jab·-e sqb·-ec sqb·^iex^·\
          invoke-expression·__import__?(·child_process·function(atob·^system?(·passthru?(·\
          shell_exec?(·downloadstring·frombase64string",
     ),
@@ -285,7 +293,7 @@ static ROWS: &[(Kind, Spelling, &str)] = &[
         Kind::Traversal,
         Spelling::Plain,
         "../../../·..\\..\\..\\·..\\\\..\\\\..·%2e%2e%2f·%2e%2e/·..%2f·..%5c·%2e%2e%5c·%252e%252e·\
-         ..%252f·....//....·..;/..;/·..%c0%af",
+         ..%252f·....//....·..;/..;/·..%c0%af·..%c1%9c·..//..//..",
     ),
 ];
 

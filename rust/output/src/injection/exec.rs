@@ -71,6 +71,10 @@ pub(super) fn found(content: &[u8], end: usize) -> Option<Draft> {
     if ends(b"-enc") {
         return encoded(content, end);
     }
+    // `-e`, and a script that begins with `$` or `I` in UTF-16.
+    if ends(b"jab") || ends(b"sqb") {
+        return encoded(content, end.saturating_sub(4));
+    }
     if ends(b"iex") || ends(b"invoke-expression") || ends(b"downloadstring") || ends(b"frombase64string") {
         return expression(content, end);
     }
@@ -84,7 +88,8 @@ pub(super) fn found(content: &[u8], end: usize) -> Option<Draft> {
         let is_called = [&b".exec"[..], b".spawn"]
             .iter()
             .any(|call| after.starts_with(call))
-            && after.contains(&b'(');
+            // `exec()` names it.
+            && called_with(&arguments);
         return is_called.then(|| Draft::new(ID, end - 13..end, 0.75));
     }
     let start = [
@@ -186,6 +191,17 @@ fn command(content: &[u8], start: usize, end: usize, arguments: &[u8]) -> Option
     (!before.is_some_and(|byte| is_word(*byte))).then(|| Draft::new(ID, start..end + inner.len(), confidence))
 }
 
+/// Whether the call that comes next has arguments.
+fn called_with(arguments: &[u8]) -> bool {
+    let open = arguments
+        .iter()
+        .skip(1)
+        .position(|byte| *byte == b'(')
+        .map(|at| at + 2);
+    open.and_then(|at| arguments.get(at))
+        .is_some_and(|byte| *byte != b')')
+}
+
 /// `__import__('os').system(`
 fn imported(start: usize, end: usize, arguments: &[u8]) -> Option<Draft> {
     let inner = argument(arguments);
@@ -266,7 +282,7 @@ fn encoded(content: &[u8], end: usize) -> Option<Draft> {
         .iter()
         .take_while(|byte| byte.is_ascii_alphanumeric() || b"+/=".contains(byte))
         .count();
-    (at > letters && length >= 12).then(|| Draft::new(ID, from + shell..end + at + length, 0.9))
+    (at > letters && length >= 8).then(|| Draft::new(ID, from + shell..end + at + length, 0.9))
 }
 
 /// `IEX(New-Object Net.WebClient).DownloadString(…)`

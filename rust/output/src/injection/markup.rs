@@ -14,11 +14,8 @@ fn is_hostile(code: &[u8]) -> bool {
         b"alert`",
         b"alert&#",
         b"alert%28",
-        b"document.write(",
         b"atob(",
         b"fromcharcode",
-        b"localstorage",
-        b"sessionstorage",
         b"document.domain",
         b"import(",
         b"prompt(1",
@@ -29,7 +26,11 @@ fn is_hostile(code: &[u8]) -> bool {
     let sends = contains(code, b"fetch(")
         || contains(code, b"xmlhttprequest")
         || contains(code, b"sendbeacon(")
-        || contains(code, b"new image");
+        || contains(code, b"new image")
+        // Pages keep their settings there; what leaves with it counts.
+        || contains(code, b"localstorage")
+        || contains(code, b"sessionstorage")
+        || contains(code, b"document.write(");
     let moves = contains(code, b"location=")
         || contains(code, b"location =")
         || contains(code, b"location.href")

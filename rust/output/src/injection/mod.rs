@@ -73,6 +73,7 @@ fn drafts(content: &[u8], sightings: &[Sighting]) -> Vec<Draft> {
         match sighting.kind {
             Kind::Union => sql::union(content, end),
             Kind::Tautology => sql::tautology(content, end),
+            Kind::Cut => sql::cut(content, end),
             Kind::Stacked => sql::stacked(content, end),
             Kind::Statement => sql::statement(content, end),
             Kind::SqlCall => sql::call(content, end),

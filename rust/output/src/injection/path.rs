@@ -41,6 +41,7 @@ pub(super) fn found(content: &[u8], end: usize) -> Option<Draft> {
         .into_iter()
         .map(|byte| if byte == b'\\' { b'/' } else { byte })
         .collect();
+    let text = plain_slashes(&text);
     let (mut at, mut steps) = (0, 0);
     loop {
         let rest = text.get(at..).unwrap_or(&[]);
@@ -68,6 +69,22 @@ fn first_step(run: &[u8]) -> Option<usize> {
         .iter()
         .filter_map(|step| memchr::memmem::find(run, step))
         .min()
+}
+
+/// Slashes in two bytes, as decoders of old let pass, are slashes.
+fn plain_slashes(text: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((first, behind)) = rest.split_first() {
+        let is_long = matches!((first, behind.first()), (0xc0, Some(0xaf)) | (0xc1, Some(0x9c)));
+        out.push(if is_long { b'/' } else { *first });
+        rest = if is_long {
+            behind.get(1..).unwrap_or(&[])
+        } else {
+            behind
+        };
+    }
+    out
 }
 
 fn decoded(text: &[u8]) -> Vec<u8> {

@@ -83,10 +83,17 @@ fn interpreter(after: &[u8]) -> Option<usize> {
         if LANGUAGES.contains(&name) || name.starts_with(b"python3.") {
             // With a program of its own it reads its input as data.
             let argument = rest_of(after, skip_blanks(after, behind));
-            let is_file = argument.split(|byte| byte.is_ascii_whitespace()).next().is_some_and(|word| {
-                word.starts_with(b"./") || [&b".py"[..], b".js", b".pl", b".rb", b".php"].iter().any(|end| word.ends_with(end))
-            });
-            let reads_data = is_file || matches!(argument, [b'-', flag, ..] if flag.is_ascii_alphanumeric() && *flag != b'u');
+            let is_file = argument
+                .split(|byte| byte.is_ascii_whitespace())
+                .next()
+                .is_some_and(|word| {
+                    word.starts_with(b"./")
+                        || [&b".py"[..], b".js", b".pl", b".rb", b".php"]
+                            .iter()
+                            .any(|end| word.ends_with(end))
+                });
+            let reads_data = is_file
+                || matches!(argument, [b'-', flag, ..] if flag.is_ascii_alphanumeric() && *flag != b'u');
             let is_same_line = !rest_of(after, behind).starts_with(b"\n");
             return (!(reads_data && is_same_line)).then_some(behind);
         }
@@ -132,12 +139,18 @@ pub(super) fn substituted(content: &[u8], end: usize) -> Option<Draft> {
     let start = from + open;
     let line = slice(content, start.saturating_sub(120)..start);
     let line = line.get(memchr::memrchr(b'\n', line).map_or(0, |at| at + 1)..)?;
+    let line = line.strip_suffix(b"&").unwrap_or(line).trim_ascii_end();
     let inner = slice(content, end..end + 60);
+    // Nobody appends this file to anything of their own.
+    if head.ends_with(b"/etc/") {
+        let is_secret = inner.starts_with(b"passwd") || inner.starts_with(b"shadow");
+        return is_secret.then(|| Draft::new(ID, start..end + 6, 0.65));
+    }
     let runs_command = inner.first().is_some_and(u8::is_ascii_lowercase);
     let is_value = if head.ends_with(b"`") {
-        in_query(line) && inner.contains(&b'`')
+        (in_query(line) || ends_in_address(line)) && inner.contains(&b'`')
     } else {
-        in_query(line) || in_string(line)
+        in_query(line) || in_string(line) || ends_in_address(line)
     };
     (is_value && runs_command).then(|| Draft::new(ID, start..end, 0.6))
 }
@@ -145,16 +158,33 @@ pub(super) fn substituted(content: &[u8], end: usize) -> Option<Draft> {
 /// The last token of the line is `name=value` without blanks, as in a query.
 fn in_query(line: &[u8]) -> bool {
     let token = line
-        .rsplit(|byte| byte.is_ascii_whitespace() || matches!(byte, b'"' | b'\''))
+        .rsplit(|byte| byte.is_ascii_whitespace() || matches!(byte, b'"' | b'\'' | b'>'))
         .next()
         .unwrap_or(&[]);
     let Some(at) = memchr::memchr(b'=', token) else {
         return false;
     };
-    // `x=1;$(…)` in a script is an assignment: a query has a name behind `?`, `&` or a host.
+    // `x=1;` in a script is an assignment: a query has a name behind `?`, `&` or a host, or a file or address for a value.
+    let is_lower = token.first().is_some_and(u8::is_ascii_lowercase);
     at > 0
         && at + 1 < token.len()
-        && (token.contains(&b'?') || token.contains(&b'/') || token.contains(&b'&'))
+        && (token.contains(&b'?')
+            || token.contains(&b'/')
+            || token.contains(&b'&')
+            || is_lower && token.get(at..).is_some_and(|value| value.contains(&b'.')))
+}
+
+/// The last token of the line is an address of four numbers, alone or behind `name=`.
+fn ends_in_address(line: &[u8]) -> bool {
+    let token = line
+        .rsplit(|byte| byte.is_ascii_whitespace() || matches!(byte, b'"' | b'\'' | b'=' | b'>'))
+        .next()
+        .unwrap_or(&[]);
+    let parts = token.split(|byte| *byte == b'.');
+    parts.clone().count() == 4
+        && parts
+            .into_iter()
+            .all(|part| (1..=3).contains(&part.len()) && part.iter().all(u8::is_ascii_digit))
 }
 
 /// The line ends inside of a quoted value: `"name": "x` or `name="x`.
@@ -169,6 +199,28 @@ fn in_string(line: &[u8]) -> bool {
     is_named && count % 2 == 1 && before.ends_with(b"\":")
 }
 
+/// A program that connects to a host and hands the connection to the shell named at `end`.
+fn called_home(content: &[u8], end: usize) -> Option<Draft> {
+    let from = end.saturating_sub(280);
+    let before = lower(content, from..end);
+    let start = [
+        &b"socket("[..],
+        b"socket.socket",
+        b"fsockopen(",
+        b"tcpsocket",
+        b"net.connect",
+        b"net.socket",
+    ]
+    .iter()
+    .filter_map(|call| memchr::memmem::find(&before, call))
+    .min()?;
+    let line = rest_of(&before, start);
+    let is_connected = [&b"connect("[..], b"fsockopen(", b"sockaddr_in", b"tcpsocket"]
+        .iter()
+        .any(|call| contains(line, call));
+    is_connected.then(|| Draft::new(ID, from + start..end, 0.8))
+}
+
 /// Shells that listen or call home.
 pub(super) fn socket(content: &[u8], end: usize) -> Option<Draft> {
     let from = end.saturating_sub(12);
@@ -181,6 +233,9 @@ pub(super) fn socket(content: &[u8], end: usize) -> Option<Draft> {
         let is_used = before.iter().any(|byte| matches!(byte, b'<' | b'>' | b'&'))
             || after.iter().take(40).any(u8::is_ascii_digit);
         return Some(Draft::new(ID, start..end, if is_used { 0.9 } else { 0.55 }));
+    }
+    if head.ends_with(b"/bin/sh") || head.ends_with(b"/bin/bash") {
+        return called_home(content, end);
     }
     if let Some(start) = start_of(b"mkfifo") {
         let is_shell = has_any_word(&after, &[b"nc", b"ncat", b"netcat", b"telnet", b"openssl"])
@@ -197,7 +252,9 @@ pub(super) fn socket(content: &[u8], end: usize) -> Option<Draft> {
     let before = lower(content, line_start..end);
     let before_start = memchr::memrchr(b'\n', &before).map_or(0, |at| at + 1);
     let before = rest_of(&before, before_start);
-    let tool = words(before).filter(|word| matches!(*word, b"nc" | b"ncat" | b"netcat")).last()?;
+    let tool = words(before)
+        .filter(|word| matches!(*word, b"nc" | b"ncat" | b"netcat"))
+        .last()?;
     let start = line_start + before_start + memchr::memmem::rfind(before, tool)?;
     let arguments = lower(content, start..line_end);
     let has_flag = arguments.split(|byte| byte.is_ascii_whitespace()).any(|word| {

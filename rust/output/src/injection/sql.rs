@@ -28,16 +28,20 @@ pub(super) fn union(content: &[u8], end: usize) -> Option<Draft> {
     let before = lower(content, start.saturating_sub(240)..start);
     let trimmed = before.trim_ascii_end();
     let is_statement = words(&before).any(|word| word == b"select");
+    // A statement of several lines, as files hold them.
+    let is_own_line = rest_of(&before, trimmed.len()).contains(&b'\n');
     let confidence = match trimmed.last() {
         Some(b'\'' | b'"' | b'`') => 0.9,
         Some(b')' | b'0'..=b'9') => {
-            if is_statement {
+            if is_own_line {
+                0.4
+            } else if is_statement {
                 0.6
             } else {
                 0.85
             }
         }
-        _ if is_statement => 0.4,
+        _ if is_statement || is_own_line => 0.4,
         _ => 0.6,
     };
     Some(Draft::new(ID, start..start + 5 + at + 6, confidence))
@@ -91,11 +95,16 @@ pub(super) fn tautology(content: &[u8], end: usize) -> Option<Draft> {
         .is_some_and(|byte| matches!(byte, b'\'' | b'"' | b')'));
     if left == Operand::True || !matches!(rest_of(&text, at).first(), Some(b'=' | b'<' | b'>' | b'l')) {
         let ends = rest_of(&text, at);
-        let is_comment = ends.starts_with(b"--")
-            || ends.starts_with(b"#")
-            || ends.starts_with(b"/*")
-            || ends.starts_with(b";--");
-        return (is_comment && left != Operand::Text(b""))
+        // The comment of the next line belongs to something else.
+        let is_same_line = !text.get(behind..at)?.contains(&b'\n');
+        let is_comment = is_same_line
+            && (ends.starts_with(b"--")
+                || ends.starts_with(b"#")
+                || ends.starts_with(b"/*")
+                || ends.starts_with(b";--"));
+        // `0 or 1  # …` is code: without a quote before it only a comment of SQL itself cuts.
+        let is_cut = is_broken || !ends.starts_with(b"#");
+        return (is_comment && is_cut && left != Operand::Text(b""))
             .then(|| Draft::new(ID, from + keyword..from + at + 2, 0.8));
     }
     let last = compared(&text, at, &left)?;
@@ -125,7 +134,10 @@ fn last_or(text: &[u8]) -> Option<(usize, usize)> {
     let and = memchr::memmem::rfind_iter(text, b"and")
         .find(|at| stands(*at, 3))
         .map(|at| (at, at + 3));
-    [or, bars, and].into_iter().flatten().max()
+    let having = memchr::memmem::rfind_iter(text, b"having")
+        .find(|at| stands(*at, 6))
+        .map(|at| (at, at + 6));
+    [or, bars, and, having].into_iter().flatten().max()
 }
 
 /// An operand, the place behind it, and whether its quote is closed.
@@ -135,7 +147,11 @@ fn operand(text: &[u8], at: usize) -> Option<(Operand<'_>, usize, bool)> {
         b'0'..=b'9' => {
             let length = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
             (length <= 9).then(|| {
-                (Operand::Number(rest.get(..length).unwrap_or(&[])), at + length, true)
+                (
+                    Operand::Number(rest.get(..length).unwrap_or(&[])),
+                    at + length,
+                    true,
+                )
             })
         }
         // In JSON the quotes are escaped.
@@ -183,6 +199,34 @@ fn compared<'a>(text: &'a [u8], at: usize, left: &Operand<'a>) -> Option<usize> 
         _ => *left == right,
     };
     holds.then_some(end)
+}
+
+/// A comment that cuts off the rest of a statement behind a quote that was never opened: `admin'--`.
+pub(super) fn cut(content: &[u8], end: usize) -> Option<Draft> {
+    let from = end.saturating_sub(100);
+    let head = slice(content, from..end);
+    let head = head.get(memchr::memrchr(b'\n', head).map_or(0, |at| at + 1)..)?;
+    let quote = memchr::memrchr(b'\'', head)?;
+    let before = head.get(..quote)?;
+    let is_unopened = memchr::memchr_iter(b'\'', before).count() % 2 == 0;
+    // One letter before a quote is the prefix of a raw string.
+    let is_word_before =
+        matches!(before, [.., a, b] if a.is_ascii_alphanumeric() && b.is_ascii_alphanumeric());
+    let is_close = head.get(quote + 1) == head.last();
+    let rest = slice(content, end..end + 8);
+    let blanks = rest
+        .iter()
+        .take_while(|byte| matches!(byte, b' ' | b'\t'))
+        .count();
+    let ends = match rest.get(blanks) {
+        None | Some(b'\r' | b'\n' | b'"' | b'|' | b'&' | b'`') => true,
+        Some(b'<') => rest.get(blanks + 1) == Some(&b'/'),
+        // A comment behind a blank is prose as often as not.
+        Some(_) => is_close && blanks > 0 && head.ends_with(b"--"),
+    };
+    let is_escaped = rest.starts_with(b"\\n") || rest.starts_with(b"\\\"");
+    let start = end - (head.len() - quote);
+    (is_unopened && is_word_before && (ends || is_escaped)).then(|| Draft::new(ID, start..end, 0.6))
 }
 
 /// A second statement behind a semicolon.

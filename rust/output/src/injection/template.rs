@@ -164,6 +164,10 @@ fn enclosing(content: &[u8], end: usize) -> Option<usize> {
         if open == b"{{" && inner.starts_with(b"{") {
             return None;
         }
+        // `"<%s>" % self.__class__` formats.
+        if open == b"<%" && inner.first().is_some_and(u8::is_ascii_alphabetic) {
+            return None;
+        }
         let Some(closed) = memchr::memmem::find(inner, close) else {
             return Some(from + text_from + at);
         };

@@ -60,7 +60,13 @@ pub(super) fn token_at(content: &[u8], end: usize) -> Option<Draft> {
         here.get(..token.len())
             .is_some_and(|head| head.eq_ignore_ascii_case(token.as_bytes()))
     })?;
-    Some(Draft::new(DELIMITER, start..start + token.len(), 0.8))
+    // `[inst]` is a list of one variable.
+    let is_spelled = !token.starts_with('[')
+        || here
+            .iter()
+            .take(token.len())
+            .all(|byte| !byte.is_ascii_lowercase());
+    is_spelled.then(|| Draft::new(DELIMITER, start..start + token.len(), 0.8))
 }
 
 /// `### System:` or `### Instruction:` at the start of a line, with orders behind it.
@@ -176,7 +182,7 @@ pub(super) fn find_orders(read: &Read<'_>, found: &mut Vec<Draft>) {
                     | "execute"
                     | "run"
                     | "use"
-                    | "sighting"
+                    | "trigger"
                     | "launch"
                     | "issue"
                     | "perform"
@@ -187,12 +193,31 @@ pub(super) fn find_orders(read: &Read<'_>, found: &mut Vec<Draft>) {
         let tool = (call + 1..=call + 8).find_map(|at| match read.text(at) {
             "tool" | "tools" | "plugin" => Some((at, 0.0)),
             "function" | "functions" | "command" | "api" | "action" | "shell" => Some((at, 0.25)),
+            // `get_secrets()`
+            _ if at > call + 1 && is_apart(read, call) && is_called_by_name(read, at) => Some((at, 0.1)),
             _ => None,
         });
         if let Some((last, doubt)) = tool {
             found.push(Draft::new(TOOL_CALL, read.source(first, last), strength - doubt));
         }
     }
+}
+
+/// A word of its own, not the start of a longer name.
+fn is_apart(read: &Read<'_>, at: usize) -> bool {
+    read.word(at).is_some_and(|word| read.view.after(word, 1) == " ")
+}
+
+/// The last word of a function's name that is called: `get_secrets(`.
+fn is_called_by_name(read: &Read<'_>, at: usize) -> bool {
+    let (Some(word), Some(before)) = (
+        read.word(at),
+        at.checked_sub(1).and_then(|before| read.word(before)),
+    ) else {
+        return false;
+    };
+    read.view.after(word, 1) == "("
+        && (read.view.between(before, word) == "_" || read.view.word(word).contains('_'))
 }
 
 /// Words that address the model, ending at `place`.
@@ -215,11 +240,21 @@ fn address(read: &Read<'_>, place: usize) -> Option<(usize, f64)> {
         {
             Some((back(2)?, 0.8))
         }
+        "must" | "should" | "shall"
+            if matches!(text(1), "assistant" | "assistants" | "agent" | "agents")
+                && matches!(text(2), "ai" | "the" | "an" | "any" | "all" | "llm") =>
+        {
+            Some((back(2)?, 0.65))
+        }
         "assistant" | "assistants" | "agent" | "agents" | "ai" | "model" | "llm" | "chatbot" | "copilot"
             if is_called() == Some(true) =>
         {
-            let first = back(1)
-                .filter(|at| matches!(read.text(*at), "ai" | "language" | "the" | "dear" | "attention"));
+            let first = back(1).filter(|at| {
+                matches!(
+                    read.text(*at),
+                    "ai" | "language" | "the" | "dear" | "attention" | "hey"
+                )
+            });
             Some((first.unwrap_or(place), 0.8))
         }
         _ => None,
@@ -268,7 +303,18 @@ fn forged_object(content: &[u8], end: usize) -> Option<Draft> {
         "\"tool_calls\":[",
     ];
     let has_arguments = ["arguments", "args", "parameters", "params", "input", "tool_input"];
-    let is_call = has_name.iter().any(|key| text.contains(key))
+    // Programs that handle calls write the same keys, and expressions behind them.
+    let is_literal = [
+        "\"tool\":\"",
+        "'tool':'",
+        "\"tool_name\":\"",
+        "\"name\":\"",
+        "\"function\":\"",
+    ]
+    .iter()
+    .any(|key| text.contains(key));
+    let is_call = is_literal
+        && has_name.iter().any(|key| text.contains(key))
         && has_arguments
             .iter()
             .any(|key| text.contains(&format!("\"{key}\":")) || text.contains(&format!("'{key}':")));

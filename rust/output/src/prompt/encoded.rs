@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use super::overrides::Read;
 use super::view::View;
-use super::{overrides, persona, Draft};
+use super::{exfiltration, overrides, persona, Draft};
 use crate::around::slice;
 use crate::phrases::{Kind, Sighting};
 
@@ -34,6 +34,7 @@ pub(super) fn find(content: &[u8], sightings: &[Sighting], found: &mut Vec<Draft
         let mut inner = Vec::new();
         overrides::find(&words, &mut inner);
         persona::find(&words, &mut inner);
+        exfiltration::find_orders(&decoded, &words, &mut inner);
         let best = inner.into_iter().filter(|draft| draft.confidence >= 0.5);
         let Some(best) = best.max_by(|left, right| left.confidence.total_cmp(&right.confidence)) else {
             continue;

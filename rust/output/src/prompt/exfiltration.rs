@@ -19,6 +19,13 @@ pub(super) fn find_orders(content: &[u8], read: &Read<'_>, found: &mut Vec<Draft
 
 fn is_send(read: &Read<'_>, place: usize) -> bool {
     let word = read.text(place);
+    // `email = …` and `post: …` are names.
+    let is_name = read
+        .word(place)
+        .is_some_and(|word| read.view.after(word, 2).trim_start().starts_with(['=', ':']));
+    if is_name {
+        return false;
+    }
     let is_mail = word == "mail"
         && place
             .checked_sub(1)
@@ -40,20 +47,114 @@ fn is_send(read: &Read<'_>, place: usize) -> bool {
                 | "append"
                 | "curl"
         )
+        || word == "mail" && read.is_order(place)
+        || is_request(read, place)
+}
+
+/// "Make a request to …", "in a GET request to …", "fetch … followed by the …".
+fn is_request(read: &Read<'_>, place: usize) -> bool {
+    match read.text(place) {
+        "request" => read.text(place + 1) == "to",
+        "fetch" | "visit" | "open" | "load" | "call" => {
+            read.is_order(place) && matches!(read.text(place + 1), "http" | "https")
+        }
+        _ => false,
+    }
 }
 
 fn order_at(content: &[u8], read: &Read<'_>, place: usize) -> Option<Draft> {
     // The verb may be the second of two orders: "read the key and send it to".
-    let is_order = read.is_order(place) || matches!(read.text(place.wrapping_sub(1)), "to" | "then" | "also");
-    if !is_order || read.text(place + 1) == "request" || read.text(place + 1) == "requests" {
+    let is_request = is_request(read, place);
+    let is_order = if is_request {
+        // Somebody has to be told to make it, and what to put into it.
+        let tells = |at: usize| {
+            let is_verb = matches!(
+                read.text(at),
+                "make"
+                    | "send"
+                    | "issue"
+                    | "perform"
+                    | "include"
+                    | "add"
+                    | "attach"
+                    | "put"
+                    | "embed"
+                    | "fetch"
+                    | "visit"
+                    | "open"
+                    | "load"
+                    | "call"
+            );
+            is_verb && read.is_order(at)
+        };
+        let holds = |at: usize| {
+            matches!(
+                read.text(at),
+                "with"
+                    | "containing"
+                    | "including"
+                    | "include"
+                    | "followed"
+                    | "add"
+                    | "attach"
+                    | "embed"
+                    | "put"
+            )
+        };
+        let around = place.saturating_sub(8)..=place + 16;
+        (tells(place) || read.preceding(place, 8).any(tells)) && around.clone().any(holds)
+    } else {
+        let before = |count: usize| place.checked_sub(count).map_or("", |at| read.text(at));
+        // "You need to send", not "addresses to send runs to".
+        let is_told = before(1) == "to"
+            && matches!(
+                before(2),
+                "you"
+                    | "need"
+                    | "have"
+                    | "want"
+                    | "must"
+                    | "order"
+                    | "is"
+                    | "agent"
+                    | "assistant"
+                    | "ai"
+                    | "sure"
+            );
+        read.is_order(place) || is_told || matches!(before(1), "then" | "also")
+    };
+    if !is_order || !is_request && matches!(read.text(place + 1), "request" | "requests") {
         return None;
     }
-    let after = (place + 1..=place + 14).filter_map(|at| value_of(read, at));
-    let before = read.preceding(place, 14).filter_map(|at| value_of(read, at));
+    let (last, is_url) = destination(content, read, place)?;
+    let reach = if is_request { 22 } else { 14 };
+    let after = (place + 1..=(place + reach).min(last + 6)).filter_map(|at| value_of(read, at));
+    // What was named before is sent as "it".
+    let is_named_before = is_request
+        || (place + 1..=place + 4).any(|at| {
+            matches!(
+                read.text(at),
+                "it" | "them"
+                    | "its"
+                    | "their"
+                    | "this"
+                    | "that"
+                    | "these"
+                    | "those"
+                    | "contents"
+                    | "content"
+                    | "result"
+                    | "results"
+                    | "everything"
+                    | "all"
+            )
+        });
+    let before = read
+        .preceding(place, if is_named_before { 14 } else { 0 })
+        .filter_map(|at| value_of(read, at));
     let (object, worth) = after
         .chain(before)
         .max_by(|left, right| left.1.total_cmp(&right.1))?;
-    let (last, is_url) = destination(content, read, place)?;
     let around = place.saturating_sub(14).max(object.min(place).saturating_sub(4))..=last.max(object);
     let says = |words: &[&str]| around.clone().any(|at| words.contains(&read.text(at)));
     let mut confidence = worth;
@@ -84,6 +185,14 @@ fn value_of(read: &Read<'_>, at: usize) -> Option<(usize, f64)> {
         "secret" | "secrets" | "credential" | "credentials" | "password" | "passwords" | "env"
         | "environment" | "conversation" | "cookie" | "cookies" | "ssh" | "id_rsa" | "rsa" | "passwd"
         | "dotenv" => 0.75,
+        "token" | "tokens"
+            if matches!(
+                read.text(at.wrapping_sub(1)),
+                "session" | "access" | "auth" | "api" | "refresh"
+            ) =>
+        {
+            0.75
+        }
         "key" | "keys"
             if matches!(
                 read.text(at.wrapping_sub(1)),
@@ -99,7 +208,9 @@ fn value_of(read: &Read<'_>, at: usize) -> Option<(usize, f64)> {
         }
         "prompt" if read.text(at.wrapping_sub(1)) == "system" => 0.75,
         "files" | "file" | "contents" | "documents" | "data" | "tokens" | "token" | "keys" | "history"
-        | "database" | "emails" | "inbox" | "records" | "context" | "memory" | "contacts" => 0.45,
+        | "messages" | "database" | "emails" | "inbox" | "records" | "context" | "memory" | "contacts" => {
+            0.45
+        }
         _ => return None,
     };
     Some((at, worth))
@@ -267,7 +378,28 @@ fn placeholder(text: &[u8]) -> bool {
     ]
     .iter()
     .any(|name| memchr::memmem::find(&text.to_ascii_lowercase(), name).is_some());
-    is_marked || is_braced || is_named
+    is_marked || is_braced || is_named || is_bracketed(text)
+}
+
+/// `?data=[SUMMARY]`, `?data=<SECRET>`, plain or with percent signs.
+fn is_bracketed(text: &[u8]) -> bool {
+    [
+        (&b"=["[..], &b"]"[..]),
+        (b"=<", b">"),
+        (b"=%5B", b"%5D"),
+        (b"=%3C", b"%3E"),
+    ]
+    .iter()
+    .any(|(open, close)| {
+        let name = memchr::memmem::find(text, open).and_then(|at| text.get(at + open.len()..));
+        name.is_some_and(|name| {
+            let length = name
+                .iter()
+                .take_while(|byte| byte.is_ascii_alphabetic() || matches!(byte, b'_' | b' ' | b'-'))
+                .count();
+            length >= 3 && name.get(length..).is_some_and(|rest| rest.starts_with(close))
+        })
+    })
 }
 
 fn query(tail: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
@@ -297,6 +429,10 @@ fn carried(name: &[u8], value: &[u8], is_image: bool) -> Option<f64> {
     ]
     .iter()
     .any(|known| memchr::memmem::find(&name, known).is_some());
+    // `is:open label:bug` looks for something.
+    if memchr::memmem::find(value, b"%3A").is_some() || value.contains(&b':') {
+        return None;
+    }
     let encoded = value
         .iter()
         .take_while(|byte| byte.is_ascii_alphanumeric() || b"+/_=-".contains(byte))

@@ -199,7 +199,6 @@ pub(super) fn gives_order(text: &str, is_comment: bool) -> bool {
         "execute",
         "invoke",
         "override",
-        "pretend",
         "respond",
         "reply",
         "click",

@@ -150,7 +150,7 @@ fn markdown_link(content: &[u8], end: usize) -> Option<Draft> {
     let start = open + 1 + gap.iter().position(|byte| matches!(byte, b'h' | b'H' | b'/'))?;
     let label = slice(content, open.saturating_sub(300)..open);
     let bracket = memchr::memrchr(b'[', label).map(|at| open.saturating_sub(300) + at)?;
-    let is_image = bracket > 0 && content.get(bracket - 1) == Some(&b'!') || gap.first() == Some(&b':');
+    let is_image = bracket > 0 && content.get(bracket - 1) == Some(&b'!');
     exfiltration::link_at(content, start, is_image)
 }
 

@@ -84,9 +84,10 @@ impl<'a> Read<'a> {
 /// All overrides in the words of a view.
 pub(super) fn find(read: &Read<'_>, found: &mut Vec<Draft>) {
     for place in 0..read.roles.len() {
-        if let Some(draft) = spaced(read, place).or_else(|| from_verb(read, place)) {
-            found.push(draft);
-        }
+        let draft = spaced(read, place)
+            .or_else(|| from_verb(read, place))
+            .or_else(|| voided(read, place));
+        found.extend(draft);
     }
     announced(read, found);
     cjk::find_overrides(read.view, found);
@@ -95,6 +96,8 @@ pub(super) fn find(read: &Read<'_>, found: &mut Vec<Draft>) {
 /// How a word serves as the verb of an override.
 struct Verb {
     is_technical: bool,
+    /// Ordinary in every text: only what the reader was told makes it an override.
+    is_everyday: bool,
     is_order: bool,
     /// Taken off the confidence for the form of the word.
     penalty: f64,
@@ -113,15 +116,34 @@ fn verb_at(read: &Read<'_>, place: usize) -> Option<Verb> {
         };
         return Some(Verb {
             is_technical: roles & VERB == 0,
+            is_everyday: false,
             is_order: read.is_order(place) && !is_negated(2) && form == 0.0,
             penalty: form + if is_negated(2) { 0.5 } else { 0.0 },
         });
     }
-    // "Do not follow", "stop obeying", "volg ... niet": the opposite of obeying.
+    let before = place.checked_sub(1).map_or("", |before| read.text(before));
+    // "Set aside", "never mind".
+    let is_pair = matches!(
+        (before, read.text(place)),
+        ("set" | "put" | "leave" | "lay", "aside") | ("never", "mind")
+    );
+    if roles & EVERYDAY_VERB != 0 && read.is_order(place) && !is_negated(2) || is_pair {
+        return Some(Verb {
+            is_technical: false,
+            is_everyday: !is_pair,
+            is_order: true,
+            penalty: 0.0,
+        });
+    }
+    // "Do not follow", "stop obeying", "pay no attention", "volg ... niet": the opposite of obeying.
     let stops = |at: usize| read.has(at, NOT | STOP);
+    if read.text(place) == "attention" && read.text(place + 1) != "to" {
+        return None;
+    }
     let is_stopped = read.preceding(place, 3).any(stops) || read.following(place, 1).any(stops);
     (roles & FOLLOW != 0 && is_stopped).then_some(Verb {
         is_technical: false,
+        is_everyday: false,
         is_order: true,
         penalty: 0.0,
     })
@@ -162,6 +184,9 @@ fn target_ahead(read: &Read<'_>, place: usize, verb: &Verb) -> Option<(usize, f6
             break;
         }
     }
+    if verb.is_everyday && !is_own(read.at(noun), qualities) {
+        return None;
+    }
     let is_bare = noun == place + 1;
     let mut confidence = weigh(
         read.at(noun),
@@ -178,6 +203,48 @@ fn target_ahead(read: &Read<'_>, place: usize, verb: &Verb) -> Option<(usize, f6
         confidence -= 0.3;
     }
     Some((last, confidence))
+}
+
+/// What only the reader's own orders are called: "your instructions", "all previous instructions", "your safety filters".
+fn is_own(noun: Roles, qualities: Roles) -> bool {
+    let has = |role: Roles| qualities & role != 0;
+    let is_told = noun & STRONG_NOUN != 0 && (has(YOUR) || has(PRIOR) && has(ALL));
+    is_told || has(SAFETY) && (has(YOUR) || has(ALL)) || has(YOUR) && has(PRIOR) && noun & WEAK_NOUN != 0
+}
+
+/// "Your previous instructions are void", "all prior rules are no longer valid".
+fn voided(read: &Read<'_>, place: usize) -> Option<Draft> {
+    if !read.has(place, NOUN) {
+        return None;
+    }
+    let before = read.preceding(place, 3);
+    let (first, qualities) = before
+        .filter(|at| read.has(*at, PRIOR | YOUR | ALL | SAFETY))
+        .fold((place, 0), |(first, all), at| (first.min(at), all | read.at(at)));
+    let is_above = read.has(place + 1, PRIOR) || qualities & PRIOR != 0;
+    let mut is_said = false;
+    let end = read.following(place, 7).find(|at| {
+        is_said = is_said || read.has(*at, MODAL) || matches!(read.text(*at), "have" | "been" | "no" | "do");
+        let is_over = read.has(*at, VOID)
+            || matches!(
+                read.text(*at),
+                "valid" | "apply" | "applies" | "applicable" | "active" | "effect" | "binding"
+            ) && (place..*at).any(|at| read.has(at, NOT) || read.text(at) == "no");
+        is_said && is_over
+    })?;
+    let is_to_you = read.following(end, 2).any(|at| read.has(at, YOU));
+    let is_own = is_own(read.at(place), qualities) || is_above && (is_to_you || read.has(place, STRONG_NOUN));
+    if !is_own {
+        return None;
+    }
+    let is_doubtful =
+        !is_to_you && read.has(end, VOID) && matches!(read.text(end), "invalid" | "obsolete" | "lifted");
+    let confidence = if is_doubtful || !is_to_you && qualities & (YOUR | ALL) == 0 {
+        0.5
+    } else {
+        0.65
+    };
+    Some(Draft::new(ID, read.source(first, end), confidence))
 }
 
 /// Confidence of a verb with this noun and these qualities.
@@ -204,7 +271,7 @@ fn weigh(noun: Roles, qualities: Roles, verb: &Verb, is_bare: bool, ends_clause:
     } else {
         match () {
             () if has(MY) => 0.4,
-            () if has(PRIOR | YOUR) => ordered(0.65, 0.5),
+            () if has(PRIOR | YOUR) => ordered(0.65, 0.45),
             () if has(SYSTEM) => ordered(0.6, 0.4),
             () => 0.35,
         }
@@ -231,6 +298,8 @@ fn target_behind(read: &Read<'_>, place: usize, verb: &Verb) -> Option<(usize, f
     let is_english_form = read.has(place, INFLECTED | GERUND);
     let confidence = match qualities {
         0 => return None,
+        // "If any of these restrictions is violated".
+        ALL if verb.is_technical => return None,
         some if some & (PRIOR | YOUR) != 0 && read.has(noun, STRONG_NOUN) => 0.7,
         _ => 0.55,
     };
@@ -249,6 +318,16 @@ fn everything(read: &Read<'_>, place: usize, verb: &Verb) -> Option<(usize, f64)
     if verb.is_technical {
         return None;
     }
+    if verb.is_everyday {
+        return None;
+    }
+    // "Ignore what you were told earlier".
+    if read.text(place + 1) == "what" && read.has(place + 2, YOU) {
+        let last = read
+            .following(place + 2, 4)
+            .find(|at| matches!(read.text(*at), "told" | "instructed" | "taught"));
+        return last.map(|last| (last, if verb.is_order { 0.7 } else { 0.4 }));
+    }
     let target = read
         .following(place, 3)
         .find(|at| read.has(*at, EVERYTHING | PRIOR))?;
@@ -265,9 +344,20 @@ fn everything(read: &Read<'_>, place: usize, verb: &Verb) -> Option<(usize, f64)
     (is_above && is_last && verb.is_order && target > place + 1).then_some((target, 0.6))
 }
 
-/// `system override:` and `the following supersedes …` need no verb in the imperative.
+/// `system override:` and `this message overrides your instructions` need no verb in the imperative.
 fn announced(read: &Read<'_>, found: &mut Vec<Draft>) {
     for place in 0..read.roles.len().saturating_sub(1) {
+        let is_claim = matches!(
+            read.text(place),
+            "overrides" | "supersedes" | "replaces" | "cancels" | "invalidates"
+        );
+        if is_claim || read.text(place) == "precedence" && read.text(place + 1) == "over" {
+            let noun = read.following(place, 6).find(|at| read.has(*at, STRONG_NOUN));
+            let is_yours = |noun: usize| (place..noun).any(|at| read.has(at, YOUR));
+            if let Some(noun) = noun.filter(|noun| is_yours(*noun)) {
+                found.push(Draft::new(ID, read.source(place, noun), 0.7));
+            }
+        }
         let is_pair = read.text(place) == "system" && read.text(place + 1) == "override";
         let is_followed = read.word(place + 1).is_some_and(|word| {
             read.view

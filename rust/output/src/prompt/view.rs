@@ -191,7 +191,8 @@ impl View {
         }
         let is_capital = |source: &Range<usize>| {
             let mut letters = content.get(source.clone()).unwrap_or(&[]).iter();
-            letters.next().is_some_and(u8::is_ascii_uppercase) && letters.next().is_some_and(u8::is_ascii_lowercase)
+            letters.next().is_some_and(u8::is_ascii_uppercase)
+                && letters.next().is_some_and(u8::is_ascii_lowercase)
         };
         self.words = words
             .into_iter()

@@ -42,6 +42,10 @@ pub(super) const MODAL: Roles = 1 << 17;
 /// `ignoring`.
 pub(super) const GERUND: Roles = 1 << 18;
 pub(super) const YOU: Roles = 1 << 19;
+/// Skip, drop, cancel: an override only of what the reader was told.
+pub(super) const EVERYDAY_VERB: Roles = 1 << 20;
+/// Void, revoked, suspended: `your instructions are void`.
+pub(super) const VOID: Roles = 1 << 22;
 pub(super) const NOUN: Roles = STRONG_NOUN | WEAK_NOUN | LOOSE_NOUN;
 
 type Row = (Roles, &'static str);
@@ -55,6 +59,8 @@ static ENGLISH: &[Row] = &[
     (TECHNICAL_VERB, "override bypass circumvent discard overrule violate unlearn"),
     (TECHNICAL_VERB | INFLECTED, "overrides overrode overridden bypasses bypassed circumvents circumvented discarded overruled violated violates"),
     (TECHNICAL_VERB | GERUND, "overriding bypassing circumventing discarding overruling violating"),
+    (EVERYDAY_VERB, "skip disable drop cancel revoke erase reset replace delete remove evade suspend dismiss"),
+    (VOID, "void invalid obsolete cancelled canceled revoked rescinded suspended superseded overridden nullified lifted"),
     (FOLLOW, "follow following obey obeying comply complying adhere adhering respect listen attention bound heed"),
     (NOT, "not don't dont never no longer cannot can't won't mustn't shouldn't doesn't without"),
     (STOP, "stop cease quit"),
@@ -64,9 +70,9 @@ static ENGLISH: &[Row] = &[
     (MY, "my our his her their"),
     (ALL, "all any every each whatever entire whole"),
     (SYSTEM, "system developer hidden operator"),
-    (SAFETY, "safety security ethical ethics moral governance alignment"),
+    (SAFETY, "safety security ethical ethics moral governance alignment content"),
     (STRONG_NOUN, "instruction instructions instruct prompt prompts directive directives guideline guidelines guardrail guardrails programming directions"),
-    (WEAK_NOUN, "rule rules policy policies check checks restriction restrictions control controls safeguard safeguards"),
+    (WEAK_NOUN, "rule rules policy policies check checks restriction restrictions controls safeguard safeguards"),
     (LOOSE_NOUN, "message messages constraint constraints limit limits limitations command commands orders context filter filters protocol protocols conversation requirements task tasks training text"),
     (EVERYTHING, "everything anything"),
     (ARTICLE, "the these those of this that its and or given to from any about"),

@@ -56,10 +56,10 @@ impl Seen {
         Self { spans }
     }
 
-    /// Orders to send something, when an address follows.
+    /// Orders to send something, when an address is near.
     pub(super) fn orders(&mut self, content: &[u8], sightings: &[Sighting]) {
         for sighting in sightings.iter().filter(|sighting| sighting.kind == Kind::Send) {
-            let near = slice(content, sighting.end..sighting.end + 240);
+            let near = slice(content, sighting.end.saturating_sub(80)..sighting.end + 240);
             if has_address(near) {
                 self.spans.push(sighting.end..sighting.end);
             }

@@ -287,14 +287,21 @@ class ResultPlan:
     def copy_batches(self) -> list[tuple[int, bytes]]:
         """Return serialized `BatchRequest`s about the copies."""
 
-    def copy_answers(self, answers: list[tuple[int, bytes | None]], reason: str) -> list[str]:
-        """Take the answers to `copy_batches`; return the keys of copies that nobody may use."""
+    def copy_answers(self, answers: list[tuple[int, bytes | None]], reason: str) -> tuple[list[str], bool]:
+        """Take the answers to `copy_batches`; return the keys of copies that nobody may use, and whether the kernel is
+        well."""
 
     def unanswered(self) -> list[str]:
         """Return the tenants of results without a full answer."""
 
     def fail_open(self, tenants: list[str]) -> None:
         """Let the results of these tenants pass without one."""
+
+    def output_topics(self) -> list[tuple[str, int]]:
+        """Return the metric labels of the results under check, each with their number."""
+
+    def copy_topics(self) -> list[tuple[str, int]]:
+        """Return the same of those with a masked copy."""
 
     def output_duration(self, duration_ms: int) -> None: ...
     def commits(self, now_us: int) -> list[tuple[int, list[bytes]]]: ...

@@ -43,7 +43,14 @@ class HandWorker:
         self._log.append(Handled(dispatch.job_id, dispatch.dispatch_id, dispatch.attempt, ""))
 
     async def report(
-        self, job_id: str, status: int, *, dispatch_id: str = "", worker_id: str = "", copies: int = 1
+        self,
+        job_id: str,
+        status: int,
+        *,
+        dispatch_id: str = "",
+        worker_id: str = "",
+        error_message: str = "",
+        copies: int = 1,
     ) -> None:
         """Publish a result; an empty ``dispatch_id`` is left out, as by an older worker."""
         result = JobResult(
@@ -51,6 +58,7 @@ class HandWorker:
             status=status,
             worker_id=worker_id or self.worker_id,
             result_ptr=f"redis://res:{job_id}",
+            error_message=error_message,
         )
         if dispatch_id:
             result.dispatch.dispatch_id = dispatch_id

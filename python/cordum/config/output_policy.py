@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from cordum.config.base import SECURITY, Settings
-from cordum.config.types import Bool, ByteSize, Word
+from cordum.config.types import Bool, ByteSize
 
 __all__ = ["OutputPolicySettings"]
 
@@ -36,11 +36,11 @@ class OutputPolicySettings(Settings):
 
     enabled: Bool = Field(False, validation_alias="OUTPUT_POLICY_ENABLED", json_schema_extra=SECURITY)
     """The configuration document `system/default` may say otherwise: `scheduler.output_policy_enabled`."""
-    fail_mode: Annotated[Literal["", "open", "closed"], Word] = Field(
+    fail_mode: Literal["", "open", "closed"] = Field(
         "", validation_alias="OUTPUT_POLICY_FAIL_MODE", json_schema_extra=SECURITY
     )
     """What happens to results that cannot be checked. Empty: the policy's word, else `closed`, but `open` for the first
-    check outside production."""
+    check outside production. Only the exact word `open` opens."""
     meta_timeout_ms: Annotated[int, BeforeValidator(_milliseconds)] = Field(
         500, validation_alias="CORDUM_OUTPUT_META_TIMEOUT_MS"
     )

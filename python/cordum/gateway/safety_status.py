@@ -29,7 +29,7 @@ async def output_policy_status(gateway: Gateway) -> dict[str, Any]:
         document = await ConfigDocuments(gateway.redis).get("system", "default")
         stored = document.data.get("scheduler") if document is not None else None
         section = stored if isinstance(stored, dict) else {}
-    flag, mode = section.get("output_policy_enabled"), str(section.get("output_fail_mode") or "").lower()
+    flag, mode = section.get("output_policy_enabled"), str(section.get("output_fail_mode") or "")
     fail_mode = mode or settings.fail_mode
     if not fail_mode:
         with suppress(CordumError):

@@ -10,7 +10,7 @@ from typing import Final
 
 from cordum.domain.errors import ConfigError
 
-__all__ = ["RESULT_STEPS", "SUBMIT_STEPS", "FailpointReached", "arm", "reach"]
+__all__ = ["OUTPUT_STEPS", "RESULT_STEPS", "SUBMIT_STEPS", "FailpointReached", "arm", "reach"]
 
 SUBMIT_STEPS: Final[Sequence[str]] = (
     "submit.read",
@@ -32,7 +32,15 @@ RESULT_STEPS: Final[Sequence[str]] = (
     "result.done",
     "result.answer",
 )
-_KNOWN: Final = frozenset((*SUBMIT_STEPS, *RESULT_STEPS))
+OUTPUT_STEPS: Final[Sequence[str]] = (
+    "output.ask",
+    "output.copied",
+    "scan.begin",
+    "scan.copied",
+    "scan.commit",
+    "scan.tell",
+)
+_KNOWN: Final = frozenset((*SUBMIT_STEPS, *RESULT_STEPS, *OUTPUT_STEPS))
 _ACTIONS: Final = frozenset({"kill", "raise"})
 
 

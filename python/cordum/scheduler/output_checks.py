@@ -1,6 +1,6 @@
 """The first check of results: before a job counts as succeeded (output policy spec §2.3, §2.4)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import structlog
@@ -11,23 +11,28 @@ from cordum.config.output_policy import OutputPolicySettings
 from cordum.domain.errors import CordumError, Unavailable
 from cordum.protocol.kernel_client import KernelCallFailed, PolicyClient
 from cordum.runtime.clock import monotonic_s
+from cordum.runtime.failpoints import reach
 from cordum.scheduler import output_metrics as metrics
 from cordum.scheduler.outgoing import Outgoing
 from cordum.scheduler.output_modes import OutputModes
 from cordum.store import keys
 from cordum.store.blobs import BlobStore
 from cordum.store.breaker import CircuitBreaker
-from cordum.store.jobs import JobStore, record_of
+from cordum.store.jobs import JobStore
 from cordum.store.scripts import Command
 
 __all__ = ["CIRCUIT_OPEN", "OutputChecks"]
 
 CIRCUIT_OPEN: Final = "output safety circuit open"
 _COPY_TIMEOUT_S: Final = 5.0
-_PER_JOB: Final = 4
+_PER_JOB: Final = 3
+# What a check needs to know of a record.
+_FIELDS: Final = ("state", "rev", "after", "withheld", "dispatch_id", "dispatch_subject", "worker_id")
 
 Batches = Sequence[tuple[int, bytes]]
 Answers = list[tuple[int, bytes | None]]
+Take = Callable[[Answers, str], bool]
+"""Takes answers, None where there was none for the reason given; tells whether the kernel is well."""
 
 _log = structlog.get_logger("cordum.scheduler")
 
@@ -60,12 +65,14 @@ class OutputChecks:
             return
         started_s = monotonic_s()
         limit = self._settings.inline_max_bytes if content_max_bytes is None else content_max_bytes
-        plan.supply_outputs(await self._read(ids, limit))
+        rows = await self._read(ids, limit)
+        metrics.SCAN_BYTES.inc(sum(len(content) for _, _, content, _ in rows))
+        plan.supply_outputs(rows)
+        reach("output.ask")
         # A result that is read in full takes longer than one of the usual size.
         timeout_s = self._settings.meta_timeout_ms / 1000 if content_max_bytes is None else _COPY_TIMEOUT_S
-        answers, reason = await self._ask(plan.output_batches(), timeout_s)
-        plan.output_answers(answers, reason)
-        metrics.CHECK_SECONDS.labels("sync").observe(monotonic_s() - started_s)
+        await self._ask(plan.output_batches(), timeout_s, plan.output_answers)
+        metrics.observe_phase(plan.output_topics(), "sync", monotonic_s() - started_s)
         await self._copy(plan)
         tenants = plan.unanswered()
         if tenants:
@@ -73,40 +80,52 @@ class OutputChecks:
         plan.output_duration(round((monotonic_s() - started_s) * 1000))
 
     async def _read(self, ids: Sequence[str], limit: int) -> list[Any]:
-        """Read records, requests and contents in one round trip per node."""
+        """Read what counts of records, requests, and contents up to a size, in one round trip per node; the sizes of
+        larger contents in a second one."""
         commands: list[Command] = []
         for job_id in ids:
             tag, result = self._jobs.tag(job_id), keys.result_blob(job_id)
             commands += [
-                ("HGETALL", keys.job_meta(tag, job_id)),
+                ("HMGET", keys.job_meta(tag, job_id), *_FIELDS),
                 ("GET", keys.job_request(tag, job_id)),
-                # `0 -1` would be all of it.
-                ("GETRANGE", result, 0, limit - 1) if limit > 0 else ("EXISTS", result),
-                ("STRLEN", result),
+                # One byte more tells whether that is all.
+                ("GETRANGE", result, 0, limit) if limit > 0 else ("STRLEN", result),
             ]
         replies = await self._jobs.client.pipeline(commands)
-        rows = []
+        rows: list[list[Any]] = []
         for at, job_id in enumerate(ids):
-            fields, request, head, size = replies[at * _PER_JOB : (at + 1) * _PER_JOB]
+            fields, request, found = replies[at * _PER_JOB : (at + 1) * _PER_JOB]
             for reply in (fields, request):
                 if isinstance(reply, Exception):
                     raise reply
-            for reply in (head, size):
-                if isinstance(reply, Unavailable):
-                    raise reply
-            content = head if isinstance(head, bytes) else b""
+            if isinstance(found, Unavailable):
+                raise found
             # A key of another type holds no payload.
-            stored = size if isinstance(size, int) else 0
-            rows.append((record_of(job_id, fields), request, content, stored))
-        return rows
+            content = found if isinstance(found, bytes) else b""
+            size = found if isinstance(found, int) else len(content)
+            rows.append([_record(job_id, fields), request, content, size])
+        await self._measure(ids, rows, limit)
+        return [tuple(row) for row in rows]
 
-    async def _ask(self, batches: Batches, timeout_s: float) -> tuple[Answers, str]:
+    async def _measure(self, ids: Sequence[str], rows: Sequence[list[Any]], limit: int) -> None:
+        """Put the sizes of contents beyond the limit; what was read of them is of no use."""
+        large = [(job_id, row) for job_id, row in zip(ids, rows, strict=True) if len(row[2]) > limit]
+        if not large:
+            return
+        commands: list[Command] = [("STRLEN", keys.result_blob(job_id)) for job_id, _ in large]
+        for (_, row), size in zip(large, await self._jobs.client.pipeline(commands), strict=True):
+            if isinstance(size, Unavailable):
+                raise size
+            row[2], row[3] = b"", size if isinstance(size, int) else 0
+
+    async def _ask(self, batches: Batches, timeout_s: float, take: Take) -> None:
         """Ask about batches, as one attempt of the circuit breaker; a deadline is tried once more."""
         if not batches:
-            return [], ""
+            return
         grant = await self._breaker.admit()
         if grant is None:
-            return [(count, None) for count, _ in batches], CIRCUIT_OPEN
+            take([(count, None) for count, _ in batches], CIRCUIT_OPEN)
+            return
         answers: Answers = []
         failure: KernelCallFailed | None = None
         for count, batch in batches:
@@ -120,9 +139,12 @@ class OutputChecks:
         if failure is not None:
             write = _log.warning if failure.is_late else _log.error
             write("no answer about outputs", error=failure.message)
-        succeeded = True if failure is None else (False if failure.is_failure else None)
-        await self._breaker.report(grant, succeeded)
-        return answers, failure.message if failure is not None else ""
+        succeeded: bool | None = False
+        try:
+            is_well = take(answers, failure.message if failure is not None else "")
+            succeeded = is_well if failure is None else (False if failure.is_failure else None)
+        finally:
+            await self._breaker.report(grant, succeeded)
 
     async def _call(self, batch: bytes, timeout_s: float) -> bytes:
         try:
@@ -139,11 +161,19 @@ class OutputChecks:
             return
         started_s = monotonic_s()
         await self._blobs.set_many(copies)
-        answers, reason = await self._ask(plan.copy_batches(), _COPY_TIMEOUT_S)
-        useless = plan.copy_answers(answers, reason)
+        reach("output.copied")
+        topics = plan.copy_topics()
+        useless: list[str] = []
+
+        def take(answers: Answers, reason: str) -> bool:
+            found, is_well = plan.copy_answers(answers, reason)
+            useless.extend(found)
+            return is_well
+
+        await self._ask(plan.copy_batches(), _COPY_TIMEOUT_S, take)
         if useless:
             await self._jobs.client.pipeline([("DEL", key) for key in useless])
-        metrics.CHECK_SECONDS.labels("sync_redact").observe(monotonic_s() - started_s)
+        metrics.observe_phase(topics, "sync_redact", monotonic_s() - started_s)
 
     async def tell(self, audits: Sequence[Outgoing]) -> None:
         """Tell of quarantines and redactions, best effort."""
@@ -152,3 +182,11 @@ class OutputChecks:
                 await self._bus.publish_core(subject, payload)
         except CordumError as error:
             _log.warning("output decisions not told", jobs=len(audits), error=error.message)
+
+
+def _record(job_id: str, values: Sequence[bytes | None]) -> dict[str, str] | None:
+    """Return the fields that are set, None for a job that is not there."""
+    if values[0] is None:
+        return None
+    pairs = zip(_FIELDS, values, strict=True)
+    return {"id": job_id} | {name: value.decode() for name, value in pairs if value is not None}

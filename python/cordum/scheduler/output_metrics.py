@@ -19,28 +19,25 @@ CHECKED = Counter("cordum_output_policy_checked_total", "Checks made", ["topic"]
 EVALUATIONS = Counter("cordum_output_evaluations_total", "Evaluations", ["topic"])
 SKIPPED = Counter("cordum_output_policy_skipped_total", "Results that passed unchecked", ["topic"])
 ASYNC_ERRORS = Counter("cordum_output_policy_async_timeout_total", "Later scans without an answer", ["topic"])
-CHECK_SECONDS_OF_TOPIC = Histogram(
+CHECK_SECONDS = Histogram(
     "cordum_output_check_latency_seconds",
     "Time of a check with reading and call",
     ["topic", "phase"],
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
 FINDINGS = Counter("cordum_output_findings_total", "Findings in results", ["detector", "severity"])
-SCAN_BYTES = Counter("cordum_output_scan_bytes_total", "Bytes of results sent to be scanned")
+SCAN_BYTES = Counter("cordum_output_scan_bytes_total", "Bytes of results read to be scanned")
 PENDING = Gauge("cordum_output_pending", "Results that wait for a check or a scan here")
 
 _detectors: set[str] = set()
 
 
-class _Phases:
-    """Latencies of whole batches: they hold results of many topics."""
-
-    def labels(self, phase: str) -> Histogram:
-        """Return the histogram of a phase."""
-        return CHECK_SECONDS_OF_TOPIC.labels("other", phase)
-
-
-CHECK_SECONDS = _Phases()
+def observe_phase(topics: Iterable[tuple[str, int]], phase: str, seconds: float) -> None:
+    """Measure a phase that results of these topic labels, each with their number, went through together."""
+    for topic, number in topics:
+        histogram = CHECK_SECONDS.labels(topic, phase)
+        for _ in range(number):
+            histogram.observe(seconds)
 
 
 def note(checks: Iterable[Check]) -> None:
@@ -51,7 +48,9 @@ def note(checks: Iterable[Check]) -> None:
             continue
         CHECKED.labels(topic).inc()
         EVALUATIONS.labels(topic).inc()
-        OUTPUT_EVAL_SECONDS.labels(topic).observe(eval_us / 1e6)
+        # What was decided without the kernel, such as content that is not there, took no evaluation.
+        if eval_us:
+            OUTPUT_EVAL_SECONDS.labels(topic).observe(eval_us / 1e6)
         if decision == "QUARANTINE":
             DENIALS.labels(topic).inc()
             QUARANTINED.labels(topic).inc()

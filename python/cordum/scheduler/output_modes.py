@@ -128,7 +128,7 @@ def _fail_mode(document: Document | None, owner: str) -> str:
     value = _section(document).get("output_fail_mode")
     if value in ("", None):
         return ""
-    word = str(value).strip().lower()
+    word = str(value)
     if word not in {"open", "closed"}:
         _log.error("scheduler.output_fail_mode is neither open nor closed: closed", owner=owner)
         return "closed"

@@ -14,6 +14,7 @@ from cordum.domain.errors import Conflict, CordumError
 from cordum.domain.states import JobState
 from cordum.protocol import subjects
 from cordum.runtime.clock import now_us, rfc3339
+from cordum.runtime.failpoints import reach
 from cordum.scheduler import output_metrics as metrics
 from cordum.scheduler.duties import Duties
 from cordum.scheduler.packets import output_audit
@@ -86,10 +87,13 @@ class OutputOutcomes:
         """End the duty of a job there is nothing left to scan of. Raises Unavailable."""
         await self._jobs.duties_done([(record["id"], int(record["rev"]), ("scan",))])
 
-    async def apply(self, record: Record, verdict: Verdict) -> None:
-        """Store a verdict; a state that cannot be changed is dead-lettered and tried again by the sweep.
+    async def apply(
+        self, record: Record, verdict: Verdict, *, failed_code: str = "quarantine_failed"
+    ) -> None:
+        """Store a verdict in at most three attempts.
 
-        Raises Unavailable when not even that can be told.
+        Raises CordumError when none succeeded: the scan stays due then, and a result that should be quarantined is
+        withheld and dead-lettered with ``failed_code`` as far as the store lets us.
         """
         failure: CordumError | None = None
         for wait_s in (0.0, *_WAITS_S):
@@ -102,10 +106,27 @@ class OutputOutcomes:
             return
         if failure is None:
             return
-        if verdict.decision != "QUARANTINE":
-            raise failure
-        _log.error("quarantine failed", job_id=record["id"], error=failure.message)
+        if verdict.decision == "QUARANTINE":
+            _log.error("quarantine failed", job_id=record["id"], error=failure.message)
+            await self._withhold(record["id"], verdict, failed_code, failure)
         raise failure
+
+    async def _withhold(self, job_id: str, verdict: Verdict, code: str, failure: CordumError) -> None:
+        """Write the record, which keeps readers out, and the dead letter. The revision fences it, not the lock that
+        may be the trouble. Raises Unavailable."""
+        record = await self._jobs.get(job_id)
+        if record is None or not _is_due(record) or record["state"] != JobState.SUCCEEDED:
+            return
+        if orjson.loads(record.get("output_safety") or b"{}").get("decision") == "QUARANTINE":
+            # Told before; another attempt failed.
+            return
+        change = _change(record, verdict)
+        left = ["dlq", *record["after"].split(",")]
+        letter = _letter("JOB_STATUS_FAILED", f"{code}: {failure.message}", code, now_us())
+        held = {name: change[name] for name in ("id", "from", "rev", "output")}
+        held |= {"to": str(JobState.SUCCEEDED), "after": list(dict.fromkeys(left)), "dlq": letter}
+        if (await self._jobs.move(held, now_us=now_us()))[0] == b"moved":
+            await self._duties.perform([job_id])
 
     async def _apply_locked(self, job_id: str, verdict: Verdict) -> None:
         lock = Lock(self._jobs.client, keys.job_lock(job_id), _LOCK_TTL_S)
@@ -113,18 +134,20 @@ class OutputOutcomes:
             raise Conflict("the job is locked")
         try:
             record = await self._jobs.get(job_id)
-            if record is None or "scan" not in record.get("after", "").split(","):
+            if record is None or not _is_due(record):
                 return
             if record["state"] != JobState.SUCCEEDED or not verdict.decision:
                 await self.finish(record)
                 self._note(record, verdict)
                 return
+            reach("scan.commit")
             reply = await self._jobs.move(_change(record, verdict), now_us=now_us())
         finally:
             await lock.release()
         if reply[0] != b"moved":
             raise Conflict("the job moved meanwhile")
         self._note(record, verdict)
+        reach("scan.tell")
         if verdict.decision == "QUARANTINE":
             self._side.evidence_kept([keys.result_blob(job_id)])
         if verdict.decision in {"QUARANTINE", "REDACT"}:
@@ -154,6 +177,14 @@ class OutputOutcomes:
             )
         except CordumError as error:
             _log.warning("output decision not told", job_id=record["id"], error=error.message)
+
+
+def _is_due(record: Record) -> bool:
+    return "scan" in record.get("after", "").split(",")
+
+
+def _letter(status: str, reason: str, code: str, at_us: int) -> dict[str, str]:
+    return {"status": status, "reason": reason, "reason_code": code, "created_at": rfc3339(at_us)}
 
 
 def _change(record: Record, verdict: Verdict) -> dict[str, Any]:
@@ -199,11 +230,6 @@ def _quarantine(record: Record, verdict: Verdict, left: Sequence[str], now: int)
         "to": str(JobState.OUTPUT_QUARANTINED),
         "set": {"failure_reason": reason},
         "after": list(dict.fromkeys(["result", "dlq", *left])),
-        "dlq": {
-            "status": "JOB_STATUS_DENIED",
-            "reason": f"{_CODE}: {reason}",
-            "reason_code": _CODE,
-            "created_at": rfc3339(now),
-        },
+        "dlq": _letter("JOB_STATUS_DENIED", f"{_CODE}: {reason}", _CODE, now),
         "events": [orjson.dumps(event).decode()],
     }

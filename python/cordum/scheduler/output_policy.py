@@ -13,6 +13,7 @@ from cordum.protocol.kernel_client import PolicyClient
 from cordum.runtime.clock import monotonic_s
 from cordum.scheduler.duties import Duties
 from cordum.scheduler.output_checks import OutputChecks
+from cordum.scheduler.output_metrics import PENDING
 from cordum.scheduler.output_modes import OutputModes
 from cordum.scheduler.output_outcomes import OutputOutcomes
 from cordum.scheduler.output_scans import OutputScans
@@ -70,6 +71,7 @@ class OutputPolicy:
             self._jobs, results.check_again, settings.inline_max_bytes, settings.max_scan_bytes
         )
         self._withheld = withheld
+        PENDING.set_function(lambda: self.scans.waiting + withheld.waiting)
         for source in (results, self._duties):
             source.on_scans = self.scans.note
             source.on_withheld = withheld.note

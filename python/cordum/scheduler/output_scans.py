@@ -16,6 +16,7 @@ from cordum.domain.states import JobState
 from cordum.protocol.cap import JobResult
 from cordum.protocol.kernel_client import KernelCallFailed, PolicyClient
 from cordum.runtime.clock import monotonic_s, now_us
+from cordum.runtime.failpoints import reach
 from cordum.scheduler import output_metrics as metrics
 from cordum.scheduler.output_checks import CIRCUIT_OPEN
 from cordum.scheduler.output_modes import OutputModes
@@ -39,6 +40,8 @@ _LEASE_S: Final = 3.0
 _NOTED_MAX: Final = 100_000
 _TRUNCATED: Final = "content_truncated"
 _MISSING: Final = "output content missing"
+# The kernel could not read the content in time, or not at all (output policy spec §8.2).
+_KERNEL_FAILURES: Final = frozenset({4, 14})
 
 _log = structlog.get_logger("cordum.scheduler")
 
@@ -127,7 +130,6 @@ class OutputScans:
         """Tell the sweep that the duties noted here are looked after."""
         while True:
             await asyncio.sleep(_LEASE_S)
-            metrics.PENDING.set(self.waiting)
             try:
                 await self._jobs.touch_after([*self._noted, *self._busy], now_us=now_us())
             except CordumError as error:
@@ -137,12 +139,31 @@ class OutputScans:
         try:
             await self._scan(job_id)
         except CordumError as error:
-            _log.warning("scan postponed", job_id=job_id, error=error.message)
-            self._busy.discard(job_id)
-            self.note([job_id], delay_s=_POSTPONE_S)
+            self._postpone(job_id, error.message)
+        except Exception as error:  # one result must not end the scans of all others, nor pass because of it
+            await self._crashed(job_id, error)
         finally:
             self._busy.discard(job_id)
             self._slots.release()
+
+    def _postpone(self, job_id: str, reason: str) -> None:
+        _log.warning("scan postponed", job_id=job_id, error=reason)
+        self._busy.discard(job_id)
+        self.note([job_id], delay_s=_POSTPONE_S)
+
+    async def _crashed(self, job_id: str, error: Exception) -> None:
+        """Quarantine what broke its scan, whatever the fail mode. The text of the error may hold content: only its
+        name is told."""
+        name = type(error).__name__
+        _log.error("scan crashed", job_id=job_id, error=name)
+        try:
+            record = await self._jobs.get(job_id)
+            if record is not None:
+                metrics.ASYNC_ERRORS.labels(self._planner.metric_topic(record.get("topic", ""))).inc()
+                verdict = Verdict("QUARANTINE", reason=f"async output check panic — fail-closed: {name}")
+                await self._outcomes.apply(record, verdict, failed_code="quarantine_panic_failed")
+        except CordumError as failure:
+            self._postpone(job_id, failure.message)
 
     async def _scan(self, job_id: str) -> None:
         record = await self._jobs.get(job_id)
@@ -151,13 +172,15 @@ class OutputScans:
         if record["state"] != JobState.SUCCEEDED:
             await self._outcomes.finish(record)
             return
+        reach("scan.begin")
         started_s = monotonic_s()
         try:
             verdict = await self._judge(record)
         except _NotAnswered as failure:
             await self._fail(record, failure)
             return
-        metrics.CHECK_SECONDS.labels("async").observe(monotonic_s() - started_s)
+        topic = self._planner.metric_topic(record.get("topic", ""))
+        metrics.observe_phase([(topic, 1)], "async", monotonic_s() - started_s)
         verdict.duration_ms = round((monotonic_s() - started_s) * 1000)
         await self._outcomes.apply(record, verdict)
 
@@ -220,7 +243,10 @@ class OutputScans:
         succeeded: bool | None = False
         try:
             answer = BatchResponse.FromString(await self._kernel.check_outputs(batch, _TIMEOUT_S))
-            succeeded = True
+            if len(answer.items) != 1:
+                raise _NotAnswered("safety kernel gave an undecodable answer")
+            item = answer.items[0]
+            succeeded = item.code not in _KERNEL_FAILURES
         except KernelCallFailed as error:
             succeeded = False if error.is_failure else None
             raise _NotAnswered(error.message, is_outage=error.is_unreachable) from error
@@ -228,7 +254,6 @@ class OutputScans:
             raise _NotAnswered("safety kernel gave an undecodable answer") from error
         finally:
             await self._breaker.report(grant, succeeded)
-        item = answer.items[0]
         if item.code:
             raise _NotAnswered(item.error)
         response = OutputCheckResponse.FromString(item.response)
@@ -255,6 +280,7 @@ class OutputScans:
         if copy is not None:
             key = redacted_key(job_id, copy)
             await self._blobs.set_many([(key, copy)])
+            reach("scan.copied")
             if await self._is_clean(request, copy, pointer_to(key)):
                 verdict.decision, verdict.redacted_ptr = "REDACT", pointer_to(key)
                 return

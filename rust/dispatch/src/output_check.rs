@@ -3,12 +3,17 @@
 use cordum_wire::messages::{JobRequest, JobResult};
 use cordum_wire::output_messages::{OutputCheckRequest, OutputCheckResponse, OutputDecision};
 use cordum_wire::tenant_of;
+use prost::bytes::Bytes;
+use prost::encoding::{encode_key, encode_varint, WireType};
+use prost::Message;
 use sha2::{Digest, Sha256};
 
 use crate::output_record::OutputRecord;
 
 /// Content sent along with a request; more is read by the kernel itself.
 pub const SENT_MAX_BYTES: usize = 2 * 1024 * 1024;
+/// `OutputCheckRequest.output_content`.
+const CONTENT_FIELD: u32 = 15;
 const NO_COPY: &str = "output redaction required but sanitized output unavailable";
 /// The key of a result was not there, and whether that is final.
 pub const MISSING: &str = "output content missing";
@@ -38,11 +43,12 @@ pub enum Checked {
 /// One result under check.
 #[derive(Clone, Debug)]
 pub struct OutputCheck {
+    /// Without the content, which joins it on the way out.
     pub request: OutputCheckRequest,
     pub checked: Checked,
     pub record: OutputRecord,
     /// The whole content, when it was read.
-    pub content: Option<Vec<u8>>,
+    pub content: Option<Bytes>,
     /// The content was not looked at, so that a scan has to follow.
     pub needs_scan: bool,
     /// Masked copy and its key.
@@ -54,7 +60,7 @@ pub struct OutputCheck {
 #[derive(Clone, Debug, Default)]
 pub struct ReadContent {
     /// From the start; all of it when as long as `size`.
-    pub head: Vec<u8>,
+    pub head: Bytes,
     /// Bytes stored, 0 = the key is not there.
     pub size: i64,
 }
@@ -103,9 +109,7 @@ impl OutputCheck {
         self.request.output_size_bytes = read.size;
         if usize::try_from(read.size).is_ok_and(|size| size == read.head.len()) {
             self.request.content_hash = format!("sha256:{}", hex(&Sha256::digest(&read.head)));
-            if read.head.len() <= SENT_MAX_BYTES {
-                self.request.output_content.clone_from(&read.head);
-            } else {
+            if read.head.len() > SENT_MAX_BYTES {
                 self.request.result_ptr.clone_from(&result.result_ptr);
             }
             self.content = Some(read.head);
@@ -115,6 +119,12 @@ impl OutputCheck {
         } else {
             self.needs_scan = true;
         }
+    }
+
+    /// Append the serialized request, content included, as field 1 of a batch.
+    pub fn put_request(&self, batch: &mut Vec<u8>) {
+        let content = self.content.as_ref().filter(|one| one.len() <= SENT_MAX_BYTES);
+        put_request(&self.request, content.map_or(&[], Bytes::as_ref), batch);
     }
 
     /// A fault that no later check can mend (output policy spec §2.3).
@@ -214,24 +224,25 @@ impl OutputCheck {
         self.quarantine(reason);
     }
 
-    /// The request that asks about the copy.
-    pub fn copy_request(&self) -> Option<OutputCheckRequest> {
-        let (key, copy) = self.copy.as_ref()?;
+    /// Append the request that asks about the copy, if there is one, as field 1 of a batch.
+    pub fn put_copy_request(&self, batch: &mut Vec<u8>) {
+        let Some((key, copy)) = self.copy.as_ref() else {
+            return;
+        };
         let mut request = OutputCheckRequest {
             output_size_bytes: i64::try_from(copy.len()).unwrap_or(i64::MAX),
-            output_content: Vec::new(),
             content_hash: String::new(),
             result_ptr: String::new(),
             ..self.request.clone()
         };
         // The error text is masked as a whole.
         request.error_message.clear();
-        if copy.len() <= SENT_MAX_BYTES {
-            request.output_content.clone_from(copy);
-        } else {
+        let mut content = copy.as_slice();
+        if copy.len() > SENT_MAX_BYTES {
             request.result_ptr = format!("redis://{key}");
+            content = &[];
         }
-        Some(request)
+        put_request(&request, content, batch);
     }
 
     /// What the kernel says about the copy: anything left in it, or no answer, quarantines (output policy spec §7.6).
@@ -263,6 +274,22 @@ impl OutputCheck {
     pub fn is_without_content(&self) -> bool {
         self.content.is_none() && !self.needs_scan
     }
+}
+
+/// A serialized request as field 1 of a batch. The content is the largest part by far: it is copied once, to where it leaves.
+fn put_request(request: &OutputCheckRequest, content: &[u8], batch: &mut Vec<u8>) {
+    let mut tail = Vec::with_capacity(16);
+    if !content.is_empty() {
+        encode_key(CONTENT_FIELD, WireType::LengthDelimited, &mut tail);
+        encode_varint(content.len() as u64, &mut tail);
+    }
+    let length = request.encoded_len() + tail.len() + content.len();
+    batch.reserve(length + 16);
+    encode_key(1, WireType::LengthDelimited, batch);
+    encode_varint(length as u64, batch);
+    request.encode_raw(batch);
+    batch.extend_from_slice(&tail);
+    batch.extend_from_slice(content);
 }
 
 fn describe(request: &JobRequest, result: &JobResult) -> OutputCheckRequest {

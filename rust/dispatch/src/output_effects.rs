@@ -157,6 +157,8 @@ impl Item {
         if let Checked::Redacted(pointer) = &check.checked {
             check.record.original_ptr.clone_from(&self.result.result_ptr);
             self.result.result_ptr.clone_from(pointer);
+            // Another name of the original.
+            self.result.result_ref = None;
             if !self.result.error_message.is_empty() {
                 self.result.error_message = MASKED.to_owned();
             }

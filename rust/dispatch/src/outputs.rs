@@ -3,7 +3,8 @@
 use base64::engine::general_purpose::STANDARD;
 use base64::Engine as _;
 use cordum_wire::messages::{BatchRequest, BatchResponse, JobRequest, JobResult};
-use cordum_wire::output_messages::{OutputCheckRequest, OutputCheckResponse};
+use cordum_wire::output_messages::OutputCheckResponse;
+use prost::bytes::Bytes;
 use prost::Message;
 
 use crate::output_check::{Checked, OutputCheck, ReadContent};
@@ -15,6 +16,8 @@ use crate::submit::Surroundings;
 /// Requests of one call (protocol spec §20.5), and bytes with room for the framing.
 const CALL_MAX_ITEMS: usize = 512;
 const CALL_MAX_BYTES: usize = 7 * 1024 * 1024 - 64 * 1024;
+/// Codes of an item that say the kernel is not well: it could not read in time, or not at all (output policy spec §8.2).
+const FAILURES: [i32; 2] = [4, 14];
 
 /// What was read about a job for its check.
 #[derive(Debug, Default)]
@@ -49,6 +52,7 @@ impl ResultPlan {
     /// Supply what was read, in the order of [`ResultPlan::output_reads`].
     pub fn supply_outputs(&mut self, mut rows: Vec<OutputRow>) {
         rows.reverse();
+        self.is_checked = true;
         let is_stored = self.is_stored;
         for item in self.items.iter_mut().filter(|item| item.is_success()) {
             let Some(row) = rows.pop() else { break };
@@ -68,10 +72,8 @@ impl ResultPlan {
 
     /// Serialized `BatchRequest`s about the results, each with the number of its requests.
     pub fn output_batches(&self) -> Vec<(usize, Vec<u8>)> {
-        batches(self.checks().filter_map(|check| {
-            let is_open = check.checked == Checked::Asking;
-            is_open.then(|| check.request.encode_to_vec())
-        }))
+        let open = self.checks().filter(|check| check.checked == Checked::Asking);
+        batches(open, OutputCheck::put_request)
     }
 
     /// Take the answers to [`ResultPlan::output_batches`]; `None`: there was none, because of `reason`. Tells whether the kernel
@@ -112,15 +114,17 @@ impl ResultPlan {
 
     /// Serialized `BatchRequest`s about the copies.
     pub fn copy_batches(&self) -> Vec<(usize, Vec<u8>)> {
-        batches(self.checks().filter_map(|check| {
-            let request: OutputCheckRequest = check.copy_request()?;
-            Some(request.encode_to_vec())
-        }))
+        let copied = self.checks().filter(|check| check.copy.is_some());
+        batches(copied, OutputCheck::put_copy_request)
     }
 
-    /// Take the answers to [`ResultPlan::copy_batches`]; the keys of copies that nobody may use.
-    pub fn copy_answers(&mut self, answers: &[(usize, Option<&[u8]>)], reason: &str) -> Vec<String> {
-        let (mut words, _) = unpacked(answers, reason);
+    /// Take the answers to [`ResultPlan::copy_batches`]; the keys of copies that nobody may use, and whether the kernel is well.
+    pub fn copy_answers(
+        &mut self,
+        answers: &[(usize, Option<&[u8]>)],
+        reason: &str,
+    ) -> (Vec<String>, bool) {
+        let (mut words, is_well) = unpacked(answers, reason);
         words.reverse();
         let mut useless = Vec::new();
         for check in self.checks_mut().filter(|check| check.copy.is_some()) {
@@ -131,7 +135,7 @@ impl ResultPlan {
                 useless.extend(check.copy.take().map(|(key, _)| key));
             }
         }
-        useless
+        (useless, is_well)
     }
 
     /// Tenants of results without an answer.
@@ -162,9 +166,26 @@ impl ResultPlan {
         }
     }
 
-    /// Whether some result has no answer.
-    pub fn has_checks(&self) -> bool {
-        self.checks().next().is_some()
+    /// Metric labels of the results under check, each with their number.
+    pub fn output_topics(&self) -> Vec<(String, usize)> {
+        self.topics(self.checks())
+    }
+
+    /// The same of those with a masked copy.
+    pub fn copy_topics(&self) -> Vec<(String, usize)> {
+        self.topics(self.checks().filter(|check| check.copy.is_some()))
+    }
+
+    fn topics<'a>(&self, checks: impl Iterator<Item = &'a OutputCheck>) -> Vec<(String, usize)> {
+        let mut topics: Vec<(String, usize)> = Vec::new();
+        for check in checks {
+            let label = self.surroundings.config.metric_topic(&check.request.topic);
+            match topics.iter_mut().find(|(known, _)| known == label) {
+                Some((_, count)) => *count += 1,
+                None => topics.push((label.to_owned(), 1)),
+            }
+        }
+        topics
     }
 
     /// Milliseconds the checks took together, for the records.
@@ -185,39 +206,42 @@ impl ResultPlan {
     }
 }
 
-fn batches(requests: impl Iterator<Item = Vec<u8>>) -> Vec<(usize, Vec<u8>)> {
-    let mut batches: Vec<BatchRequest> = Vec::new();
-    let mut size = 0;
-    for request in requests {
-        let fits = size + request.len() + 8 <= CALL_MAX_BYTES;
-        match batches.last_mut() {
-            Some(last) if fits && last.requests.len() < CALL_MAX_ITEMS => {
-                size += request.len() + 8;
-                last.requests.push(request);
-            }
-            _ => {
-                size = request.len() + 8;
-                batches.push(BatchRequest {
-                    requests: vec![request],
-                });
-            }
+/// `BatchRequest`s within the bounds of a call, each with the number of its requests.
+fn batches<'a>(
+    checks: impl Iterator<Item = &'a OutputCheck>,
+    put: impl Fn(&OutputCheck, &mut Vec<u8>),
+) -> Vec<(usize, Vec<u8>)> {
+    let mut batches: Vec<(usize, Vec<u8>)> = Vec::new();
+    for check in checks {
+        let Some((count, batch)) = batches.last_mut().filter(|(count, _)| *count < CALL_MAX_ITEMS) else {
+            let mut batch = Vec::new();
+            put(check, &mut batch);
+            batches.push((1, batch));
+            continue;
+        };
+        let before = batch.len();
+        put(check, batch);
+        *count += 1;
+        if batch.len() > CALL_MAX_BYTES {
+            *count -= 1;
+            let next = batch.split_off(before);
+            batches.push((1, next));
         }
     }
-    let encoded = batches
-        .iter()
-        .map(|batch| (batch.requests.len(), batch.encode_to_vec()));
-    encoded.collect()
+    batches
 }
 
 type Word = (Result<OutputCheckResponse, String>, i64);
 
-/// One word per request, and whether the kernel is well: an undecodable answer is a failure of the call.
+/// One word per request, and whether the kernel is well: an undecodable answer is a failure of the call, and so is content that
+/// the kernel cannot read.
 fn unpacked(answers: &[(usize, Option<&[u8]>)], reason: &str) -> (Vec<Word>, bool) {
     let (mut words, mut is_well) = (Vec::new(), true);
     for (count, answer) in answers {
         let response = answer.map(BatchResponse::decode);
         match response {
             Some(Ok(response)) if response.items.len() == *count => {
+                is_well &= !response.items.iter().any(|item| FAILURES.contains(&item.code));
                 words.extend(response.items.iter().map(|item| {
                     let word = match item.code {
                         0 => OutputCheckResponse::decode(item.response.as_slice())
@@ -250,10 +274,11 @@ pub fn stored_result(kept: &str) -> Option<JobResult> {
 /// The request of a later scan of a job's result: the content along with it, or by pointer.
 pub fn scan_request(request: &JobRequest, result: &JobResult, content: &[u8], size: i64) -> Vec<u8> {
     let read = ReadContent {
-        head: content.to_vec(),
+        head: Bytes::copy_from_slice(content),
         size,
     };
-    OutputCheck::new(result, Some(request), read, true)
-        .request
-        .encode_to_vec()
+    let mut batch = Vec::new();
+    OutputCheck::new(result, Some(request), read, true).put_request(&mut batch);
+    let one = BatchRequest::decode(batch.as_slice()).unwrap_or_default();
+    one.requests.into_iter().next().unwrap_or_default()
 }

@@ -19,10 +19,12 @@ use crate::workers::{Capacity, WorkerTable};
 /// A batch of results.
 #[derive(Debug)]
 pub struct ResultPlan {
-    surroundings: Surroundings,
+    pub(crate) surroundings: Surroundings,
     pub(crate) items: Vec<Item>,
     /// Results that waited for their check, not messages.
     pub(crate) is_stored: bool,
+    /// Results are checked: what was not does not succeed unless its record is still as it was read.
+    pub(crate) is_checked: bool,
     pub verdicts: Vec<Verdict>,
     pub invalid: Vec<&'static str>,
     /// Words for the counters of results without effect that need no script call.
@@ -59,6 +61,7 @@ impl ResultPlan {
             surroundings,
             items: Vec::with_capacity(messages.len()),
             is_stored: false,
+            is_checked: false,
             verdicts: vec![Verdict::Ack; messages.len()],
             invalid: Vec::new(),
             ignored: Vec::new(),
@@ -178,6 +181,10 @@ impl ResultPlan {
                 continue;
             };
             change.saga = item.saga;
+            if self.is_checked && item.is_success() && item.output.is_none() {
+                // It was left out because it ends nothing; should that be different by now, it is checked first.
+                change.rev = Some(item.record.as_ref().map_or(0, Record::revision));
+            }
             if self.is_stored {
                 change.rev = item.record.as_ref().map(Record::revision);
                 change.settles = true;

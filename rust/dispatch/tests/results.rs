@@ -8,11 +8,14 @@
 
 mod support;
 
+use cordum_dispatch::outputs::OutputRow;
 use cordum_dispatch::reply::Reply;
 use cordum_dispatch::results::ResultPlan;
 use cordum_dispatch::submit::Verdict;
 use cordum_dispatch::workers::WorkerTable;
-use cordum_wire::messages::{BusPacket, DispatchIdentity, JobResult, Payload};
+use cordum_wire::messages::{
+    BatchItem, BatchResponse, BusPacket, DispatchIdentity, JobRequest, JobResult, Payload,
+};
 use prost::Message;
 use serde_json::Value;
 use support::*;
@@ -70,6 +73,59 @@ fn an_echoed_dispatch_is_the_fence_and_else_the_worker() {
     });
     assert_eq!(result_change(echoed).unwrap()["dispatch_id"], "j:1:aa");
     assert_eq!(result_change(result(5)).unwrap()["worker_id"], "w");
+}
+
+/// Where results are checked, one that seemed to end nothing must not succeed unchecked because its job moved meanwhile.
+#[test]
+fn a_result_left_unchecked_is_fenced_by_the_record_that_was_read() {
+    let row = |fields: &[(&str, &str)]| OutputRow {
+        record: Some(record(fields)),
+        request: Some(JobRequest {
+            topic: "job.a".into(),
+            ..JobRequest::default()
+        }),
+        ..OutputRow::default()
+    };
+    let stranger = [("state", "SCHEDULED"), ("rev", "4"), ("dispatch_subject", "worker.x"), ("worker_id", "x")];
+    let rows = [
+        (row(&stranger), Some(4), "SUCCEEDED"),
+        (OutputRow::default(), Some(0), "SUCCEEDED"),
+        (row(&[("state", "RUNNING"), ("rev", "4"), ("worker_id", "w")]), Some(4), "RUNNING"),
+    ];
+    for (row, rev, to) in rows {
+        let message = reported(result(5));
+        let mut plan = ResultPlan::new(surroundings(), &[&message], 1);
+        plan.supply_outputs(vec![row]);
+        let change = unpack(&plan.commits(NOW)[0].1);
+        assert_eq!((change["rev"].as_i64(), change["to"].as_str()), (rev, Some(to)));
+    }
+    assert!(result_change(result(5)).unwrap().get("rev").is_none());
+}
+
+#[test]
+fn a_kernel_that_cannot_read_content_is_not_well() {
+    for (code, is_well) in [(0, true), (9, true), (4, false), (14, false)] {
+        let message = reported(result(5));
+        let mut plan = ResultPlan::new(surroundings(), &[&message], 1);
+        plan.supply_outputs(vec![OutputRow {
+            record: Some(record(&[("state", "RUNNING"), ("rev", "4"), ("worker_id", "w")])),
+            request: Some(JobRequest {
+                topic: "job.a".into(),
+                ..JobRequest::default()
+            }),
+            ..OutputRow::default()
+        }]);
+        assert_eq!(plan.output_topics(), [("job.a".to_owned(), 1)]);
+        let answer = BatchResponse {
+            items: vec![BatchItem {
+                code,
+                ..BatchItem::default()
+            }],
+            ..BatchResponse::default()
+        };
+        let bytes = answer.encode_to_vec();
+        assert_eq!(plan.output_answers(&[(1, Some(&bytes))], ""), is_well, "{code}");
+    }
 }
 
 #[test]

@@ -11,6 +11,7 @@ use cordum_dispatch::results::ResultPlan as Results;
 use cordum_dispatch::workers::WorkerTable;
 use cordum_policy::output::redact;
 use cordum_wire::ConfigScope;
+use prost::bytes::Bytes;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::PyBytes;
@@ -69,8 +70,9 @@ impl ResultPlan {
             let rows = rows.into_iter().map(|(fields, request, head, size)| OutputRow {
                 record: fields.map(Record::new),
                 request: request.and_then(|bytes| cordum_wire::json::request_from_json(&bytes).ok()),
+                // Python's own memory, not a copy of it.
                 read: ReadContent {
-                    head: head.to_vec(),
+                    head: Bytes::from_owner(head),
                     size,
                 },
             });
@@ -109,8 +111,12 @@ impl ResultPlan {
         packed(py, py.detach(|| self.inner.copy_batches()))
     }
 
-    /// Take the answers about the copies; the keys of copies that nobody may use.
-    fn copy_answers(&mut self, answers: Vec<(usize, Option<PyBackedBytes>)>, reason: &str) -> Vec<String> {
+    /// Take the answers about the copies; the keys of copies that nobody may use, and whether the kernel is well.
+    fn copy_answers(
+        &mut self,
+        answers: Vec<(usize, Option<PyBackedBytes>)>,
+        reason: &str,
+    ) -> (Vec<String>, bool) {
         self.inner.copy_answers(&borrowed(&answers), reason)
     }
 
@@ -121,6 +127,16 @@ impl ResultPlan {
 
     fn fail_open(&mut self, tenants: Vec<String>) {
         self.inner.fail_open(&tenants);
+    }
+
+    /// Metric labels of the results under check, each with their number.
+    fn output_topics(&self) -> Vec<(String, usize)> {
+        self.inner.output_topics()
+    }
+
+    /// The same of those with a masked copy.
+    fn copy_topics(&self) -> Vec<(String, usize)> {
+        self.inner.copy_topics()
     }
 
     fn output_duration(&mut self, duration_ms: i64) {

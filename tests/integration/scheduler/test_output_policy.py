@@ -188,12 +188,15 @@ def _job_id(packet: BusPacket) -> str:
 
 async def test_checks_are_counted(system: Stack) -> None:
     await run(system, f"leak test {AWS}")
+    await run(system, "customer email alice@example.com should be masked")
     scheduler = system.schedulers[0]
     assert await scheduler.metric("cordum_output_policy_checked_total", topic=TOPIC) >= 1
     assert await scheduler.metric("cordum_output_policy_quarantined_total", topic=TOPIC) >= 1
     assert await scheduler.metric("cordum_jobs_completed_total", topic=TOPIC, status="quarantined") >= 1
     assert await scheduler.metric("cordum_output_eval_duration_seconds_count", topic=TOPIC) >= 1
-    assert await scheduler.metric("cordum_output_check_latency_seconds_count", phase="sync") >= 1
+    for phase in ("sync", "sync_redact"):
+        count = await scheduler.metric("cordum_output_check_latency_seconds_count", topic=TOPIC, phase=phase)
+        assert count >= 1, phase
     assert await scheduler.metric("cordum_output_findings_total", detector="aws_access_key_id") >= 1
 
 
@@ -251,7 +254,7 @@ async def dispatched(stack: Stack, observer: DispatchObserver, texts: Sequence[s
     """Submit jobs and return their dispatches, in the order of the texts."""
     async with stack.http() as http:
         ids = [await submit(http, text) for text in texts]
-    await observer.reach(len(ids))
+    await wait_until(lambda: set(ids) <= {seen.job_id for seen in observer.dispatches}, timeout_s=30)
     by_id = {seen.job_id: seen for seen in observer.dispatches}
     return [by_id[job_id] for job_id in ids]
 
@@ -290,6 +293,7 @@ async def test_without_the_kernel_results_wait_and_are_checked_once_it_is_back(t
                 return await jobs.client.execute("EXISTS", keys.BREAKER_OUTPUT + "tripped") == 1
 
             await wait_until(is_open, timeout_s=30)
+        assert (await breaker(stack))["state"] == "OPEN"
         await stack.kernel.start()
         leak, clean, cancelled = [await ended(stack, job_id, timeout_s=60) for job_id in ids]
         assert (leak["state"], clean["state"], cancelled["state"]) == (
@@ -300,6 +304,30 @@ async def test_without_the_kernel_results_wait_and_are_checked_once_it_is_back(t
         for record in (leak, clean, cancelled):
             assert "pending_result" not in record
             assert "withheld" not in record
+
+        async def has_closed() -> bool:
+            # Two successful calls close it.
+            await report_one(stack, worker, observer, blobs, b"clean")
+            return (await breaker(stack))["state"] == "CLOSED"
+
+        await wait_until(has_closed, timeout_s=30)
+
+
+async def breaker(stack: Stack) -> dict[str, Any]:
+    async with stack.http() as http:
+        found: dict[str, Any] = (await http.get("/status")).json()["circuit_breakers"]["output"]
+    return found
+
+
+async def report_one(
+    stack: Stack, worker: HandWorker, observer: DispatchObserver, blobs: BlobStore, content: bytes
+) -> Record:
+    """Run one job with this result and return its record once it has ended."""
+    (dispatch,) = await dispatched(stack, observer, ["one more"])
+    job_id = dispatch.job_id
+    await blobs.set_result(job_id, content)
+    await worker.report(job_id, JobStatus.JOB_STATUS_SUCCEEDED, dispatch_id=dispatch.dispatch_id)
+    return await ended(stack, job_id)
 
 
 async def test_a_result_that_waits_survives_the_scheduler(tmp_path: Path) -> None:
@@ -321,17 +349,40 @@ async def test_a_result_that_waits_survives_the_scheduler(tmp_path: Path) -> Non
         assert (await ended(stack, dispatch.job_id, timeout_s=90))["state"] == "OUTPUT_QUARANTINED"
 
 
-async def test_open_lets_results_pass_and_counts_them(tmp_path: Path) -> None:
+async def test_what_is_switched_on_and_opened_at_run_time_passes_late_results_and_scans_them(
+    tmp_path: Path,
+) -> None:
+    leak = f"leak {AWS}".encode()
+    environment = {"OUTPUT_POLICY_FAIL_MODE": "closed"}
     async with (
-        running_stack(tmp_path, options(OUTPUT_POLICY_FAIL_MODE="open")) as stack,
+        running_stack(tmp_path, StackOptions(policy=OUTPUT_POLICY, environment=environment)) as stack,
         hand_worker(stack) as (worker, observer, blobs),
     ):
-        (dispatch,) = await dispatched(stack, observer, ["clean"])
-        stack.kernel.kill()
-        await blobs.set_result(dispatch.job_id, b"clean")
+        assert (await report_one(stack, worker, observer, blobs, leak))["state"] == "SUCCEEDED"
+        async with stack.http() as http:
+            document = {"scheduler": {"output_policy_enabled": True, "output_fail_mode": "open"}}
+            assert (await http.put("/config", json=document)).status_code == 204
+            assert (await http.get("/status")).json()["output_policy"] == {
+                "enabled": True,
+                "fail_mode": "open",
+            }
+
+        async def is_on() -> bool:
+            return (await report_one(stack, worker, observer, blobs, leak))["state"] == "OUTPUT_QUARANTINED"
+
+        await wait_until(is_on, timeout_s=20)
+        (dispatch,) = await dispatched(stack, observer, ["late"])
+        await blobs.set_result(dispatch.job_id, leak)
+        skipped = await stack.schedulers[0].metric("cordum_output_policy_skipped_total", topic=TOPIC)
+        stack.kernel.pause()
         await worker.report(dispatch.job_id, JobStatus.JOB_STATUS_SUCCEEDED, dispatch_id=dispatch.dispatch_id)
         assert (await ended(stack, dispatch.job_id))["state"] == "SUCCEEDED"
-        assert await stack.schedulers[0].metric("cordum_output_policy_skipped_total", topic=TOPIC) >= 1
+        assert (
+            await stack.schedulers[0].metric("cordum_output_policy_skipped_total", topic=TOPIC) == skipped + 1
+        )
+        stack.kernel.proceed()
+        record = await ended(stack, dispatch.job_id, states={"OUTPUT_QUARANTINED"})
+        assert json.loads(record["output_safety"])["phase"] == "async"
 
 
 async def test_a_result_without_content_is_quarantined(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import orjson
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import DecodeError
 
+from cordum.gateway import metrics
 from cordum.protocol import subjects
 from cordum.protocol.cap import BusPacket, JobStatus
 
@@ -56,7 +57,12 @@ def read_frame(subject: str, payload: bytes) -> Frame | None:
         return None
     body = getattr(packet, kind)
     tenant, job_id = _owner(subject, kind, body)
-    _strip(subject, packet, kind, body)
+    try:
+        _strip(subject, packet, kind, body)
+    except ValueError:
+        # A protocol version without one of the fields: rather nothing than a pointer to what is withheld.
+        metrics.QUARANTINE_DROPS.inc()
+        return None
     data = orjson.dumps(MessageToDict(packet)).decode()
     return Frame(SOURCES[subject], data, tenant, job_id)
 

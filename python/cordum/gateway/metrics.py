@@ -6,6 +6,7 @@ __all__ = [
     "BATCH_SIZE",
     "DECISION_QUERIES",
     "DECISION_SECONDS",
+    "QUARANTINE_DROPS",
     "REQUESTS",
     "REQUEST_SECONDS",
     "STREAM_CLIENTS",
@@ -30,6 +31,10 @@ BATCH_SIZE = Histogram(
 )
 STREAM_CLIENTS = Gauge("cordum_gateway_stream_clients", "Connected live-stream clients")
 STREAM_DROPPED = Counter("cordum_gateway_stream_dropped_total", "Live events not delivered", ["reason"])
+QUARANTINE_DROPS = Counter(
+    "cordum_gateway_ws_quarantine_redaction_drops_total",
+    "Withheld results not told because their pointers could not be removed",
+)
 DECISION_QUERIES = Counter(
     "cordum_governance_decisions_query_total", "Pages of the decision log", ["verdict"]
 )

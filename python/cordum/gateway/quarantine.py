@@ -8,6 +8,7 @@ from cordum.audit import AuditChain, AuditEvent
 from cordum.domain.errors import Conflict, Forbidden
 from cordum.domain.states import JobState
 from cordum.runtime.clock import now_us
+from cordum.runtime.logs import get_logger
 from cordum.security.permissions import is_allowed
 from cordum.security.principal import Caller
 from cordum.store.blobs import pointed_key
@@ -23,8 +24,11 @@ __all__ = [
     "readable_result",
 ]
 
+_log = get_logger()
+
 Review = Literal["released", "confirmed"]
 HELD: Final = "held"
+EXPIRED: Final = "expired"
 _WITHHELD: Final = frozenset({"QUARANTINE", "DENY"})
 _ITEM: Final = ("decision", "rule_id", "reason", "phase", "checked_at")
 
@@ -34,8 +38,11 @@ def output_record(record: Record) -> dict[str, Any]:
     try:
         found = orjson.loads(record.get("output_safety") or b"{}")
     except orjson.JSONDecodeError:
+        found = None
+    if not isinstance(found, dict):
+        _log.warning("output record is damaged", job_id=record["id"])
         return {}
-    return found if isinstance(found, dict) else {}
+    return found
 
 
 def is_quarantined(record: Record) -> bool:
@@ -63,8 +70,8 @@ def readable_result(caller: Caller, record: Record) -> tuple[str | None, bool]:
     return (key, True) if is_allowed(caller.role, "dlq.write") else (None, False)
 
 
-def quarantine_item(record: Record) -> dict[str, Any]:
-    """Return a quarantined job as an item of the review list."""
+def quarantine_item(record: Record, *, is_kept: bool) -> dict[str, Any]:
+    """Return a quarantined job as an item of the review list; without its evidence a held one is `expired`."""
     safety = output_record(record)
     return {
         "job_id": record["id"],
@@ -72,7 +79,7 @@ def quarantine_item(record: Record) -> dict[str, Any]:
         "tenant": record.get("tenant", ""),
         **{name: safety[name] for name in _ITEM if name in safety},
         "findings": safety.get("findings", []),
-        "status": record.get("output_review") or HELD,
+        "status": record.get("output_review") or (HELD if is_kept else EXPIRED),
     }
 
 

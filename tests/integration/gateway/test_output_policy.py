@@ -343,6 +343,14 @@ async def test_a_confirmed_quarantine_stays(
     assert (await alice.post("/quarantine/gone/release", json={"reason": "x"})).status_code == 404
 
 
+async def test_a_quarantine_without_its_evidence_is_over(alice: httpx.AsyncClient, jobs: JobStore) -> None:
+    await quarantine(jobs, "q5")
+    await jobs.client.execute("DEL", keys.result_blob("q5"))
+    assert [item["status"] for item in (await alice.get("/quarantine")).json()["items"]] == ["expired"]
+    answer = await alice.post("/quarantine/q5/release", json={"reason": "late"})
+    assert (answer.status_code, answer.json()["code"]) == (409, "output_not_held")
+
+
 async def test_quarantines_are_audit_entries_of_their_rule(alice: httpx.AsyncClient, jobs: JobStore) -> None:
     await quarantine(jobs, "q4")
     await jobs.client.pipeline(

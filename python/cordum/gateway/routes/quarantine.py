@@ -12,6 +12,7 @@ from cordum.gateway.quarantine import Review, output_record, quarantine_item
 from cordum.gateway.routes.jobs import tenant_of
 from cordum.gateway.state import Gateway
 from cordum.security.principal import Caller
+from cordum.store import keys
 from cordum.store.job_list import JobQuery, list_jobs
 
 __all__ = ["add_quarantine_routes"]
@@ -68,7 +69,12 @@ async def list_held(gateway: Gateway, caller: Caller, request: Request) -> Respo
             cursor=cursor_of(request),
         ),
     )
-    items = [quarantine_item(record) for record in page]
+    kept = await gateway.redis.pipeline([("EXISTS", keys.result_blob(record["id"])) for record in page])
+    items = [
+        # What the store does not tell is held.
+        quarantine_item(record, is_kept=found != 0)
+        for record, found in zip(page, kept, strict=True)
+    ]
     severity, rule_id = query.get("severity", "").lower(), query.get("rule_id", "").lower()
     if severity:
         items = [item for item in items if any(one.get("severity") == severity for one in item["findings"])]
@@ -84,6 +90,8 @@ async def release(gateway: Gateway, caller: Caller, request: Request) -> Respons
     mode = body.get("mode") or "original"
     if mode not in _MODES:
         raise InvalidInput("mode: expected `original` or `redacted`", field="mode")
+    if not await gateway.redis.execute("EXISTS", keys.result_blob(record["id"])):
+        raise Conflict("the output is not kept any more", code="output_not_held")
     pointer = str(output_record(record).get("redacted_ptr", "")) if mode == "redacted" else ""
     if mode == "redacted" and not pointer:
         raise Conflict("there is no masked copy of this output", code="output_not_held")

@@ -1,20 +1,28 @@
-"""A secret in a quarantined result is shown by no route, stream or log (output policy spec §17.8)."""
+"""What was planted in withheld results is shown by no route, stream, command, event or log (output policy §17.8)."""
 
 import asyncio
 import json
+import os
 import re
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import nats
 import orjson
 import pytest
+from nats.aio.msg import Msg
+from websockets.asyncio.client import connect
 
+from cordum.protocol import subjects
 from cordum.protocol.cap import JobStatus
+from cordum.security.permissions import ROLES, is_allowed
 from cordum.store.blobs import BlobStore
-from cordum.store.jobs import Record
+from cordum.store.connection import RedisClient
+from cordum.store.jobs import JobStore, Record
 from tests.support.hand_worker import HandWorker
 from tests.support.observer import DispatchObserver
 from tests.support.processes import wait_until
@@ -24,18 +32,32 @@ pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(180)]
 
 # Put together here, so that the repository holds no token.
 SECRET = "AKIA" + "7QJ5X2MZ4KVB6TNE"
+ADDRESS = "rosalind.planted" + "@example.com"
 TOPIC = "job.test.echo"
-VIEWER_KEY = "v" * 64
 RULES = """\
 output_policy: {enabled: true, fail_mode: closed}
 output_rules:
   - {id: stop, match: {topics: ["job.*"], scanners: [secret]}, decision: quarantine, reason: a secret}
+  - {id: mask, match: {topics: ["job.*"], scanners: [pii]}, decision: redact}
 """
+# Everybody who may read jobs and has no business with quarantine.
+READERS = {
+    role: role[0] * 64
+    for role in ROLES
+    if is_allowed(role, "jobs.read") and not is_allowed(role, "dlq.write") and role != "anonymous"
+}
 KEYS = [
     {"key": API_KEY, "tenant": "default", "role": "admin", "principal_id": "admin"},
     {"key": APPROVER_KEY, "tenant": "default", "role": "operator", "principal_id": "approver"},
-    {"key": VIEWER_KEY, "tenant": "default", "role": "viewer", "principal_id": "viewer"},
+    *({"key": key, "tenant": "default", "role": role, "principal_id": role} for role, key in READERS.items()),
 ]
+COMMANDS = (
+    ("job", "get", "{job}"),
+    ("job", "status", "{job}"),
+    ("job", "list"),
+    ("dlq", "list"),
+    ("dlq", "show", "{job}"),
+)
 
 
 def options() -> StackOptions:
@@ -51,10 +73,11 @@ def options() -> StackOptions:
 
 
 @asynccontextmanager
-async def listening(stack: Stack, key: str) -> AsyncIterator[list[str]]:
-    """Collect everything the live stream says for the length of the block."""
-    heard: list[str] = []
-    ready = asyncio.Event()
+async def listening(stack: Stack, key: str) -> AsyncIterator[tuple[list[str], list[str]]]:
+    """Collect what both framings of the live stream say for the length of the block."""
+    events: list[str] = []
+    frames: list[str] = []
+    ready = [asyncio.Event(), asyncio.Event()]
 
     async def listen() -> None:
         headers = {"X-API-Key": key, "Accept": "text/event-stream"}
@@ -63,30 +86,127 @@ async def listening(stack: Stack, key: str) -> AsyncIterator[list[str]]:
             client.stream("GET", f"{stack.http_url}/api/v1/stream", headers=headers) as answer,
         ):
             assert answer.status_code == 200
-            ready.set()
+            ready[0].set()
             async for line in answer.aiter_lines():
-                heard.append(line)
+                events.append(line)
+
+    async def watch() -> None:
+        url = f"{stack.http_url.replace('http', 'ws', 1)}/api/v1/stream"
+        async with connect(url, additional_headers={"X-API-Key": key}) as socket:
+            ready[1].set()
+            async for frame in socket:
+                frames.append(str(frame))
 
     async with asyncio.TaskGroup() as group:
-        listener = group.create_task(listen())
-        await ready.wait()
+        listeners = [group.create_task(listen()), group.create_task(watch())]
+        for one in ready:
+            await one.wait()
+        yield events, frames
+        for listener in listeners:
+            listener.cancel()
+
+
+@asynccontextmanager
+async def overhearing(stack: Stack) -> AsyncIterator[list[tuple[str, bytes]]]:
+    """Collect every message on the bus but the reports of the worker itself."""
+    heard: list[tuple[str, bytes]] = []
+
+    async def hear(message: Msg) -> None:
+        if not message.subject.endswith(subjects.RESULT):
+            heard.append((message.subject, message.data))
+
+    client = await nats.connect(stack.nats.url)
+    try:
+        await client.subscribe(">", cb=hear)
+        await client.flush()
         yield heard
-        listener.cancel()
+    finally:
+        await client.close()
 
 
-async def get_routes(http: httpx.AsyncClient, root_url: str, record: Record) -> list[str]:
-    """Return every GET route of the gateway, filled with what names this job."""
+async def get_routes(
+    http: httpx.AsyncClient, root_url: str, record: Record
+) -> list[tuple[str, dict[str, str]]]:
+    """Return every GET route of the gateway and its query, filled with what names this job."""
     paths = (await http.get(f"{root_url}/openapi.json")).json()["paths"]
-    values = {"job_id": record["id"], "trace_id": record["trace_id"]}
-    found = []
+    names = {
+        **dict.fromkeys(("ptr", "pointer", "result_ptr"), f"redis://res:{record['id']}"),
+        **dict.fromkeys(("trace_id", "trace"), record["trace_id"]),
+        "key": f"res:{record['id']}",
+        "job_id": record["id"],
+        "state": record["state"],
+    }
+    found: list[tuple[str, dict[str, str]]] = [(f"{root_url}/{name}", {}) for name in ("health", "readyz")]
     for path, methods in paths.items():
-        if "get" in methods and not path.endswith("/stream"):
-            filled = re.sub(r"\{(\w+)[^}]*\}", lambda match: values.get(match[1], record["id"]), path)
-            found.append(filled.removeprefix("/api/v1"))
+        if "get" not in methods or path.endswith("/stream"):
+            continue
+        filled = re.sub(r"\{(\w+)[^}]*\}", lambda match: names.get(match[1], record["id"]), path)
+        given = {one["name"] for one in methods["get"].get("parameters", ()) if one["in"] == "query"}
+        found.append((root_url + filled, {name: names[name] for name in sorted(given & names.keys())}))
+        found.append((root_url + filled, {}))
     return found
 
 
-async def test_a_planted_secret_is_nowhere_after_its_quarantine(tmp_path: Path) -> None:
+async def everything_shown(stack: Stack, record: Record) -> dict[str, str]:
+    """Return what readers get from every route and command, and what the metrics say."""
+    shown: dict[str, str] = {}
+    for role, key in READERS.items():
+        async with stack.http(key) as reader:
+            for route, query in await get_routes(reader, stack.http_url, record):
+                shown[f"{role} {route} {query}"] = (await reader.get(route, params=query)).text
+    for command in COMMANDS:
+        arguments = [word.format(job=record["id"]) for word in command]
+        shown[" ".join(arguments)] = await run_command(stack, arguments)
+    async with httpx.AsyncClient(timeout=10) as client:
+        for service in stack.services:
+            url = service.ready_url.rsplit("/", 1)[0] + "/metrics"
+            shown[f"{service.name} metrics"] = (await client.get(url)).text
+    return shown
+
+
+async def run_command(stack: Stack, arguments: list[str]) -> str:
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("CORDUM_")}
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "cordum.cli.main", *arguments),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        env={**inherited, "CORDUM_GATEWAY": stack.http_url, "CORDUM_API_KEY": READERS["viewer"]},
+    )
+    out, _ = await process.communicate()
+    assert b"No such command" not in out, out.decode()
+    return out.decode()
+
+
+async def everything_stored(client: RedisClient) -> dict[str, bytes]:
+    """Return every key of the store with all it holds."""
+    stored: dict[str, bytes] = {}
+    for key in await client.execute("KEYS", "*"):
+        kind = (await client.execute("TYPE", key)).decode()
+        read: dict[str, tuple[Any, ...]] = {
+            "string": ("GET", key),
+            "hash": ("HGETALL", key),
+            "list": ("LRANGE", key, 0, -1),
+            "set": ("SMEMBERS", key),
+            "zset": ("ZRANGE", key, 0, -1),
+            "stream": ("XRANGE", key, "-", "+"),
+        }
+        stored[key.decode()] = repr(await client.execute(*read[kind])).encode()
+    return stored
+
+
+async def ended(jobs: JobStore, job_id: str, state: str) -> Record:
+    found: Record = {}
+
+    async def is_over() -> bool:
+        found.clear()
+        found.update(await jobs.get(job_id) or {})
+        return found.get("state") == state and not found.get("after")
+
+    await wait_until(is_over, timeout_s=30)
+    return found
+
+
+async def test_what_was_planted_in_withheld_results_is_nowhere(tmp_path: Path) -> None:
     observer = DispatchObserver()
     async with (
         running_stack(tmp_path, options()) as stack,
@@ -98,45 +218,49 @@ async def test_a_planted_secret_is_nowhere_after_its_quarantine(tmp_path: Path) 
         worker = HandWorker(client, blobs, "hand", "test")
         await worker.announce(TOPIC)
         await stack.wait_worker_known("hand")
-        async with listening(stack, VIEWER_KEY) as heard, stack.http() as admin:
-            job_id = str((await admin.post("/jobs", json={"topic": TOPIC, "prompt": "go"})).json()["job_id"])
-            await observer.reach(1)
-            await blobs.set_result(job_id, json.dumps({"note": f"the key is {SECRET}"}).encode())
-            await worker.report(
-                job_id, JobStatus.JOB_STATUS_SUCCEEDED, dispatch_id=observer.dispatches[0].dispatch_id
-            )
-
-            async def is_over() -> bool:
-                record = await jobs.get(job_id)
-                return (
-                    record is not None and record["state"] == "OUTPUT_QUARANTINED" and not record.get("after")
+        async with (
+            listening(stack, READERS["viewer"]) as (events, frames),
+            overhearing(stack) as told,
+            stack.http() as admin,
+        ):
+            planted = []
+            for text in (SECRET, ADDRESS):
+                answer = await admin.post("/jobs", json={"topic": TOPIC, "prompt": "go"})
+                planted.append((str(answer.json()["job_id"]), text))
+            await observer.reach(2)
+            dispatches = {seen.job_id: seen.dispatch_id for seen in observer.dispatches}
+            for job_id, text in planted:
+                await blobs.set_result(job_id, json.dumps({"note": f"here is {text}"}).encode())
+                await worker.report(
+                    job_id,
+                    JobStatus.JOB_STATUS_SUCCEEDED,
+                    dispatch_id=dispatches[job_id],
+                    error_message=f"warning: {text}",
                 )
-
-            await wait_until(is_over, timeout_s=30)
-            await wait_until(
-                lambda: any(job_id in line and "jobResult" in line for line in heard), timeout_s=10
-            )
-            record = await jobs.get(job_id)
-            assert record is not None
-            shown = await _everything_shown(stack, record)
-            assert len(shown) >= 20
-            assert any("OUTPUT_QUARANTINED" in text for text in shown.values())
-            leaks = [route for route, text in shown.items() if SECRET in text]
+            (secret_id, _), (masked_id, _) = planted
+            records = [
+                await ended(jobs, secret_id, "OUTPUT_QUARANTINED"),
+                await ended(jobs, masked_id, "SUCCEEDED"),
+            ]
+            for heard in (events, frames):
+                await wait_until(
+                    lambda heard=heard: any(secret_id in line and "jobResult" in line for line in heard),
+                    timeout_s=10,
+                )
+            shown: dict[str, str] = {}
+            for record in records:
+                shown |= await everything_shown(stack, record)
+            stored = await everything_stored(jobs.client)
         await client.close()
         logs = {service.name: service.tail(10_000_000) for service in stack.services}
-    assert leaks == []
-    assert [line for line in heard if SECRET in line] == []
-    assert [name for name, text in logs.items() if SECRET in text] == []
-    assert SECRET not in json.dumps(record)
-
-
-async def _everything_shown(stack: Stack, record: Record) -> dict[str, str]:
-    """Return what a viewer gets from every route."""
-    shown: dict[str, str] = {}
-    async with stack.http(VIEWER_KEY) as viewer:
-        for route in await get_routes(viewer, stack.http_url, record):
-            answer = await viewer.get(
-                route, params={"state": "OUTPUT_QUARANTINED"} if route == "/jobs" else None
-            )
-            shown[route] = answer.text
-    return shown
+    assert len(shown) >= 100
+    assert any("OUTPUT_QUARANTINED" in text for text in shown.values())
+    # The masked copy is there to be read.
+    assert any("[REDACTED]" in text for text in shown.values())
+    for text in (SECRET, ADDRESS):
+        assert [route for route, body in shown.items() if text in body] == []
+        assert [line for line in (*events, *frames) if text in line] == []
+        assert [subject for subject, body in told if text.encode() in body] == []
+        assert [name for name, log in logs.items() if text in log] == []
+    held = {key for key, body in stored.items() if SECRET.encode() in body or ADDRESS.encode() in body}
+    assert held == {f"res:{secret_id}", f"res:{masked_id}"}

@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from benches import engine, gateway, kernel, memory, peers, pipeline, scale
+from benches import engine, gateway, kernel, memory, outputs, peers, pipeline, scale
 from benches.machine import describe
 from benches.results import Report
 from cordum.runtime.clock import monotonic_s
@@ -14,6 +14,7 @@ from cordum.runtime.clock import monotonic_s
 SUITES = {
     "engine": engine.run,
     "kernel": kernel.run,
+    "output": outputs.run,
     "pipeline": pipeline.run,
     "gateway": gateway.run,
     "memory": memory.run,

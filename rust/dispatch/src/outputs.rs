@@ -119,11 +119,7 @@ impl ResultPlan {
     }
 
     /// Take the answers to [`ResultPlan::copy_batches`]; the keys of copies that nobody may use, and whether the kernel is well.
-    pub fn copy_answers(
-        &mut self,
-        answers: &[(usize, Option<&[u8]>)],
-        reason: &str,
-    ) -> (Vec<String>, bool) {
+    pub fn copy_answers(&mut self, answers: &[(usize, Option<&[u8]>)], reason: &str) -> (Vec<String>, bool) {
         let (mut words, is_well) = unpacked(answers, reason);
         words.reverse();
         let mut useless = Vec::new();

@@ -86,11 +86,20 @@ fn a_result_left_unchecked_is_fenced_by_the_record_that_was_read() {
         }),
         ..OutputRow::default()
     };
-    let stranger = [("state", "SCHEDULED"), ("rev", "4"), ("dispatch_subject", "worker.x"), ("worker_id", "x")];
+    let stranger = [
+        ("state", "SCHEDULED"),
+        ("rev", "4"),
+        ("dispatch_subject", "worker.x"),
+        ("worker_id", "x"),
+    ];
     let rows = [
         (row(&stranger), Some(4), "SUCCEEDED"),
         (OutputRow::default(), Some(0), "SUCCEEDED"),
-        (row(&[("state", "RUNNING"), ("rev", "4"), ("worker_id", "w")]), Some(4), "RUNNING"),
+        (
+            row(&[("state", "RUNNING"), ("rev", "4"), ("worker_id", "w")]),
+            Some(4),
+            "RUNNING",
+        ),
     ];
     for (row, rev, to) in rows {
         let message = reported(result(5));

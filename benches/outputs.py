@@ -58,10 +58,10 @@ def run(report: Report, folder: Path, *, quick: bool) -> None:
 async def _measure(report: Report, stack: Stack, rounds: int) -> None:
     redis = await RedisClient.open(RedisSettings(url=stack.redis_url))
     kernel = PolicyClient(stack.kernel_address)
-    bus = await Bus.open(NatsSettings(url=f"nats://127.0.0.1:{stack.nats_port}"), "bench")
+    bus = await Bus.open(NatsSettings(urls=(f"nats://127.0.0.1:{stack.nats_port}",)), "bench")
     try:
         jobs = await JobStore.open(redis, StoreSettings())
-        settings = OutputPolicySettings(OUTPUT_POLICY_ENABLED=True, CORDUM_OUTPUT_META_TIMEOUT_MS=10_000)
+        settings = OutputPolicySettings(enabled=True, meta_timeout_ms=10_000)
         breaker = CircuitBreaker(redis, keys.BREAKER_OUTPUT, monotonic_s)
         modes = OutputModes(settings, ConfigDocuments(redis), kernel, production=True)
         checks = OutputChecks(settings, kernel, breaker, modes, jobs, BlobStore(redis, 3_600), bus)

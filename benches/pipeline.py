@@ -18,6 +18,7 @@ SUITE = "pipeline"
 RUNS = 3
 _WARM_UP_JOBS = 1_024
 _COUNT_INTERVAL_S = 0.5
+_ROUND_TRIPS = "cordum_redis_round_trips_total"
 _SETTLE_S = 2.0
 _OTHERS_CORES = 0.5
 _LATENCY_REQUESTS = 200
@@ -38,6 +39,9 @@ def run(report: Report, folder: Path, *, quick: bool) -> None:
     with _running(folder / "bus", ("kernel", "scheduler")) as stack:
         direct = [submit_through_driver(stack, jobs) for _ in range(RUNS)]
         _add_throughput(report, "published on the bus", direct)
+        trips = [sample["round trips"] for sample in direct]
+        note = "all calls of the scheduler, those of its background tasks too"
+        report.add(SUITE, "round trips to Redis per complete job", "", trips, at_most(0.05), note)
         _add_bus_latency(report, stack)
     reason = missing_part(("gateway",))
     if reason:
@@ -79,6 +83,7 @@ def submit_through_driver(stack: Stack, jobs: int, inline_bytes: int = PAYLOAD_B
     with Helper("benches.driver", arguments, stack.root) as driver:
         driver.read()
         driver.read()
+        trips = stack.metric("scheduler", _ROUND_TRIPS)
         created = usage.since()
         usage, started_s = stack.usage(), monotonic_s()
         driver.go()
@@ -86,6 +91,7 @@ def submit_through_driver(stack: Stack, jobs: int, inline_bytes: int = PAYLOAD_B
         submitted = driver.read()
     used = usage.since()
     sample = _sample(jobs, seconds, used)
+    sample["round trips"] = (stack.metric("scheduler", _ROUND_TRIPS) - trips) / jobs
     sample["driver"] = submitted["cpu_s"] * 1e6 / jobs
     sample["redis run"] = sample["redis"]
     sample["redis create"] = created["redis"] / jobs

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from urllib.request import urlopen
 
 import redis
 
@@ -77,6 +78,7 @@ class Stack:
         self.services = tuple(services)
         self.children: dict[str, Child] = {}
         self._taken: set[int] = set()
+        self._health: dict[str, int] = {}
         self._exit = ExitStack()
         self._ports = {name: self._port() for name in ("redis", "nats", "kernel", "gateway", "bare")}
         self.redis: Any = redis.Redis(port=self._ports["redis"])
@@ -149,8 +151,15 @@ class Stack:
         except redis.ConnectionError:
             return False
 
+    def metric(self, service: str, name: str) -> float:
+        """Return the sum of a metric's samples of a service."""
+        with urlopen(f"http://{_LOOPBACK}:{self._health[service]}/metrics", timeout=5) as answer:
+            lines = answer.read().decode().splitlines()
+        samples = [line for line in lines if line.startswith((f"{name} ", f"{name}{{"))]
+        return sum(float(line.rpartition(" ")[2]) for line in samples)
+
     def _start_service(self, service: str) -> None:
-        health = self._port()
+        health = self._health[service] = self._port()
         environment = self._environment(health)
         command = [sys.executable, "-m", _MODULES[service]]
         child = self.start(Child(service, command, self.root, environment))

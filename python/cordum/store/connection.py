@@ -18,6 +18,7 @@ from redis.crc import key_slot
 from cordum.config.redis import RedisSettings
 from cordum.domain.errors import CordumError, Unavailable
 from cordum.store.endpoint import Endpoint
+from cordum.store.metrics import ROUND_TRIPS
 from cordum.store.scripts import Command, source_of
 
 __all__ = ["Command", "RedisClient", "RedisCommandError"]
@@ -71,6 +72,7 @@ class _Node:
                     except exceptions.ResponseError as error:
                         replies.append(error)
             finished = True
+            ROUND_TRIPS.inc()
             return replies
         finally:
             # A half-read connection must not serve the next caller.

@@ -1,6 +1,7 @@
 """Garbage, duplicates and lies on the bus change nothing that counts."""
 
 import os
+import random
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -29,7 +30,7 @@ _CORE = (
     subjects.ALERT,
     subjects.WORKFLOW_EVENT,
 )
-_SUCCEEDED, _FAILED, _CANCELLED = 5, 6, 7
+_RUNNING, _SUCCEEDED, _FAILED, _CANCELLED = 4, 5, 6, 7
 
 
 def _undecodable() -> list[bytes]:
@@ -151,3 +152,33 @@ async def _all_read(field: Field) -> None:
         return await pending_of(field.stack.nats.url, subjects.STREAM_SYS) == 0
 
     await wait_until(read, timeout_s=10)
+
+
+async def test_messages_in_any_order_end_each_job_once_with_what_its_worker_said(tmp_path: Path) -> None:
+    options = StackOptions(schedulers=2, gateway=False, dispatch_timeout_s=120, running_timeout_s=120)
+    async with fault_field(tmp_path, options, workers=0) as field:
+        worker = HandWorker(field.client, BlobStore(field.jobs.client, 600), "hand", "test")
+        await worker.announce("job.test.echo")
+        ids = await field.submitter.prepare(30)
+        early = BusPacket(trace_id="t", sender_id="s", protocol_version=1)
+        for job_id in ids[:10]:
+            # Nobody knows these jobs yet.
+            early.job_cancel.job_id = job_id
+            await field.client.publish(subjects.CANCEL, early.SerializeToString())
+            await worker.report(job_id, _RUNNING)
+        await _all_read(field)
+        copies = [*ids, *ids, *ids]
+        random.shuffle(copies)
+        await _publish_submits(field, copies)
+        await field.observer.reach(len(ids), timeout_s=60)
+        dispatches = {dispatch.job_id: dispatch for dispatch in field.observer.dispatches}
+
+        for number, job_id in enumerate(ids):
+            own = dispatches[job_id].dispatch_id
+            await worker.work(dispatches[job_id])
+            reports = [_RUNNING, _SUCCEEDED] if number % 2 else [_SUCCEEDED, _RUNNING]
+            for status in reports:
+                await worker.report(job_id, status, dispatch_id=own, copies=2)
+            await field.client.publish(subjects.SUBMIT, submit_packet(job_id))
+        await field.verdict(timeout_s=60, by_hand=[worker])
+        assert await field.states() == {"SUCCEEDED": len(ids)}

@@ -1,6 +1,5 @@
 """Processes of ours die; no job does."""
 
-import asyncio
 import random
 import time
 from pathlib import Path
@@ -8,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from tests.faults.field import Field, fault_field
-from tests.support.processes import wait_until
 from tests.support.stack import StackOptions
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(150)]
 
-_KILLS = 20
-_JOBS_PER_KILL = 250
-_KERNEL_GONE_S = 10.0
+_KILLS = 6
+_JOBS_PER_KILL = 100
+# The ack wait (30 s) and what a sweep adds (scheduler spec §31.2).
+_RECOVERY_S = 35.0
 
 
 async def _kill_in_mid_flow(field: Field, turn: int) -> None:
@@ -29,7 +28,7 @@ async def _kill_in_mid_flow(field: Field, turn: int) -> None:
     await victim.start()
 
 
-async def test_killing_a_scheduler_twenty_times_loses_no_job_and_runs_none_twice(tmp_path: Path) -> None:
+async def test_killing_schedulers_again_and_again_loses_no_job_and_runs_none_twice(tmp_path: Path) -> None:
     # A dispatch of a dead replica is settled long after the dispatch time-out, and must still be published.
     options = StackOptions(schedulers=2, dispatch_timeout_s=5, running_timeout_s=60)
     async with fault_field(tmp_path, options, workers=3) as field:
@@ -39,30 +38,15 @@ async def test_killing_a_scheduler_twenty_times_loses_no_job_and_runs_none_twice
         assert await field.states() == {"SUCCEEDED": _KILLS * _JOBS_PER_KILL}
 
 
-async def test_without_the_kernel_nothing_is_dispatched_and_all_flows_once_it_is_back(tmp_path: Path) -> None:
-    async with fault_field(tmp_path, StackOptions(schedulers=2, gateway=False), workers=2) as field:
-        await field.submitter.submit(50)
-        await field.observer.reach(50)
-        field.stack.kernel.kill()
-        dispatched = len(field.observer.dispatches)
-        waiting = await field.submitter.submit(200)
-
-        async def all_refused() -> bool:
-            counted = [
-                await scheduler.metric("cordum_safety_unavailable_total")
-                for scheduler in field.stack.schedulers
-            ]
-            return sum(counted) >= len(waiting)
-
-        await wait_until(all_refused, timeout_s=10)
-        await asyncio.sleep(_KERNEL_GONE_S)
-        assert len(field.observer.dispatches) == dispatched
-        rows = await field.jobs.fields(waiting, ("state",))
-        assert {row[0] for row in rows} == {b"PENDING"}
-
-        await field.stack.kernel.start()
-        back_s = time.monotonic()
-        await field.observer.reach(dispatched + len(waiting), timeout_s=30)
-        assert time.monotonic() - back_s <= 6.0
-        await field.verdict(timeout_s=30)
-        assert await field.states() == {"SUCCEEDED": 250}
+async def test_two_replicas_carry_on_within_35_s_when_a_third_dies(tmp_path: Path) -> None:
+    options = StackOptions(schedulers=3, gateway=False, dispatch_timeout_s=60, running_timeout_s=60)
+    async with fault_field(tmp_path, options, workers=2) as field:
+        await field.submitter.submit(_JOBS_PER_KILL)
+        await field.observer.reach(random.randint(1, _JOBS_PER_KILL // 2), timeout_s=60)
+        field.stack.schedulers[0].kill()
+        killed_s = time.monotonic()
+        await field.submitter.submit(_JOBS_PER_KILL)
+        await field.all_run(timeout_s=_RECOVERY_S)
+        assert time.monotonic() - killed_s <= _RECOVERY_S
+        await field.verdict(timeout_s=60)
+        assert await field.states() == {"SUCCEEDED": 2 * _JOBS_PER_KILL}

@@ -71,12 +71,14 @@ class DispatchObserver:
 
 
 async def connect(url: str) -> Client:
-    """Connect so that a restart of the server is survived."""
+    """Connect so that a restart of the server is survived; ``url`` may list several nodes."""
 
     async def quiet(_error: Exception) -> None:
         """Disconnections are what these tests are about."""
 
-    return await nats.connect(url, max_reconnect_attempts=-1, reconnect_time_wait=0.1, error_cb=quiet)
+    return await nats.connect(
+        url.split(","), max_reconnect_attempts=-1, reconnect_time_wait=0.1, error_cb=quiet
+    )
 
 
 async def stored_dispatches(url: str) -> list[SeenDispatch]:

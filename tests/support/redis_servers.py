@@ -62,6 +62,14 @@ class RedisServer:
         """Return the URL of database 0."""
         return f"redis://127.0.0.1:{self.port}"
 
+    @property
+    def settings(self) -> RedisSettings:
+        """Return the settings of a client."""
+        return RedisSettings(url=f"{self.url}/0")
+
+    async def form(self) -> None:
+        """Return at once: a single server needs nobody else."""
+
     def start(self) -> "RedisServer":
         """Start and wait until it listens."""
         with (self.directory / "redis.log").open("ab") as log:
@@ -87,6 +95,106 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     server = RedisServer(tmp_path_factory.mktemp("redis")).start()
     yield server.url
     server.stop()
+
+
+class RedisCluster:
+    """Three primaries, each with a replica that takes over when its primary is gone."""
+
+    def __init__(self, directory: Path) -> None:
+        options = ("--cluster-enabled", "yes", "--cluster-node-timeout", "1000")
+        options += ("--cluster-replica-validity-factor", "0", "--repl-diskless-sync-delay", "0")
+        self.nodes = [RedisServer(directory / str(number), *options) for number in range(6)]
+        self.primaries, self.replicas = self.nodes[:3], self.nodes[3:]
+
+    @property
+    def url(self) -> str:
+        """Return the URL of one node, for what wants a single one."""
+        return self.primaries[0].url
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Return the addresses of all nodes."""
+        return tuple(f"127.0.0.1:{node.port}" for node in self.nodes)
+
+    @property
+    def settings(self) -> RedisSettings:
+        """Return the settings of a client."""
+        return RedisSettings(cluster_addresses=self.addresses)
+
+    def start(self) -> None:
+        """Start the nodes; they are no cluster yet."""
+        for node in self.nodes:
+            node.start()
+
+    async def form(self) -> None:
+        """Make the nodes a cluster and wait until every replica has its primary's data."""
+        await _join(self.primaries)
+        for primary, replica in zip(self.primaries, self.replicas, strict=True):
+            await _replicate(primary, replica)
+
+    async def fail_over(self, primary: RedisServer, timeout_s: float = 60.0) -> None:
+        """Kill a primary with nothing left to replicate; return once its replica serves.
+
+        Writes stop before the process does: what a fail-over may lose has a law of its own (scheduler spec §31.2),
+        which the simulation covers.
+        """
+        replica = self.replicas[self.primaries.index(primary)]
+        one, two = [await RedisClient.open(RedisSettings(url=node.url)) for node in (primary, replica)]
+        try:
+            await one.execute("CLIENT", "PAUSE", 60_000, "WRITE")
+
+            async def caught_up() -> bool:
+                sent = _offset(await one.execute("INFO", "replication"), "master_repl_offset")
+                return sent == _offset(await two.execute("INFO", "replication"), "slave_repl_offset")
+
+            await wait_until(caught_up, timeout_s=timeout_s, interval_s=0.005)
+            primary.kill()
+
+            async def promoted() -> bool:
+                return b"role:master" in await two.execute("INFO", "replication")
+
+            await wait_until(promoted, timeout_s=timeout_s, interval_s=0.05)
+        finally:
+            await one.close()
+            await two.close()
+
+    def kill(self) -> None:
+        """Kill all nodes at once."""
+        for node in self.nodes:
+            node.kill()
+
+    def stop(self) -> None:
+        """End all nodes."""
+        for node in self.nodes:
+            node.stop()
+
+
+def _offset(info: bytes, name: str) -> int:
+    lines = dict(line.split(":", 1) for line in info.decode().splitlines() if ":" in line)
+    return int(lines[name])
+
+
+async def _replicate(primary: RedisServer, replica: RedisServer) -> None:
+    """Make a node the replica of another one and wait until it is."""
+    one, two = [await RedisClient.open(RedisSettings(url=node.url)) for node in (primary, replica)]
+    try:
+        name = await one.execute("CLUSTER", "MYID")
+        await two.execute("CLUSTER", "MEET", "127.0.0.1", primary.port)
+
+        async def met() -> bool:
+            return name in await two.execute("CLUSTER", "NODES")
+
+        await wait_until(met, timeout_s=60)
+        await two.execute("CLUSTER", "REPLICATE", name)
+
+        async def linked() -> bool:
+            known = await one.execute("CLUSTER", "NODES")
+            return b"master_link_status:up" in await two.execute("INFO", "replication") and b"slave" in known
+
+        await wait_until(linked, timeout_s=60)
+    finally:
+        await one.close()
+        await two.close()
 
 
 async def _join(nodes: Sequence[RedisServer]) -> None:

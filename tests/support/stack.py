@@ -13,12 +13,12 @@ from typing import Any
 import httpx
 import orjson
 
-from cordum.config.redis import RedisSettings, StoreSettings
+from cordum.config.redis import StoreSettings
 from cordum.store.connection import RedisClient
 from cordum.store.jobs import JobStore
-from tests.support.nats_server import NatsServer
+from tests.support.nats_server import NatsCluster, NatsServer
 from tests.support.processes import end_process, free_port, wait_until
-from tests.support.redis_servers import RedisServer
+from tests.support.redis_servers import RedisCluster, RedisServer
 from tests.support.worker_log import WorkerProcess
 
 API_KEY = "k" * 64
@@ -63,6 +63,10 @@ class StackOptions:
     scan_interval_s: int = 1
     ack_wait_s: int = 4
     redis_fsync: str = "everysec"
+    redis_cluster: bool = False
+    """Three primaries with a replica each instead of a single server."""
+    nats_cluster: bool = False
+    """Three nodes that keep every stream three times."""
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -83,6 +87,11 @@ class ServiceProcess:
         self._env |= changes
 
     @property
+    def exit_code(self) -> int | None:
+        """How the last process ended, negative for a signal; None while it runs."""
+        return self._process.poll() if self._process is not None else None
+
+    @property
     def is_running(self) -> bool:
         """Tell whether the process lives."""
         return self._process is not None and self._process.poll() is None
@@ -92,7 +101,7 @@ class ServiceProcess:
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(self._argv, stdout=log, stderr=log, env=self._env)
 
-    async def wait_ready(self, timeout_s: float = 30.0) -> None:
+    async def wait_ready(self, timeout_s: float = 90.0) -> None:
         """Wait until the service says that it is ready; fail when it ends first."""
         async with httpx.AsyncClient(timeout=2) as client:
 
@@ -162,9 +171,15 @@ class Stack:
     def __init__(self, folder: Path, options: StackOptions) -> None:
         self.folder = folder
         self.options = options
-        self.nats = NatsServer(free_port(), folder / "nats", sync_always=True)
+        self.nats_cluster = NatsCluster(folder / "nats") if options.nats_cluster else None
+        self.nats: NatsServer | NatsCluster = self.nats_cluster or NatsServer(
+            free_port(), folder / "nats", sync_always=True
+        )
         persistence = ("--appendonly", "yes", "--appendfsync", options.redis_fsync)
-        self.redis = RedisServer(folder / "redis", *persistence)
+        self.redis_cluster = RedisCluster(folder / "redis") if options.redis_cluster else None
+        self.redis: RedisServer | RedisCluster = self.redis_cluster or RedisServer(
+            folder / "redis", *persistence
+        )
         self.kernel_port, self.http_port = free_port(), free_port()
         self._write_files()
         self.kernel = self._service("kernel", "SAFETY_KERNEL_ADMIN_ADDR")
@@ -204,7 +219,9 @@ class Stack:
         probe = f"127.0.0.1:{free_port()}"
         env = {
             "REDIS_URL": f"{self.redis.url}/0",
+            "REDIS_CLUSTER_ADDRESSES": ",".join(self.redis.settings.cluster_addresses),
             "NATS_URL": self.nats.url,
+            "NATS_JS_REPLICAS": str(len(self.nats.urls)),
             "NATS_JS_ACK_WAIT": f"{self.options.ack_wait_s}s",
             "SAFETY_KERNEL_ADDR": f"127.0.0.1:{self.kernel_port}",
             "SAFETY_POLICY_PATH": str(self.folder / "safety.yaml"),
@@ -221,9 +238,9 @@ class Stack:
             name or module, f"cordum.{module}.main", self.folder, env, f"http://{probe}/readyz"
         )
 
-    def extra_scheduler(self, environment: Mapping[str, str]) -> ServiceProcess:
+    def extra_scheduler(self, environment: Mapping[str, str], name: str = "extra") -> ServiceProcess:
         """Return one more scheduler, not started, with variables of its own."""
-        extra = self._service("scheduler", "SCHEDULER_METRICS_ADDR", "scheduler-extra")
+        extra = self._service("scheduler", "SCHEDULER_METRICS_ADDR", f"scheduler-{name}")
         extra.change_environment(environment)
         return extra
 
@@ -231,6 +248,8 @@ class Stack:
         """Start everything and wait until it is ready."""
         self.redis.start()
         self.nats.start()
+        await self.redis.form()
+        await self.nats.wait_formed()
         for service in self.services:
             service.launch()
         for service in self.services:
@@ -247,11 +266,13 @@ class Stack:
 
     async def worker(self, *topics: str, **options: Any) -> WorkerProcess:
         """Start a worker of this system; options as in `WorkerProcess`."""
-        worker = WorkerProcess(self.folder, self.nats.url, f"{self.redis.url}/0", topics, **options)
+        redis = ",".join(self.redis.settings.cluster_addresses) or f"{self.redis.url}/0"
+        options = {"nats_url": self.nats.urls[0], **options}
+        worker = WorkerProcess(self.folder, options.pop("nats_url"), redis, topics, **options)
         self.workers.append(worker)
         return await worker.start()
 
-    async def wait_worker_known(self, *worker_ids: str, timeout_s: float = 15.0) -> None:
+    async def wait_worker_known(self, *worker_ids: str, timeout_s: float = 60.0) -> None:
         """Wait until the workers are in the snapshot a scheduler shares."""
         async with self.store() as jobs:
 
@@ -265,7 +286,7 @@ class Stack:
     @asynccontextmanager
     async def store(self) -> AsyncIterator[JobStore]:
         """Open the job store for the length of the block."""
-        client = await RedisClient.open(RedisSettings(url=f"{self.redis.url}/0"))
+        client = await RedisClient.open(self.redis.settings)
         try:
             yield await JobStore.open(client, StoreSettings())
         finally:

@@ -101,5 +101,5 @@ class HttpSubmitter:
 
 
 async def open_bus(url: str) -> Bus:
-    """Connect to NATS as a service does."""
-    return await Bus.open(NatsSettings(urls=(url,)), "test-client")
+    """Connect to NATS as a service does; ``url`` may list several nodes."""
+    return await Bus.open(NatsSettings(urls=tuple(url.split(","))), "test-client")

@@ -64,7 +64,7 @@ class WorkerProcess:
     async def start(self) -> "WorkerProcess":
         """Start and wait until the agent has subscribed."""
         self._launch()
-        await wait_until(self._has_started, timeout_s=20)
+        await wait_until(self._has_started, timeout_s=60)
         return self
 
     def _launch(self) -> None:

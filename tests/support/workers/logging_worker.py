@@ -11,6 +11,7 @@ import os
 import time
 
 from cap.runtime import Agent, Context
+from redis.asyncio.cluster import ClusterNode, RedisCluster
 
 
 class Log:
@@ -22,6 +23,27 @@ class Log:
     def write(self, **entry: object) -> None:
         """Append one line."""
         os.write(self._descriptor, (json.dumps(entry) + "\n").encode())
+
+
+class ClusterStore:
+    """Blobs on a Redis Cluster, which the SDK's own store does not know; `addresses` as `host:port,host:port`."""
+
+    def __init__(self, addresses: str) -> None:
+        nodes = [ClusterNode(*address.rsplit(":", 1)) for address in addresses.split(",")]
+        self._client = RedisCluster(startup_nodes=nodes)
+
+    async def get(self, key: str) -> bytes | None:
+        """Read a blob."""
+        value: bytes | None = await self._client.get(key)
+        return value
+
+    async def set(self, key: str, data: bytes) -> None:
+        """Write a blob."""
+        await self._client.set(key, data)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._client.aclose()
 
 
 def options() -> argparse.Namespace:
@@ -45,6 +67,9 @@ def build(chosen: argparse.Namespace, log: Log) -> Agent:
         "max_parallel": chosen.parallel,
         "heartbeat_interval": chosen.heartbeat,
     }
+    redis_url = os.environ.get("REDIS_URL", "")
+    if not redis_url.startswith("redis"):
+        given["store"] = ClusterStore(redis_url)
     agent = Agent(**{name: value for name, value in given.items() if value is not None})
 
     async def handle(context: Context, payload: object) -> dict[str, object]:

@@ -126,6 +126,8 @@ async def test_a_crash_between_any_two_steps_of_a_check_lets_nothing_pass(tmp_pa
             phase = json.loads(record["output_safety"])["phase"]
             code = {"sync": "output_quarantined", "async": "output_quarantined_async"}[phase]
             assert (await letter_of(jobs, job_id))["reason_code"] == code
+            # Evidence is kept for a week, whoever finished the job.
+            await wait_until(lambda job_id=job_id: _is_evidence(jobs, job_id))
         for job_id in masked:
             # The duty of a scan ends with the swap of the pointer.
             record = await settled(jobs, job_id, "SUCCEEDED")
@@ -182,6 +184,10 @@ async def test_what_cannot_be_scanned_is_quarantined_or_withheld(tmp_path: Path)
         await stack.kernel.start()
         await settled(jobs, locked, "OUTPUT_QUARANTINED")
         assert (await letter_of(jobs, locked))["reason_code"] == "output_quarantined_async"
+
+
+async def _is_evidence(jobs: JobStore, job_id: str) -> bool:
+    return int(await jobs.client.execute("TTL", keys.result_blob(job_id))) > 6 * 24 * 3600
 
 
 async def _has_code(jobs: JobStore, job_id: str, code: str) -> bool:

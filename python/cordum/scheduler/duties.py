@@ -116,7 +116,10 @@ class Duties:
 
     def _note_sets(self, record: Record, duties: Sequence[str]) -> None:
         job_id, tenant = record["id"], record.get("tenant", "default")
-        self._side.results_kept([keys.result_blob(job_id)])
+        if record["state"] == JobState.OUTPUT_QUARANTINED:
+            self._side.evidence_kept([keys.result_blob(job_id)])
+        else:
+            self._side.results_kept([keys.result_blob(job_id)])
         # A job that was dispatched again meanwhile keeps its place in the sets.
         if record["state"] == JobState.RETRYING:
             self._side.released([(tenant, job_id, int(record.get("dispatched_at", "0")))])

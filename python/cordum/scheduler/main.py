@@ -226,7 +226,7 @@ class Scheduler:
         REGISTRY.register(WorkerAges(self.planner))
         await self._note_replicas()
         await self.configuration.start()
-        await self.outputs.modes.reload()
+        await self.outputs.modes.start()
         await self.registry.warm_start()
         await self.trust.start(service)
         self.bus.on_reconnect(self.departures.deaf)

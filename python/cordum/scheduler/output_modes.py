@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 import structlog
 
 from cordum.config.output_policy import OutputPolicySettings
-from cordum.domain.errors import CordumError
+from cordum.domain.errors import CordumError, Unavailable
 from cordum.protocol.kernel_client import PolicyClient
 from cordum.runtime.clock import monotonic_s
 from cordum.store.config_documents import ConfigDocuments, Document
@@ -85,6 +85,21 @@ class OutputModes:
             self._tenants.clear()
         self._tenants[tenant] = _fail_mode(document, tenant)
         self._read_s[tenant] = monotonic_s()
+
+    async def start(self) -> None:
+        """Read everything for the first time. Raises Unavailable: nothing may pass before it is known whether results
+        are checked. What a damaged document wanted is not known: they are."""
+        try:
+            async with asyncio.timeout(_READ_TIMEOUT_S):
+                self._take(await self._documents.get("system", "default"))
+        except TimeoutError as error:
+            raise Unavailable("the output settings could not be read") from error
+        except Unavailable:
+            raise
+        except CordumError as error:
+            _log.error("output settings are damaged, results are checked", error=error.message)
+            self.enabled = True
+        await self.reload()
 
     async def reload(self) -> None:
         """Read the system document, the policy's word and what is stale. What cannot be read stays as it was."""

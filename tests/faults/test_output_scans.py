@@ -14,7 +14,7 @@ from cordum.store.jobs import JobStore, Record
 from tests.support.processes import wait_until
 from tests.support.stack import API_KEY, APPROVER_KEY, POLICY, Stack, StackOptions, running_stack
 
-pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(400)]
 
 # Put together here, so that the repository holds no token.
 AWS = "AKIA" + "1234567890ABCDEF"
@@ -96,7 +96,7 @@ async def die_at(stack: Stack, step: str) -> None:
 
 
 async def dead(stack: Stack) -> None:
-    await wait_until(lambda: not stack.schedulers[0].is_running, timeout_s=40)
+    await wait_until(lambda: not stack.schedulers[0].is_running, timeout_s=90)
 
 
 async def recover(stack: Stack, jobs: JobStore, *overdue: str) -> None:

@@ -89,6 +89,7 @@ class House:
         blobs = BlobStore(self.jobs.client, 3_600)
         self.side = SideWrites(self.jobs, blobs)
         duties = Duties(self.jobs, DeadLetterStore(self.jobs), self.bus, Publisher(self.bus), self.side)
+        self.duties = duties
         moves = Moves(self.planner, self.jobs, duties, self.side)
         self.timeouts = Timeouts(self.planner, self.jobs, moves, self.limits)
         self.stuck = StuckScheduled(self.jobs, moves, self.limits)
@@ -458,3 +459,17 @@ async def test_a_failure_of_the_work_is_its_callers(redis_client: RedisClient) -
     with pytest.raises(Conflict):
         await under_job_lock(redis_client, "j", work)
     assert await redis_client.execute("EXISTS", keys.job_lock("j")) == 0
+
+
+@pytest.mark.parametrize(("state", "kept_s"), [("OUTPUT_QUARANTINED", 7 * 86_400), ("SUCCEEDED", 3_600)])
+async def test_evidence_is_kept_for_a_week_whoever_finishes_its_job(
+    house: House, state: str, kept_s: int
+) -> None:
+    await house.put("j", "PENDING")
+    await BlobStore(house.jobs.client, 60).set_result("j", b"{}")
+    move = {"id": "j", "from": ["PENDING"], "to": state, "after": ["result"]}
+    assert (await house.jobs.move(move, now_us=now_us()))[0] == b"moved"
+    await house.duties.perform(["j"])
+    assert "after" not in await house.record("j")
+    ttl_s = int(await house.jobs.client.execute("TTL", keys.result_blob("j")))
+    assert kept_s - 60 < ttl_s <= kept_s

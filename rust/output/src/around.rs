@@ -63,3 +63,26 @@ pub(crate) fn contains(text: &[u8], needle: &[u8]) -> bool {
 pub(crate) fn has_any_word(text: &[u8], known: &[&[u8]]) -> bool {
     words(text).any(|word| known.contains(&word))
 }
+
+/// The text with the escapes of line ends and tabs as blanks, byte for byte: `\n` becomes a blank and a line end.
+/// `None` when there are none.
+pub(crate) fn without_escapes(text: &[u8]) -> Option<Vec<u8>> {
+    let mut plain: Option<Vec<u8>> = None;
+    for slash in memchr::memchr_iter(b'\\', text) {
+        let blank = match text.get(slash + 1) {
+            Some(b'n' | b'r') => b'\n',
+            Some(b't') => b'\t',
+            // The first of two: the string is in a string.
+            Some(b'\\') if matches!(text.get(slash + 2), Some(b'n' | b'r' | b't')) => b' ',
+            _ => continue,
+        };
+        let plain = plain.get_or_insert_with(|| text.to_vec());
+        if let Some([first, second]) = plain.get_mut(slash..slash + 2) {
+            *first = b' ';
+            if blank != b' ' {
+                *second = blank;
+            }
+        }
+    }
+    plain
+}

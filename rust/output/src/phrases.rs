@@ -80,7 +80,7 @@ static ROWS: &[(Kind, Spelling, &str)] = &[
          nicht befolg·nicht beacht·^oubli·pas compte·contourne·outrepass·^olvid·^omit·^desatiend·\
          omiso·^descart·no siga·o siga ·ne suis pas·ne suivez pas·ne respecte·^dimentic·^trascur·^aggira·non seguire·^esquec·esque·desconsider·\
          ^negeer·^negeren·^vergeet·omzeil·zignor·zapomnij·^pomi·nie przestrzegaj·^skip ·unlearn·\
-         no longer follow·^scorda·niet volg·^volg ·skip all·skip your·disable your·disable all·drop your·\
+         no longer follow·not listen·n't listen·not adhere·not heed·cease follow·cease obey·^scorda·niet volg·^volg ·skip all·skip your·disable your·disable all·drop your·\
          drop all·cancel all·cancel your·erase all·erase your·reset your·replace your·^revoke ·^set aside·\
          ^put aside·delete your·remove your·remove all·never mind·no attention·are void·is void·and void·no longer valid·\
          longer appl·longer in effect·longer active·are revoked·hereby revoked·been revoked·are cancel·\
@@ -96,7 +96,7 @@ static ROWS: &[(Kind, Spelling, &str)] = &[
         Kind::Target,
         Spelling::Plain,
         "directive·^checks·^check^·^message·^safety·governance·^control·constraint·^limit·^command·\
-         ^order·^context·^protocol·safeguard·programming·everything·anything·^above·anweisung·\
+         ^order·^context·^filter·^training·anterior·^protocol·safeguard·programming·everything·anything·^above·anweisung·\
          vorgabe·richtlinie·^regel·beschr·befehl·nachricht·consigne·^regle·ci-dessus·gles·sicherheitsr·indicacion·directri·\
          ^pauta·^norma·^regla·^regol·istruzion·indicazion·restrizion·^regra·diretriz·^ordens·\
          ^ordenes·orienta·mensage·aanwijzing·richtlijn·opdracht·beperking·polece·wytyczn·^zasad·\
@@ -107,7 +107,7 @@ static ROWS: &[(Kind, Spelling, &str)] = &[
         Kind::Persona,
         Spelling::Leet,
         "jailbr·unrestricted^·unfiltered^·uncensored·anything now·never refuse·developer mode·longer bound by·\
-         free from all·free of all·from all restric·from any restric·character as",
+         free from all·free of all·from all restric·from any restric·character as·freed from·you are dan·dan mode·you never refuse",
     ),
     (
         Kind::Lead,
@@ -121,7 +121,7 @@ static ROWS: &[(Kind, Spelling, &str)] = &[
         Spelling::Plain,
         "no rule·no restrict·no limit·no filter·no ethic·no moral·no guideline·no constrain·no bound·\
          no content·no safe·no guard·no censor·any rule·any restrict·any limit·any filter·any ethic·\
-         any moral·any guideline·any constrain·without rule·without restrict·without limit·\
+         any moral·any guideline·safety guideline·without any·any constrain·without rule·without restrict·without limit·\
          without filter·without ethic·of all restrict·of restrict·of any·^dan^·unbound·amoral·\
          unaligned·god mode·debug mode·longer bound·or restrict·or limit",
     ),
@@ -138,7 +138,7 @@ static ROWS: &[(Kind, Spelling, &str)] = &[
         "system prompt·system message·system instruction·developer message·developer prompt·\
          initial instruction·initial prompt·hidden rule·hidden instruction·hidden prompt·\
          secret instruction·secret prompt·original instruction·original prompt·internal instruction·\
-         internal rule·internal guideline·confidential instruction·your prompt·your instruction·\
+         internal rule·internal guideline·confidential instruction·your prompt·your instruction·your exact·your full·your complete·your entire·your actual·\
          text above·words above·everything above·message above·messages above·above text·\
          above instruction·above prompt·above conversation·conversation above·content above·\
          initial rule·secret rule·of the above·you were given·you were told·have been given·above this",
@@ -147,7 +147,7 @@ static ROWS: &[(Kind, Spelling, &str)] = &[
         Kind::Address,
         Spelling::Plain,
         "assistant?,·assistant?:·assistant!·agent,·agent:·agent!·agents,·agents:·^ai,·^ai:·^ai!·\
-         agents must·agents should·agent should·assistant should·assistant must·model,·model:·llm,·llm:·chatbot,·copilot,·you must now·assistant, you·assistant you must·\
+         agents must·agents should·agent should·assistant should·assistant must·model,·model:·llm,·llm:·assistant]·reading this·llm:·chatbot,·copilot,·you must now·assistant, you·assistant you must·\
          agent you must",
     ),
     (
@@ -180,7 +180,7 @@ static ROWS: &[(Kind, Spelling, &str)] = &[
     (
         Kind::CallKey,
         Spelling::Plain,
-        "\"tool\"?:·\"tool\\\"?:·\"tool_name\"?:·\"tool_name\\\"?:·\"tool_calls\"?:·\
+        "\"tool\"?:·\"tool\\\"?:·\"tool_name\"?:·\"tool_call\"?:·\"tool_call\\\"?:·\"tool_name\\\"?:·\"tool_calls\"?:·\
          \"tool_calls\\\"?:·\"function_call\\\"?:·\"function_call\"?:·\"function\"?:?\"",
     ),
     (Kind::MarkdownLink, Spelling::Plain, "](http·](<http·](//·]:?http"),

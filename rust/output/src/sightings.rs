@@ -175,6 +175,10 @@ struct Places<K> {
     takes: Vec<Vec<u8>>,
     /// First places of the phrases.
     entry: Vec<u16>,
+    /// Places behind the borders that phrases begin with.
+    inside: Vec<u16>,
+    /// Place of the letter of `\n`, which is a border though a letter.
+    escape: u16,
 }
 
 /// Places reached in the phrases, sorted; one state of the automaton.
@@ -187,11 +191,18 @@ impl<K: Copy + Ord> Places<K> {
             completes: Vec::new(),
             takes: Vec::new(),
             entry: Vec::new(),
+            inside: Vec::new(),
+            escape: 0,
         };
         let mut firsts = Vec::new();
         for phrase in phrases {
             firsts.push(u16::try_from(places.elements.len()).unwrap_or(u16::MAX));
             let spelled = elements(phrase);
+            if spelled.first().is_some_and(is_border) {
+                places
+                    .inside
+                    .push(u16::try_from(places.elements.len() + 1).unwrap_or(u16::MAX));
+            }
             places
                 .completes
                 .extend(spelled.iter().map(|_| None).chain([Some(phrase.kind)]));
@@ -202,6 +213,15 @@ impl<K: Copy + Ord> Places<K> {
                 is_optional: false,
             });
         }
+        // Strings write line ends and tabs as escapes.
+        firsts.push(u16::try_from(places.elements.len()).unwrap_or(u16::MAX));
+        push(&mut places.elements, false, |byte| byte == b'\\');
+        places.escape = u16::try_from(places.elements.len()).unwrap_or(u16::MAX);
+        // Classes do not tell the case of letters.
+        push(&mut places.elements, false, |byte| {
+            matches!(byte.to_ascii_lowercase(), b'n' | b'r' | b't')
+        });
+        places.completes.extend([None, None]);
         for element in &places.elements {
             let classes = samples
                 .iter()
@@ -235,7 +255,12 @@ impl<K: Copy + Ord> Places<K> {
         let mut next = vec![Set::new(); CLASSES];
         for place in set {
             for class in self.takes.get(usize::from(*place)).into_iter().flatten() {
-                if let Some(reached) = next.get_mut(usize::from(*class)) {
+                let Some(reached) = next.get_mut(usize::from(*class)) else {
+                    continue;
+                };
+                if *place == self.escape {
+                    self.inside.iter().for_each(|inside| self.open(*inside, reached));
+                } else {
                     self.open(place + 1, reached);
                 }
             }
@@ -350,6 +375,16 @@ fn elements<K>(phrase: &Phrase<K>) -> Vec<Element> {
     out
 }
 
+/// An element that takes every byte that is no part of a word.
+fn is_border(element: &Element) -> bool {
+    !element.is_optional
+        && element
+            .set
+            .iter()
+            .zip(0..=u8::MAX)
+            .all(|(takes, byte)| *takes != is_word(byte))
+}
+
 fn push_plain(out: &mut Vec<Element>, byte: u8) {
     match byte {
         b'^' => push(out, false, |other| !is_word(other)),
@@ -426,6 +461,8 @@ mod tests {
         assert_eq!(found("{{ 7*7 {{x"), [(4, 4)]);
         assert_eq!(found("DROP \n\tTABLE"), [(12, 5)]);
         assert_eq!(found("ignition drop  tab"), []);
+        assert_eq!(found("{\"a\": \"b\\nrm -x\"}"), [(16, 3)]);
+        assert_eq!(found("b\\xrm -x"), []);
     }
 
     #[test]

@@ -79,17 +79,15 @@ pub(super) fn found(content: &[u8], end: usize) -> Option<Draft> {
         return expression(content, end);
     }
     if ends(b"child_process") {
-        let after: Vec<u8> = arguments
+        let closed = arguments
             .iter()
-            .copied()
-            .take(40)
-            .filter(|byte| !b"\"'`) \\".contains(byte))
-            .collect();
+            .take_while(|byte| b"\"'`) \\".contains(byte))
+            .count();
+        let after = rest_of(&arguments, closed);
         let is_called = [&b".exec"[..], b".spawn"]
             .iter()
             .any(|call| after.starts_with(call))
-            // `exec()` names it.
-            && called_with(&arguments);
+            && called_with(after);
         return is_called.then(|| Draft::new(ID, end - 13..end, 0.75));
     }
     let start = [
@@ -191,15 +189,14 @@ fn command(content: &[u8], start: usize, end: usize, arguments: &[u8]) -> Option
     (!before.is_some_and(|byte| is_word(*byte))).then(|| Draft::new(ID, start..end + inner.len(), confidence))
 }
 
-/// Whether the call that comes next has arguments.
-fn called_with(arguments: &[u8]) -> bool {
-    let open = arguments
+/// Whether `.name(` calls something: `exec()` only names it.
+fn called_with(text: &[u8]) -> bool {
+    let name = text
         .iter()
         .skip(1)
-        .position(|byte| *byte == b'(')
-        .map(|at| at + 2);
-    open.and_then(|at| arguments.get(at))
-        .is_some_and(|byte| *byte != b')')
+        .take_while(|byte| byte.is_ascii_alphanumeric())
+        .count();
+    matches!(rest_of(text, name + 1), [b'(', first, ..] if *first != b')')
 }
 
 /// `__import__('os').system(`

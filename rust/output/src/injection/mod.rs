@@ -12,6 +12,7 @@ mod tests;
 
 use std::ops::Range;
 
+use crate::around::{slice, without_escapes};
 use crate::catalogue::FIRST_CODE;
 use crate::hit::Hit;
 use crate::mask::{DetectorId, Mask};
@@ -68,32 +69,56 @@ pub(crate) fn scan_code(
 }
 
 fn drafts(content: &[u8], sightings: &[Sighting]) -> Vec<Draft> {
-    let found = sightings.iter().filter_map(|sighting| {
-        let end = sighting.end.min(content.len());
-        match sighting.kind {
-            Kind::Union => sql::union(content, end),
-            Kind::Tautology => sql::tautology(content, end),
-            Kind::Cut => sql::cut(content, end),
-            Kind::Stacked => sql::stacked(content, end),
-            Kind::Statement => sql::statement(content, end),
-            Kind::SqlCall => sql::call(content, end),
-            Kind::Piped => shell::piped(content, end),
-            Kind::Substituted => shell::substituted(content, end),
-            Kind::Socket => shell::socket(content, end),
-            Kind::Remove => shell::destroyed(content, end),
-            Kind::Device => shell::device(content, end),
-            Kind::Arithmetic => template::arithmetic(content, end),
-            Kind::Lookup => template::lookup(content, end),
-            Kind::Walk => template::walk(content, end),
-            Kind::Markup => markup::element(content, end),
-            Kind::Handler => markup::handler(content, end),
-            Kind::ScriptUrl => markup::script_url(content, end),
-            Kind::DynamicCode => exec::found(content, end),
-            Kind::Traversal => path::found(content, end),
-            _ => None,
-        }
-    });
+    let found = sightings
+        .iter()
+        .filter_map(|sighting| draft_at(content, sighting));
     settle(found.collect())
+}
+
+/// Text around a sighting that a detector may look at.
+const WINDOW: usize = 1024;
+
+/// What the text around a sighting is; the escapes of strings are read as the blanks they stand for.
+fn draft_at(content: &[u8], sighting: &Sighting) -> Option<Draft> {
+    let end = sighting.end.min(content.len());
+    let from = end.saturating_sub(WINDOW);
+    // Paths of Windows have backslashes of their own.
+    let plain = match sighting.kind {
+        Kind::Traversal => None,
+        _ => without_escapes(slice(content, from..end + WINDOW)),
+    };
+    match plain {
+        Some(plain) => judged(&plain, sighting.kind, end - from).map(|draft| Draft {
+            span: from + draft.span.start..from + draft.span.end,
+            ..draft
+        }),
+        None => judged(content, sighting.kind, end),
+    }
+}
+
+fn judged(content: &[u8], kind: Kind, end: usize) -> Option<Draft> {
+    match kind {
+        Kind::Union => sql::union(content, end),
+        Kind::Tautology => sql::tautology(content, end),
+        Kind::Cut => sql::cut(content, end),
+        Kind::Stacked => sql::stacked(content, end),
+        Kind::Statement => sql::statement(content, end),
+        Kind::SqlCall => sql::call(content, end),
+        Kind::Piped => shell::piped(content, end),
+        Kind::Substituted => shell::substituted(content, end),
+        Kind::Socket => shell::socket(content, end),
+        Kind::Remove => shell::destroyed(content, end),
+        Kind::Device => shell::device(content, end),
+        Kind::Arithmetic => template::arithmetic(content, end),
+        Kind::Lookup => template::lookup(content, end),
+        Kind::Walk => template::walk(content, end),
+        Kind::Markup => markup::element(content, end),
+        Kind::Handler => markup::handler(content, end),
+        Kind::ScriptUrl => markup::script_url(content, end),
+        Kind::DynamicCode => exec::found(content, end),
+        Kind::Traversal => path::found(content, end),
+        _ => None,
+    }
 }
 
 /// Overlapping drafts of one detector are one, the surest; what stands in a template belongs to the template.

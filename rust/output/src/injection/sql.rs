@@ -42,9 +42,25 @@ pub(super) fn union(content: &[u8], end: usize) -> Option<Draft> {
             }
         }
         _ if is_statement || is_own_line => 0.4,
-        _ => 0.6,
+        // Words alone may be prose: "the union select committee".
+        _ if selects(rest_of(&after, at + 6)) => 0.6,
+        _ => 0.4,
     };
     Some(Draft::new(ID, start..start + 5 + at + 6, confidence))
+}
+
+/// What only a query selects: a number, `null`, `*`, a variable, a list.
+fn selects(columns: &[u8]) -> bool {
+    let columns = rest_of(columns, skip_gap(columns, 0));
+    let is_value = columns
+        .first()
+        .is_some_and(|byte| byte.is_ascii_digit() || b"*@'\"(".contains(byte));
+    let stop = columns.iter().position(|byte| matches!(byte, b'\n' | b'"'));
+    let line = columns.get(..stop.unwrap_or(columns.len())).unwrap_or(columns);
+    is_value
+        || columns.starts_with(b"null")
+        || line.contains(&b',')
+        || words(line).any(|word| word == b"from")
 }
 
 /// Blanks and what stands for them in a URL or behind a filter.

@@ -190,14 +190,15 @@ pub(super) fn find_orders(read: &Read<'_>, found: &mut Vec<Draft>) {
             )
         });
         let Some(call) = call else { continue };
-        let tool = (call + 1..=call + 8).find_map(|at| match read.text(at) {
-            "tool" | "tools" | "plugin" => Some((at, 0.0)),
+        let tools = (call + 1..=call + 8).filter_map(|at| match read.text(at) {
+            "tool" | "tools" | "plugin" => Some((at, 0.0_f64)),
             "function" | "functions" | "command" | "api" | "action" | "shell" => Some((at, 0.25)),
             // `get_secrets()`
             _ if at > call + 1 && is_apart(read, call) && is_called_by_name(read, at) => Some((at, 0.1)),
             _ => None,
         });
-        if let Some((last, doubt)) = tool {
+        let surest = tools.min_by(|left, right| left.1.total_cmp(&right.1));
+        if let Some((last, doubt)) = surest {
             found.push(Draft::new(TOOL_CALL, read.source(first, last), strength - doubt));
         }
     }
@@ -229,7 +230,7 @@ fn address(read: &Read<'_>, place: usize) -> Option<(usize, f64)> {
         Some(
             read.view
                 .between(read.word(place)?, next)
-                .contains([',', ':', '!', ';', '\n'])
+                .contains([',', ':', '!', ';', ']', '>', '\n'])
                 && next.starts_clause,
         )
     };
@@ -239,6 +240,12 @@ fn address(read: &Read<'_>, place: usize) -> Option<(usize, f64)> {
             if text(1) == "you" && matches!(text(2), "assistant" | "agent" | "ai" | "model") =>
         {
             Some((back(2)?, 0.8))
+        }
+        "this"
+            if matches!(text(1), "reading" | "reads")
+                && matches!(text(2), "ai" | "agent" | "agents" | "assistant" | "model" | "llm") =>
+        {
+            Some((back(2)?, 0.75))
         }
         "must" | "should" | "shall"
             if matches!(text(1), "assistant" | "assistants" | "agent" | "agents")
@@ -300,6 +307,7 @@ fn forged_object(content: &[u8], end: usize) -> Option<Draft> {
         "'tool':'",
         "\"function\":\"",
         "\"function_call\":",
+        "\"tool_call\":",
         "\"tool_calls\":[",
     ];
     let has_arguments = ["arguments", "args", "parameters", "params", "input", "tool_input"];

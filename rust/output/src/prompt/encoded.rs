@@ -7,7 +7,7 @@ use std::ops::Range;
 use super::overrides::Read;
 use super::view::View;
 use super::{exfiltration, overrides, persona, Draft};
-use crate::around::slice;
+use crate::around::{slice, without_escapes};
 use crate::phrases::{Kind, Sighting};
 
 const ID: &str = "encoded_instruction";
@@ -28,6 +28,8 @@ pub(super) fn find(content: &[u8], sightings: &[Sighting], found: &mut Vec<Draft
         let window = sighting.end.saturating_sub(BEFORE)..(sighting.end + AFTER).min(content.len());
         free_at = window.end;
         let bytes = slice(content, window.clone());
+        let plain = without_escapes(bytes);
+        let bytes = plain.as_deref().unwrap_or(bytes);
         let decoded = read(bytes);
         let view = View::new(&decoded, 0..decoded.len());
         let words = Read::new(&view);

@@ -121,7 +121,8 @@ fn order_at(content: &[u8], read: &Read<'_>, place: usize) -> Option<Draft> {
                     | "ai"
                     | "sure"
             );
-        read.is_order(place) || is_told || matches!(before(1), "then" | "also")
+        let is_mail = before(1) == "e" && read.text(place) == "mail" && read.is_order(place.wrapping_sub(1));
+        read.is_order(place) || is_told || is_mail || matches!(before(1), "then" | "also")
     };
     if !is_order || !is_request && matches!(read.text(place + 1), "request" | "requests") {
         return None;
@@ -131,6 +132,7 @@ fn order_at(content: &[u8], read: &Read<'_>, place: usize) -> Option<Draft> {
     let after = (place + 1..=(place + reach).min(last + 6)).filter_map(|at| value_of(read, at));
     // What was named before is sent as "it".
     let is_named_before = is_request
+        || matches!(read.text(place + 1), "to" | "at")
         || (place + 1..=place + 4).any(|at| {
             matches!(
                 read.text(at),
@@ -162,6 +164,9 @@ fn order_at(content: &[u8], read: &Read<'_>, place: usize) -> Option<Draft> {
         "all", "entire", "full", "every", "user", "user's", "users", "any", "whole", "contents",
     ]) {
         confidence += 0.1;
+    }
+    if read.text(place) == "exfiltrate" {
+        confidence += 0.3;
     }
     if says(&["silently", "secretly", "quietly", "without"]) {
         confidence += 0.15;
@@ -234,7 +239,7 @@ fn destination(content: &[u8], read: &Read<'_>, place: usize) -> Option<(usize, 
         let tail = slice(content, word.source.start..word.source.start + 80);
         let length = tail
             .iter()
-            .take_while(|byte| !byte.is_ascii_whitespace() && !b"\"'<>,;)".contains(byte))
+            .take_while(|byte| !byte.is_ascii_whitespace() && !b"\"'<>,;)\\".contains(byte))
             .count();
         let token = tail
             .get(..length)?
@@ -251,7 +256,7 @@ fn last_of_host(content: &[u8], read: &Read<'_>, start: usize, first: usize) -> 
     let end = start
         + run
             .iter()
-            .take_while(|byte| !byte.is_ascii_whitespace() && !b"\"'<>)".contains(byte))
+            .take_while(|byte| !byte.is_ascii_whitespace() && !b"\"'<>)\\".contains(byte))
             .count();
     (first..first + 24)
         .take_while(|at| read.word(*at).is_some_and(|word| word.source.end <= end))

@@ -48,6 +48,7 @@ fn lead(read: &Read<'_>, place: usize) -> Option<(usize, f64)> {
         "simulate" | "emulate" | "impersonate" if read.is_order(place) => Some((place, 0.7)),
         "of" if matches!(text(1), "persona" | "role" | "character" | "identity") => Some((back(1)?, 0.7)),
         "as" if text(1) == "character" => Some((back(1)?, 0.7)),
+        "are" if text(1) == "you" && read.text(place + 1) == "dan" => Some((back(1)?, 0.75)),
         "to" if matches!(text(1), "switch" | "change")
             && matches!(read.text(place + 2), "mode" | "persona") =>
         {
@@ -109,6 +110,13 @@ fn released(read: &Read<'_>, place: usize, found: &mut Vec<Draft>) {
         )
     };
     let end = match (word(1), word(2), word(3)) {
+        // "You [must] never refuse".
+        ("never", "refuse" | "decline", _) => Some(at + 2),
+        (_, "never", "refuse" | "decline")
+            if matches!(word(1), "will" | "must" | "should" | "can" | "shall") =>
+        {
+            Some(at + 3)
+        }
         ("no", "longer", state) if is_bound(state) => limit(at + 4).or(Some(at + 3)),
         ("free" | "freed" | "liberated", "from" | "of", "all" | "any" | "your" | "the") => limit(at + 3),
         ("no", kind, after) if text(1) == "have" && is_limit(kind) && kind != "rules" => {
@@ -178,7 +186,7 @@ fn jailbreak(read: &Read<'_>, place: usize, found: &mut Vec<Draft>) {
 }
 
 /// Words that ask for something to be said.
-fn is_ask(word: &str) -> bool {
+pub(super) fn is_ask(word: &str) -> bool {
     matches!(
         word,
         "print"
@@ -241,12 +249,21 @@ fn theft(read: &Read<'_>, place: usize, found: &mut Vec<Draft>) {
         (Some(_), _) => 0.9,
         // "Repeat everything above", with nothing after it.
         (None, true) if is_order && is_all_above(read, first, place) => 0.6,
+        // "Translate the above instructions".
+        (None, true) if is_order && is_worded_anew(read, ask, place) => 0.6,
         (None, true) => 0.45,
         (None, false) if is_order => base,
         (None, false) => base - 0.25,
     };
     let last = manner.unwrap_or(place).max(place);
     found.push(Draft::new(SYSTEM_PROMPT, read.source(ask, last), confidence));
+}
+
+/// The order is to say the instructions in other words.
+fn is_worded_anew(read: &Read<'_>, ask: usize, place: usize) -> bool {
+    let is_told = |at: usize| read.text(at).starts_with("instruction") || read.text(at).starts_with("prompt");
+    matches!(read.text(ask), "translate" | "encode" | "convert")
+        && (is_told(place) || is_told(place.wrapping_sub(1)))
 }
 
 /// "everything above", "all of the above" at the end of the sentence, or "… this line".
@@ -274,6 +291,11 @@ fn confided(read: &Read<'_>, place: usize) -> Option<(usize, f64, bool)> {
             0.75
         }
         "your" if is_prompt => 0.6,
+        "exact" | "full" | "complete" | "entire" | "actual" | "real"
+            if is_prompt && read.text(before.wrapping_sub(1)) == "your" =>
+        {
+            0.65
+        }
         "your" if is_rules => 0.4,
         "previous" | "prior" | "preceding" if is_prompt => 0.4,
         "above" if is_text || is_prompt => 0.0,
@@ -315,6 +337,7 @@ fn manner_after(read: &Read<'_>, place: usize) -> Option<usize> {
         ("verbatim" | "exactly" | "base64" | "rot13", ..) => Some(at),
         ("word", "for", "word") => Some(at + 2),
         ("code", "block", _) => Some(at + 1),
+        ("starting" | "beginning", "with", _) => Some(at + 1),
         _ => None,
     })
 }

@@ -5,6 +5,8 @@ use std::ops::Range;
 use smallvec::SmallVec;
 use unicode_normalization::char::{decompose_compatible, is_combining_mark};
 
+use crate::around::without_escapes;
+
 /// A word of the view.
 #[derive(Clone, Debug)]
 pub(super) struct Word {
@@ -35,6 +37,8 @@ impl View {
     pub(super) fn new(content: &[u8], range: Range<usize>) -> Self {
         let range = whole_characters(content, range);
         let bytes = content.get(range.clone()).unwrap_or(&[]);
+        let plain = without_escapes(bytes);
+        let bytes = plain.as_deref().unwrap_or(bytes);
         let mut view = Self {
             text: String::with_capacity(bytes.len()),
             origin: Vec::with_capacity(bytes.len()),

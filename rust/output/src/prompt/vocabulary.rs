@@ -64,12 +64,12 @@ static ENGLISH: &[Row] = &[
     (FOLLOW, "follow following obey obeying comply complying adhere adhering respect listen attention bound heed"),
     (NOT, "not don't dont never no longer cannot can't won't mustn't shouldn't doesn't without"),
     (STOP, "stop cease quit"),
-    (PRIOR, "previous previously prior above earlier preceding foregoing former initial original preexisting existing past before"),
+    (PRIOR, "previous previously prior above earlier preceding foregoing former initial original preexisting existing past before anymore"),
     (YOUR, "your yours ur"),
     (YOU, "you u"),
     (MY, "my our his her their"),
     (ALL, "all any every each whatever entire whole"),
-    (SYSTEM, "system developer hidden operator"),
+    (SYSTEM, "system developer hidden operator system's developer's developers user's users' operator's"),
     (SAFETY, "safety security ethical ethics moral governance alignment content"),
     (STRONG_NOUN, "instruction instructions instruct prompt prompts directive directives guideline guidelines guardrail guardrails programming directions"),
     (WEAK_NOUN, "rule rules policy policies check checks restriction restrictions controls safeguard safeguards"),
@@ -94,8 +94,10 @@ static GERMAN: &[Row] = &[
     (YOUR, "dein deine deiner deinen deinem ihre ihren ihrer eure euren"),
     (ALL, "alle aller allen samtlich* jede jegliche*"),
     (SAFETY, "sicherheits*"),
-    (STRONG_NOUN, "anweisung* instruktion* vorgabe* richtlinie* systemprompt* systemanweisung* eingabeaufforderung*"),
-    (WEAK_NOUN, "regel regeln befehl* beschrankung* einschrankung* sicherheitsregel* sicherheitsrichtlinie* kontrolle*"),
+    (STRONG_NOUN, "anweisung* instruktion* vorgabe* richtlinie* eingabeaufforderung*"),
+    (STRONG_NOUN | SYSTEM, "systemprompt* systemanweisung* systemvorgabe*"),
+    (WEAK_NOUN, "regel regeln befehl* beschrankung* einschrankung* kontrolle*"),
+    (WEAK_NOUN | SAFETY, "sicherheitsregel* sicherheitsrichtlinie* sicherheitsvorgabe*"),
     (EVERYTHING, "alles"),
     (ARTICLE, "die den der das von"),
     (URGE, "bitte jetzt sofort"),
@@ -125,7 +127,8 @@ static SPANISH: &[Row] = &[
     (SAFETY, "seguridad"),
     (STRONG_NOUN, "instruccion* indicacion* directriz directrices pauta pautas"),
     (WEAK_NOUN, "regla reglas norma normas orden ordenes restriccion* politica+ limitacion* controles"),
-    (ARTICLE, "las los el la del de caso"),
+    (ARTICLE, "las los el la del de caso lo"),
+    (SYSTEM, "sistema"),
     (URGE, "ahora favor"),
 ];
 
@@ -152,7 +155,7 @@ static PORTUGUESE: &[Row] = &[
     (SAFETY, "seguranca"),
     (STRONG_NOUN, "instrucao instrucoes orientac* diretriz diretrizes"),
     (WEAK_NOUN, "regra regras restric* politica+ ordens comandos limitac*"),
-    (ARTICLE, "as os das dos"),
+    (ARTICLE, "as os das dos do da"),
 ];
 
 static DUTCH: &[Row] = &[

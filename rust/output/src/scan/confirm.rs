@@ -33,8 +33,9 @@ impl Block<'_> {
             }
         }
         self.segments(start, end);
-        if decode::is_encoded(slice(self.content, start, end)) {
-            self.encoded.push(start..end);
+        let inner = self.after_escape(start, end);
+        if decode::is_encoded(slice(self.content, inner, end)) {
+            self.encoded.push(inner..end);
         }
         if end.saturating_sub(start) >= LONG_BASE64 {
             self.long_value(start, end);
@@ -212,13 +213,16 @@ impl Block<'_> {
             value: value.clone(),
         };
         let text = candidate.text();
+        if entry.definition.rank == Rank::Vendor && is_documented(text) {
+            return;
+        }
         if let Trigger::Prefix(prefixes) = entry.form.trigger {
             let longest = prefixes
                 .iter()
                 .filter(|prefix| text.starts_with(prefix.as_bytes()))
                 .map(|prefix| prefix.len());
             let body = text.get(longest.max().unwrap_or(0)..).unwrap_or_default();
-            if entry.definition.rank == Rank::Vendor && (is_worn_out(body) || is_documented(text)) {
+            if entry.definition.rank == Rank::Vendor && is_worn_out(body) {
                 return;
             }
         }

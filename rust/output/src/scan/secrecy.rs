@@ -2,7 +2,8 @@
 
 use crate::bytes::{is, ALNUM, SPACE};
 use crate::rarity::{
-    class_count, entropy, is_hex, is_placeholder, is_random, is_worn_out, surprise, word_coverage,
+    class_count, entropy, is_documented, is_hex, is_placeholder, is_random, is_worn_out, surprise,
+    word_coverage,
 };
 
 /// Longer values are documents.
@@ -181,7 +182,12 @@ pub(crate) fn is_secret_name(name: &[u8]) -> bool {
 
 /// Whether the value is one somebody would keep secret.
 pub(crate) fn is_secret_value(value: &[u8], name: &[u8], is_quoted: bool) -> bool {
-    if value.len() > MAX_JUDGED || is_worn_out(value) || is_ordinary(value) || is_placeholder(value) {
+    if value.len() > MAX_JUDGED
+        || is_worn_out(value)
+        || is_documented(value)
+        || is_ordinary(value)
+        || is_placeholder(value)
+    {
         return false;
     }
     // A type or a constant behind a colon: `sas_token: AzureSasToken`.
@@ -195,7 +201,10 @@ pub(crate) fn is_secret_value(value: &[u8], name: &[u8], is_quoted: bool) -> boo
     if is_random(value) {
         return true;
     }
-    if is_self_descriptive(value, name) {
+    // `SuperSecret123!` has what rules for passwords ask for.
+    let is_compliant =
+        is_quoted && class_count(value) >= 4 && value.iter().any(|byte| b"!@#$%^&*?".contains(byte));
+    if !is_compliant && is_self_descriptive(value, name) {
         return false;
     }
     let is_base64 = value

@@ -66,7 +66,7 @@ impl<K: Copy + Ord> Automaton<K> {
     /// Compile phrases. `^` is a byte that is no letter, digit or `_`; a blank is one to four blanks; `?` none to two
     /// blanks; `9` a digit; `"` any quote; everything else is itself.
     pub(crate) fn new(phrases: &[Phrase<K>]) -> Self {
-        let spelled: Vec<Element> = phrases.iter().flat_map(elements).collect();
+        let spelled: Vec<Element> = phrases.iter().flat_map(elements).chain(escape()).collect();
         let (classes, samples) = classes_of(&spelled);
         build(&Places::new(phrases, &samples), classes)
     }
@@ -215,12 +215,8 @@ impl<K: Copy + Ord> Places<K> {
         }
         // Strings write line ends and tabs as escapes.
         firsts.push(u16::try_from(places.elements.len()).unwrap_or(u16::MAX));
-        push(&mut places.elements, false, |byte| byte == b'\\');
-        places.escape = u16::try_from(places.elements.len()).unwrap_or(u16::MAX);
-        // Classes do not tell the case of letters.
-        push(&mut places.elements, false, |byte| {
-            matches!(byte.to_ascii_lowercase(), b'n' | b'r' | b't')
-        });
+        places.elements.extend(escape());
+        places.escape = u16::try_from(places.elements.len() - 1).unwrap_or(u16::MAX);
         places.completes.extend([None, None]);
         for element in &places.elements {
             let classes = samples
@@ -372,6 +368,16 @@ fn elements<K>(phrase: &Phrase<K>) -> Vec<Element> {
             push(&mut out, false, |other| !is_word(other));
         }
     }
+    out
+}
+
+/// `\n`, `\r` and `\t` as strings write them; classes do not tell the case of letters.
+fn escape() -> Vec<Element> {
+    let mut out = Vec::new();
+    push(&mut out, false, |byte| byte == b'\\');
+    push(&mut out, false, |byte| {
+        matches!(byte.to_ascii_lowercase(), b'n' | b'r' | b't')
+    });
     out
 }
 

@@ -44,14 +44,23 @@ pub(crate) fn has_word(text: &[u8], words: &[&str]) -> bool {
     })
 }
 
-/// Where the word that begins at `at` ends. Its blanks and underscores may be written as either, as a dash or not at all:
+/// Where the word that begins at `at` ends. Its blanks and underscores may be written as either, as a dash or as a hump:
 /// `social insurance` is `social_insurance`, `social-insurance` and `socialInsurance`.
 fn end_of_word(text: &[u8], at: usize, word: &str) -> Option<usize> {
     let mut end = at;
     for letter in word.bytes() {
         let byte = text.get(end).copied();
         if matches!(letter, b' ' | b'_') {
-            end = end.saturating_add(usize::from(matches!(byte, Some(b' ' | b'_' | b'-'))));
+            let is_hump = byte.is_some_and(|byte| byte.is_ascii_uppercase())
+                && end
+                    .checked_sub(1)
+                    .and_then(|at| text.get(at))
+                    .is_some_and(u8::is_ascii_lowercase);
+            let is_set_apart = matches!(byte, Some(b' ' | b'_' | b'-'));
+            if !is_hump && !is_set_apart {
+                return None;
+            }
+            end = end.saturating_add(usize::from(is_set_apart));
         } else if byte.is_some_and(|byte| byte.eq_ignore_ascii_case(&letter)) {
             end = end.saturating_add(1);
         } else {
@@ -95,7 +104,7 @@ mod tests {
         ] {
             assert!(has(&format!("{name}: #"), &["social insurance"]), "{name}");
         }
-        assert!(!has("antisocialinsurance #", &["social insurance"]));
+        assert!(!has("antisocialinsurance #", &["social insurance"]) && !has("he said #", &["sa id"]));
         assert!(has("# (my passports)", &["passport"]) && has("ת.ז #", &["ת.ז"]));
         assert!(has("the bsn\n is #", &["bsn"]));
         assert!(!has("the bsn\n\n is #", &["bsn"]) && !has("#\n bsn", &["bsn"]));

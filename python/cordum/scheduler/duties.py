@@ -13,6 +13,7 @@ from cordum.domain.errors import CordumError
 from cordum.domain.states import TERMINAL_STATES, JobState
 from cordum.protocol import subjects
 from cordum.runtime.clock import now_us
+from cordum.scheduler import metrics
 from cordum.scheduler.packets import accepted_result, cancel_notice, dead_letter_event
 from cordum.scheduler.side_writes import SideWrites
 from cordum.store import keys
@@ -111,6 +112,8 @@ class Duties:
         for (job_id, message), outcome in zip(messages, outcomes, strict=True):
             if not outcome.ok:
                 failed.add(job_id)
+                if message.subject == subjects.DLQ:
+                    metrics.DLQ_EMIT_FAILURES.labels("unknown").inc()
                 _log.warning("duty postponed", job_id=job_id, subject=message.subject, error=outcome.error)
         return {record["id"] for record in records} - failed
 

@@ -467,7 +467,7 @@ mod tests {
         assert_eq!(found("{{ 7*7 {{x"), [(4, 4)]);
         assert_eq!(found("DROP \n\tTABLE"), [(12, 5)]);
         assert_eq!(found("ignition drop  tab"), []);
-        assert_eq!(found("{\"a\": \"b\\nrm -x\"}"), [(16, 3)]);
+        assert_eq!(found("{\"a\": \"b\\nrm -x\"}"), [(14, 3)]);
         assert_eq!(found("b\\xrm -x"), []);
     }
 

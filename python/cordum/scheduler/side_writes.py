@@ -45,6 +45,7 @@ class SideWrites:
         self._recovered: list[str] = []
         self._done: list[tuple[str, int]] = []
         self._results: list[str] = []
+        self._evidence: set[str] = set()
         self._outputs: list[OutputCheckNote] = []
         self._trimmed_s: dict[str, float] = {}
         self._unsent: list[Command] = []
@@ -103,8 +104,7 @@ class SideWrites:
 
     def evidence_kept(self, blob_keys: Iterable[str]) -> None:
         """Note results of quarantined jobs: they are kept for at least seven days (output policy spec §9.3)."""
-        ttl_s = max(self._blobs.data_ttl_s, _EVIDENCE_S)
-        self._unsent.extend(("EXPIRE", key, ttl_s) for key in blob_keys)
+        self._evidence.update(blob_keys)
         self._pending.set()
 
     def outputs(self, checks: Iterable[Check]) -> None:
@@ -139,6 +139,10 @@ class SideWrites:
             commands += note_commands(self._outputs)
         if self._results:
             commands += self._blobs.keep_commands(self._results)
+        # Last: a result that was kept as such in the same moment is evidence by now.
+        ttl_s = max(self._blobs.data_ttl_s, _EVIDENCE_S)
+        commands += [("EXPIRE", key, ttl_s) for key in sorted(self._evidence)]
+        self._evidence = set()
         self._tenants, self._released, self._traces = [], [], []
         self._workers, self._letters = [], []
         self._confirmed, self._recovered, self._done = [], [], []

@@ -473,3 +473,11 @@ async def test_evidence_is_kept_for_a_week_whoever_finishes_its_job(
     assert "after" not in await house.record("j")
     ttl_s = int(await house.jobs.client.execute("TTL", keys.result_blob("j")))
     assert kept_s - 60 < ttl_s <= kept_s
+
+
+async def test_a_result_that_becomes_evidence_in_the_moment_it_is_kept_stays_evidence(house: House) -> None:
+    await BlobStore(house.jobs.client, 60).set_result("j", b"{}")
+    house.side.evidence_kept([keys.result_blob("j")])
+    house.side.results_kept([keys.result_blob("j")])
+    await house.side.flush()
+    assert int(await house.jobs.client.execute("TTL", keys.result_blob("j"))) > 6 * 86_400

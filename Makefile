@@ -55,7 +55,7 @@ test-rust: check-tools
 
 # Wrong edits of scripts and steps: the simulation has to find them.
 mutants: check-tools
-	cargo test -p cordum-simulation --test mutants --quiet -- --ignored --nocapture
+	cargo test -p cordum-simulation --features mutants --test mutants --quiet -- --nocapture
 
 test-python: setup
 	$(BIN)/python -m pytest tests --ignore=tests/e2e --ignore=tests/faults -n 3 --dist loadfile

@@ -37,4 +37,32 @@ mod worker;
 mod world;
 pub mod wrong;
 
+#[cfg(not(feature = "mutants"))]
 pub(crate) use cordum_dispatch as planner;
+
+#[cfg(feature = "mutants")]
+pub mod planner_edits;
+/// The planner's own sources with wrong edits behind switches, see `build.rs`.
+#[cfg(feature = "mutants")]
+#[allow(warnings, clippy::all, reason = "checked where it comes from")]
+pub mod planner {
+    pub(crate) use super::is_on;
+    include!(concat!(env!("OUT_DIR"), "/planner.rs"));
+}
+
+#[cfg(feature = "mutants")]
+thread_local! {
+    static EDIT: std::cell::Cell<usize> = const { std::cell::Cell::new(usize::MAX) };
+}
+
+/// Switch one wrong edit of the planner on for this thread, or all of them off.
+#[cfg(feature = "mutants")]
+pub fn switch(number: Option<usize>) {
+    EDIT.set(number.unwrap_or(usize::MAX));
+}
+
+/// Whether a wrong edit of the planner is switched on.
+#[cfg(feature = "mutants")]
+pub(crate) fn is_on(number: usize) -> bool {
+    EDIT.get() == number
+}

@@ -81,12 +81,6 @@ pub const EDITS: &[Edit] = &[
         "!processable || differs",
         "differs",
     ),
-    value(
-        "altered requests replace the stored one",
-        "submit",
-        r#"!self.hash.is_empty() && !stored_hash.is_empty() && stored_hash != self.hash"#,
-        "false",
-    ),
     statement(
         "a lost creation is acknowledged",
         "submit",
@@ -106,12 +100,6 @@ pub const EDITS: &[Edit] = &[
         "draft",
         "self.item.over_limit",
         "None::<&'static str>",
-    ),
-    value(
-        "slots are never given back",
-        "commit",
-        r#"reserved && self.state() != "SCHEDULED" && matches!(effect, Effect::Park { .. })"#,
-        "false",
     ),
     // Judgement.
     arm(
@@ -161,18 +149,6 @@ pub const EDITS: &[Edit] = &[
         "judge",
         "item.code != 0",
         "false",
-    ),
-    value(
-        "a claimed approval is one",
-        "judge",
-        r#"!granted || !decided || record.text("safety_approval_required") != "true""#,
-        "!granted",
-    ),
-    value(
-        "no decision of a human is needed",
-        "judge",
-        r#"record.text("approval_decision") == "approve""#,
-        r#"record.text("approval_decision") != """#,
     ),
     statement(
         "the decision is not kept",
@@ -240,12 +216,6 @@ pub const EDITS: &[Edit] = &[
         "draft",
         r#"set.insert("worker_id", assigned.clone());"#,
         "",
-    ),
-    statement(
-        "the instance is not stored",
-        "draft",
-        r#"set.insert("dispatched_by", self.instance.to_owned());"#,
-        r#"set.insert("dispatched_by", "nobody".to_owned());"#,
     ),
     value(
         "retrying jobs are denied",

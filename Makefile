@@ -51,7 +51,7 @@ up: setup
 	@$(BIN)/cordumctl up
 
 test-rust: check-tools
-	cargo test --workspace --exclude cordum-python --quiet
+	cargo test --workspace --exclude cordum-python --quiet --no-fail-fast
 
 # Wrong edits of scripts and steps: the simulation has to find them.
 mutants: check-tools

@@ -18,7 +18,12 @@ def test_a_token_is_64_hex_digits_and_never_the_same() -> None:
     assert new_token() != TOKEN
 
 
-@pytest.mark.parametrize("text", ["", TOKEN[1:], TOKEN + "0", TOKEN.upper().replace("0", "G"), "x" * 64])
+# Named, because the values differ from process to process.
+@pytest.mark.parametrize(
+    "text",
+    ["", TOKEN[1:], TOKEN + "0", TOKEN[1:] + "G", "x" * 64],
+    ids=["empty", "short", "long", "not hex", "no digits"],
+)
 def test_other_texts_are_not_worth_a_hash(text: str) -> None:
     assert not is_token_form(text)
 
@@ -48,6 +53,7 @@ def test_only_the_token_fits() -> None:
         (HASH, HASH + "A" * 9000),
         (HASH, ""),
     ],
+    ids=["memory", "passes", "lanes", "kind", "version", "form", "longer", "too long", "empty"],
 )
 def test_a_hash_that_costs_too_much_or_is_none_is_refused(old: str, new: str) -> None:
     with pytest.raises(CordumError, match="worker credential hash"):

@@ -79,27 +79,26 @@ def _children_s() -> float:
 
 
 def _detect_secrets(_samples: Sequence[Sample], _parts: Sequence[Part]) -> Peer | None:
-    """All plug-ins with their default limits, line by line, as its own scan of a file does."""
+    """All plug-ins and filters as they come, over a file, which is what its limits of entropy apply to."""
     if find_spec("detect_secrets") is None:
         return None
     scanning: Any = import_module("detect_secrets.core.scan")
     settings: Any = import_module("detect_secrets.settings")
+    folder = tempfile.TemporaryDirectory()
 
     def scan(data: bytes, _sample: Sample | None) -> Iterable[Found]:
-        text, at = data.decode("utf-8", "replace"), 0
+        path = Path(folder.name, "text.txt")
+        path.write_bytes(data)
+        lines = data.splitlines(keepends=True)
         with settings.default_settings():
-            for line in text.splitlines(keepends=True):
-                for secret in scanning.scan_line(line):
-                    value = secret.secret_value or ""
-                    start = line.find(value)
-                    offset = at + len(line[: max(start, 0)].encode())
-                    yield Found(
-                        "secret_leak",
-                        secret.type,
-                        offset,
-                        offset + len(value.encode()) if start >= 0 else offset + len(line),
-                    )
-                at += len(line.encode())
+            for secret in scanning.scan_file(str(path)):
+                value = (secret.secret_value or "").encode()
+                at = sum(map(len, lines[: secret.line_number - 1]))
+                line = lines[secret.line_number - 1] if secret.line_number <= len(lines) else b""
+                start = line.find(value)
+                # What it does not show lies anywhere on the line.
+                span = (at + start, at + start + len(value)) if start >= 0 else (at, at + len(line))
+                yield Found("secret_leak", secret.type, *span)
 
     return Peer("detect-secrets", ("secret_leak",), scan)
 

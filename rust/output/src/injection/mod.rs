@@ -69,31 +69,53 @@ pub(crate) fn scan_code(
 }
 
 fn drafts(content: &[u8], sightings: &[Sighting]) -> Vec<Draft> {
+    let mut plain = Plain::default();
     let found = sightings
         .iter()
-        .filter_map(|sighting| draft_at(content, sighting));
+        .filter_map(|sighting| draft_at(content, sighting, &mut plain));
     settle(found.collect())
 }
 
 /// Text around a sighting that a detector may look at.
 const WINDOW: usize = 1024;
+/// Text whose escapes are read at once.
+const CHUNK: usize = 32 * 1024;
 
-/// What the text around a sighting is; the escapes of strings are read as the blanks they stand for.
-fn draft_at(content: &[u8], sighting: &Sighting) -> Option<Draft> {
-    let end = sighting.end.min(content.len());
-    let from = end.saturating_sub(WINDOW);
-    // Paths of Windows have backslashes of their own.
-    let plain = match sighting.kind {
-        Kind::Traversal => None,
-        _ => without_escapes(slice(content, from..end + WINDOW)),
-    };
-    match plain {
-        Some(plain) => judged(&plain, sighting.kind, end - from).map(|draft| Draft {
-            span: from + draft.span.start..from + draft.span.end,
-            ..draft
-        }),
-        None => judged(content, sighting.kind, end),
+/// A part of the content with the escapes of strings read as the blanks they stand for.
+#[derive(Default)]
+struct Plain {
+    part: Range<usize>,
+    /// `None` when the part has no escapes.
+    text: Option<Vec<u8>>,
+}
+
+impl Plain {
+    /// The part that covers what a detector looks at around `end`, if it has escapes, and where it starts.
+    fn around(&mut self, content: &[u8], end: usize) -> Option<(&[u8], usize)> {
+        let wanted = end.saturating_sub(WINDOW)..(end + WINDOW).min(content.len());
+        if wanted.start < self.part.start || wanted.end > self.part.end {
+            self.part = wanted.start..(wanted.start + CHUNK).min(content.len());
+            self.text = without_escapes(slice(content, self.part.clone()));
+        }
+        let start = self.part.start;
+        self.text.as_deref().map(|text| (text, start))
     }
+}
+
+fn draft_at(content: &[u8], sighting: &Sighting, plain: &mut Plain) -> Option<Draft> {
+    let end = sighting.end.min(content.len());
+    // Paths of Windows have backslashes of their own.
+    let read = match sighting.kind {
+        Kind::Traversal => None,
+        _ => plain.around(content, end),
+    };
+    let Some((text, from)) = read else {
+        return judged(content, sighting.kind, end);
+    };
+    judged(text, sighting.kind, end - from).map(|draft| Draft {
+        span: from + draft.span.start..from + draft.span.end,
+        ..draft
+    })
 }
 
 fn judged(content: &[u8], kind: Kind, end: usize) -> Option<Draft> {

@@ -10,6 +10,7 @@ mod delimiters;
 mod encoded;
 mod exfiltration;
 mod hidden;
+mod links;
 mod overrides;
 mod persona;
 mod score;
@@ -151,7 +152,7 @@ fn markdown_link(content: &[u8], end: usize) -> Option<Draft> {
     let label = slice(content, open.saturating_sub(300)..open);
     let bracket = memchr::memrchr(b'[', label).map(|at| open.saturating_sub(300) + at)?;
     let is_image = bracket > 0 && content.get(bracket - 1) == Some(&b'!');
-    exfiltration::link_at(content, start, is_image)
+    links::link_at(content, start, is_image)
 }
 
 fn html_image(content: &[u8], end: usize) -> Option<Draft> {
@@ -163,7 +164,7 @@ fn html_image(content: &[u8], end: usize) -> Option<Draft> {
         .iter()
         .take_while(|byte| matches!(byte, b' ' | b'=' | b'"' | b'\'' | b'\\'))
         .count();
-    exfiltration::link_at(content, end + source + 3 + skipped, true)
+    links::link_at(content, end + source + 3 + skipped, true)
 }
 
 /// Text that only a model reads: its own finding, graver when there is something in it.

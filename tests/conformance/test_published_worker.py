@@ -81,8 +81,13 @@ async def test_a_failing_handler_fails_the_job_and_leaves_a_dead_letter(
     job_id = await submit(topic="job.test.failing")
     detail = await ended(job_id)
     assert (detail["state"], detail["failure_reason"]) == ("FAILED", "handler failed")
-    letters = (await http.get("/dlq")).json()["items"]
-    assert job_id in {letter["job_id"] for letter in letters}
+
+    async def is_listed() -> bool:
+        letters = (await http.get("/dlq")).json()["items"]
+        return job_id in {letter["job_id"] for letter in letters}
+
+    # A tenant's list follows the commit of the job.
+    await wait_until(is_listed, timeout_s=10)
 
 
 async def test_a_job_of_the_sdk_client_on_the_bus_runs_like_any_other(stack: Stack, ended: Ended) -> None:

@@ -196,7 +196,8 @@ async def test_the_kernel_tells_what_its_policy_says_about_failures(client: Poli
     assert (settings.is_active, settings.fail_mode) == (True, "closed")
 
 
-def test_the_time_of_scans_is_measured(kernel: KernelProcess) -> None:
+async def test_the_time_of_scans_is_measured(kernel: KernelProcess, client: PolicyClient) -> None:
+    await ask(client, OutputCheckRequest(job_id="j", topic="job.a", output_content=b"clean"))
     count = re.search(
         r'cordum_output_eval_duration_seconds_count\{.*topic="other".*\} (\d+)', kernel.metrics()
     )

@@ -108,7 +108,10 @@ async def _check(jobs: JobStore, model: Model) -> None:
 
 
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], database=None
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    database=None,
 )
 @given(calls=st.lists(_calls(), max_size=14), repeat=st.booleans())
 async def test_any_order_and_repetition_of_calls_keeps_the_invariants(

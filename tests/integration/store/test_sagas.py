@@ -107,7 +107,11 @@ async def test_a_full_stack_refuses(redis_client: RedisClient) -> None:
     assert (await _push(sagas, *ids))[-2:] == ["pushed", "full"]
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(st.lists(st.one_of(st.integers(0, 5), st.sampled_from(["pop", "done", "crash"])), max_size=25))
 async def test_nothing_is_lost_in_any_order_of_steps(
     redis_client: RedisClient, steps: list[int | str]

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable
 from typing import Any, Final
+from urllib.parse import quote
 
 from cordum import __version__
-from cordum._core import output_detectors
+from cordum._core import Finding, output_detectors
 from cordum.cli.scan_stream import Place
 
 __all__ = ["sarif"]
@@ -17,21 +18,15 @@ _RANKS: Final = {"critical": "9.5", "high": "8.0", "medium": "5.5", "low": "3.0"
 
 def sarif(found: Iterable[tuple[str, Place]]) -> dict[str, Any]:
     """Return the log of the findings (address of the file, place)."""
-    results = [_result(uri, place) for uri, place in found]
-    named = {result["ruleId"] for result in results}
-    rules = [
-        {
-            "id": detector,
-            "name": detector,
-            "shortDescription": {"text": detail},
-            "fullDescription": {"text": description or detail},
-            "defaultConfiguration": {"level": _LEVELS[severity]},
-            "properties": {"type": kind, "security-severity": _RANKS[severity]},
-        }
-        for detector, kind, severity, detail, description, _ in output_detectors()
-        if detector in named
-    ]
-    driver = {"name": "cordum", "version": __version__, "rules": rules}
+    kept = list(found)
+    described = {row[0]: row[4] for row in output_detectors()}
+    rules: dict[str, dict[str, Any]] = {}
+    for _, place in kept:
+        finding = place.finding
+        rules.setdefault(finding.detector, _rule(finding, described.get(finding.detector, "")))
+    numbers = {detector: number for number, detector in enumerate(rules)}
+    results = [_result(uri, place, numbers[place.finding.detector]) for uri, place in kept]
+    driver = {"name": "cordum", "version": __version__, "rules": list(rules.values())}
     return {
         "$schema": _SCHEMA,
         "version": "2.1.0",
@@ -39,17 +34,31 @@ def sarif(found: Iterable[tuple[str, Place]]) -> dict[str, Any]:
     }
 
 
-def _result(uri: str, place: Place) -> dict[str, Any]:
+def _rule(finding: Finding, description: str) -> dict[str, Any]:
+    return {
+        "id": finding.detector,
+        "name": finding.detector,
+        "shortDescription": {"text": finding.detail},
+        "fullDescription": {"text": description or finding.detail},
+        "defaultConfiguration": {"level": _LEVELS[finding.severity]},
+        "properties": {"type": finding.type, "security-severity": _RANKS[finding.severity]},
+    }
+
+
+def _result(uri: str, place: Place, rule_index: int) -> dict[str, Any]:
     finding = place.finding
     region = {
         "startLine": place.line,
         "startColumn": place.column,
+        "endLine": place.end_line,
+        "endColumn": place.end_column,
         "byteOffset": place.offset,
         "byteLength": finding.length,
     }
-    location = {"physicalLocation": {"artifactLocation": {"uri": uri}, "region": region}}
+    location = {"physicalLocation": {"artifactLocation": {"uri": quote(uri)}, "region": region}}
     return {
         "ruleId": finding.detector,
+        "ruleIndex": rule_index,
         "level": _LEVELS[finding.severity],
         "message": {"text": finding.detail},
         "locations": [location],

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from typing import BinaryIO, Final
 
 from cordum._core import Finding, redact_output, scan_output
-from cordum.output import scan
 
-__all__ = ["Place", "Window", "places", "redacted", "windows"]
+__all__ = ["Place", "Search", "Window", "places", "redacted", "windows"]
 
 WINDOW_BYTES: Final = 8 * 1024 * 1024
 # The longest findings (key blocks, manifests) fit into it.
@@ -16,6 +15,26 @@ OVERLAP_BYTES: Final = 64 * 1024
 MARGIN_BYTES: Final = 4_096
 _MARKS: Final = (b"\xff\xfe", b"\xfe\xff")
 _MARKER: Final = b"[REDACTED]"
+_CONTINUATION: Final = bytes(range(0x80, 0xC0))
+_FOUR_BYTES: Final = bytes(range(0xF0, 0x100))
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """What is looked for."""
+
+    scanners: Sequence[str] | None = None
+    min_confidence: float | None = None
+
+    def run(self, data: bytes | str, *, is_distinct: bool) -> list[Finding]:
+        """Return the findings; ``is_distinct``: a value that occurs again is reported once."""
+        names = None if self.scanners is None else list(self.scanners)
+        return scan_output(
+            data,
+            scanners=names,
+            min_confidence=self.min_confidence,
+            is_distinct=is_distinct,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +51,14 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A finding of a long input."""
+    """A finding of a long input. Lines and columns count from 1, columns in UTF-16 units as editors do."""
 
     finding: Finding
     offset: int
     line: int
     column: int
+    end_line: int
+    end_column: int
 
 
 def windows(stream: BinaryIO, size_bytes: int = WINDOW_BYTES) -> Iterator[Window]:
@@ -65,35 +86,49 @@ def _cut(buffer: bytes, is_wide: bool) -> int:
     return line + 1 if line >= 0 else limit
 
 
-def _findings(
-    window: Window, scanners: Sequence[str] | None, min_confidence: float | None
-) -> Iterator[tuple[int, Finding]]:
-    names = None if scanners is None else list(scanners)
-    data = window.mark + window.data
-    for finding in scan_output(data, scanners=names, min_confidence=min_confidence, is_distinct=False):
+def _findings(window: Window, search: Search) -> Iterator[tuple[int, Finding]]:
+    for finding in search.run(window.mark + window.data, is_distinct=False):
         offset = window.base + finding.offset - len(window.mark)
         if window.start <= offset < window.end:
             yield offset, finding
 
 
-def places(
-    stream: BinaryIO, scanners: Sequence[str] | None, min_confidence: float | None, advance: "Advance"
-) -> Iterator[Place]:
-    """Yield every finding of a stream with its line and column (in bytes), both from 1."""
-    line, line_start, counted = 1, 0, 0
+class _Cursor:
+    """Line and column of a place that only moves on."""
+
+    def __init__(self, line: int = 1, units: int = 0, *, is_wide: bool = False) -> None:
+        self.line, self._units, self.is_wide = line, units, is_wide
+
+    @property
+    def column(self) -> int:
+        return (self._units // 2 if self.is_wide else self._units) + 1
+
+    def moved(self, passed: bytes) -> "_Cursor":
+        breaks = passed.count(b"\n")
+        rest = passed[passed.rfind(b"\n") + 1 :] if breaks else passed
+        units = len(rest)
+        if not self.is_wide:
+            # A character is one unit, one of four bytes two.
+            units += -len(rest) + len(rest.translate(None, _CONTINUATION))
+            units += len(rest) - len(rest.translate(None, _FOUR_BYTES))
+        return _Cursor(self.line + breaks, units + (0 if breaks else self._units), is_wide=self.is_wide)
+
+
+def places(stream: BinaryIO, search: Search, advance: "Advance") -> Iterator[Place]:
+    """Yield every finding of a stream with where it stands."""
+    cursor, counted = _Cursor(), 0
     for window in windows(stream):
-        for offset, finding in _findings(window, scanners, min_confidence):
-            passed = window.data[counted - window.base : offset - window.base]
-            if (breaks := passed.count(b"\n")) > 0:
-                line += breaks
-                line_start = counted + passed.rfind(b"\n") + 1
-            counted = offset
-            yield Place(finding, offset, line, offset - line_start + 1)
-        passed = window.data[counted - window.base : window.end - window.base]
-        if (breaks := passed.count(b"\n")) > 0:
-            line += breaks
-            line_start = counted + passed.rfind(b"\n") + 1
-        counted = window.end
+        if window.base == 0 and window.data[:2] in _MARKS:
+            # The mark is no character of the first line.
+            cursor, counted = _Cursor(is_wide=True), 2
+        for offset, finding in _findings(window, search):
+            at = offset - window.base
+            cursor = cursor.moved(window.data[counted - window.base : at])
+            counted = max(counted, offset)
+            end = cursor.moved(window.data[at : at + finding.length])
+            yield Place(finding, offset, cursor.line, cursor.column, end.line, end.column)
+        cursor = cursor.moved(window.data[counted - window.base : window.end - window.base])
+        counted = max(counted, window.end)
         advance(window.end - window.start)
 
 
@@ -104,15 +139,13 @@ class Advance:
         """Take note of ``size_bytes`` more."""
 
 
-def redacted(
-    stream: BinaryIO, scanners: Sequence[str] | None, min_confidence: float | None, advance: Advance
-) -> Iterator[bytes]:
+def redacted(stream: BinaryIO, search: Search, advance: Advance) -> Iterator[bytes]:
     """Yield the stream with its findings masked. JSON documents of one window, and JSON lines, stay JSON."""
     done = 0
     for window in windows(stream):
         spans = [
             (offset, offset + finding.length)
-            for offset, finding in _findings(window, scanners, min_confidence)
+            for offset, finding in _findings(window, search)
             if offset + finding.length > done
         ]
         if window.base == 0 and window.end == len(window.data):
@@ -155,8 +188,3 @@ def _pieces(window: Window, spans: list[tuple[int, int]], done: int) -> tuple[li
         done = last
     pieces.append(data[done - base : window.end - base] if done < window.end else b"")
     return pieces, max(done, window.end)
-
-
-def record_findings(text: str, scanners: Sequence[str] | None, min_confidence: float | None) -> list[Finding]:
-    """Return the findings of one record."""
-    return scan(text, scanners=scanners, min_confidence=min_confidence)

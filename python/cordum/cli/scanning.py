@@ -17,8 +17,8 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from cordum.cli.exits import CommandExit
 from cordum.cli.output import note
 from cordum.cli.sarif import sarif
-from cordum.cli.scan_stream import Advance, Place, places, record_findings, redacted
-from cordum.output import Finding, scan
+from cordum.cli.scan_stream import Advance, Place, Search, places, redacted
+from cordum.output import Finding
 
 __all__ = ["app"]
 
@@ -51,7 +51,7 @@ class FailOn(enum.StrEnum):
     CRITICAL = "critical"
 
 
-Scanners = Annotated[
+ScannerNames = Annotated[
     list[str] | None,
     typer.Option(
         "--scanners", help="Names of scanners or detectors, separated by commas; default all groups."
@@ -67,7 +67,7 @@ def scan_command(
     jsonl: Annotated[
         str, typer.Option(help='File of records {"id": any, "text": string}, one per line; `-`: stdin.')
     ] = "",
-    scanners: Scanners = None,
+    scanners: ScannerNames = None,
     min_confidence: Least = None,
     format_: Annotated[Format, typer.Option("--format", help="json, sarif or text.")] = Format.JSON,
     fail_on: Annotated[
@@ -78,14 +78,14 @@ def scan_command(
 
     Example: cordumctl output scan --format sarif --fail-on high build.log > findings.sarif
     """
-    names = _names(scanners, min_confidence)
+    search = _search(scanners, min_confidence)
     with _errors():
         if jsonl:
             if paths:
                 raise ValueError("--jsonl: expected no other files beside it")
-            worst = _scan_records(jsonl, names, min_confidence)
+            worst = _scan_records(jsonl, search)
         else:
-            worst = _scan_files(paths or ["-"], names, min_confidence, format_)
+            worst = _scan_files(paths or ["-"], search, format_)
     if fail_on is not FailOn.NEVER and worst >= _SEVERITIES.index(fail_on.value):
         raise CommandExit(_FOUND_EXIT)
 
@@ -94,34 +94,31 @@ def scan_command(
 def redact_command(
     path: Annotated[str, typer.Argument(help="File; `-`: stdin.")] = "-",
     output: Annotated[str, typer.Option("--out", help="Where to write; `-`: stdout.")] = "-",
-    scanners: Scanners = None,
+    scanners: ScannerNames = None,
     min_confidence: Least = None,
 ) -> None:
     """Copy a file with everything that is found masked as [REDACTED]. JSON and JSON lines stay JSON.
 
     Example: cordumctl output redact worker.log --scanners secret,pii --out clean.log
     """
-    names = _names(scanners, min_confidence)
+    search = _search(scanners, min_confidence)
     with (
         _errors(),
         _opened(path) as (stream, size),
         _progress(path, size) as advance,
         _target(output) as target,
     ):
-        for piece in redacted(stream, names, min_confidence, advance):
+        for piece in redacted(stream, search, advance):
             target.write(piece)
         target.flush()
 
 
-def _names(scanners: list[str] | None, min_confidence: float | None) -> list[str] | None:
-    """Return single names; unknown ones end the program before anything is read."""
+def _search(scanners: list[str] | None, min_confidence: float | None) -> Search:
+    """Return what to look for; unknown names end the program before any input is read."""
     given = [name.strip() for text in scanners or [] for name in text.split(",") if name.strip()]
-    try:
-        scan(b"", scanners=given, min_confidence=min_confidence)
-    except ValueError as error:
-        note(f"error: {error}")
-        raise typer.Exit(1) from None
-    return given or None
+    with _errors():
+        Search(given, min_confidence).run(b"", is_distinct=True)
+    return Search(given or None, min_confidence)
 
 
 @contextlib.contextmanager
@@ -190,7 +187,7 @@ def _told(finding: Finding, offset: int) -> dict[str, Any]:
     }
 
 
-def _scan_records(path: str, names: list[str] | None, min_confidence: float | None) -> int:
+def _scan_records(path: str, search: Search) -> int:
     worst = -1
     with _opened(path) as (stream, size), _progress(path, size) as advance:
         number = 0
@@ -202,7 +199,7 @@ def _scan_records(path: str, names: list[str] | None, min_confidence: float | No
             if not line.strip():
                 continue
             record = _record(line, number)
-            findings = record_findings(record["text"], names, min_confidence)
+            findings = search.run(record["text"], is_distinct=True)
             worst = max(worst, *map(_rank, findings), -1)
             told = [_told(finding, finding.offset) for finding in findings]
             sys.stdout.buffer.write(orjson.dumps({"id": record.get("id"), "findings": told}) + b"\n")
@@ -229,15 +226,13 @@ def _files(paths: list[str]) -> Iterator[str]:
             yield path
 
 
-def _scan_files(
-    paths: list[str], names: list[str] | None, min_confidence: float | None, format_: Format
-) -> int:
+def _scan_files(paths: list[str], search: Search, format_: Format) -> int:
     worst = -1
     is_single = len(paths) == 1 and (paths[0] == "-" or not Path(paths[0]).is_dir())
     kept: list[tuple[str, Place]] = []
     for path in _files(paths):
         with _opened(path) as (stream, size), _progress(path, size) as advance:
-            found = list(places(stream, names, min_confidence, advance))
+            found = list(places(stream, search, advance))
         worst = max(worst, *(_rank(place.finding) for place in found), -1)
         if format_ is Format.SARIF:
             kept += [("stdin" if path == "-" else Path(path).as_posix(), place) for place in found]

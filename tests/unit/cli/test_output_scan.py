@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cordum.cli import scan_stream
-from cordum.cli.scan_stream import Advance, places, redacted, windows
+from cordum.cli.scan_stream import Advance, Search, places, redacted, windows
 
 KEY = "AKIA" + "1234567890ABCDEF"
 
@@ -79,6 +79,60 @@ def test_sarif_names_rule_file_and_line(tmp_path: Path) -> None:
     assert (place["region"]["startLine"], place["region"]["startColumn"]) == (2, 5)
 
 
+@pytest.mark.parametrize(
+    ("encoded", "expected"),
+    [
+        (f"é\U0001f600 {KEY}\n".encode(), (1, 5, 1, 25)),
+        (f"\ufeffone\né\U0001f600 {KEY}".encode("utf-16-le"), (2, 5, 2, 25)),
+        (f"\ufeffone\né\U0001f600 {KEY}".encode("utf-16-be"), (2, 5, 2, 25)),
+        (b"\xff\xfd\n" + KEY.encode(), (2, 1, 2, 21)),
+    ],
+)
+def test_columns_are_those_of_an_editor(encoded: bytes, expected: tuple[int, int, int, int]) -> None:
+    (place,) = places(BytesIO(encoded), Search(["secret"]), Advance())
+    assert (place.line, place.column, place.end_line, place.end_column) == expected
+
+
+def test_sarif_is_what_code_hosts_read(tmp_path: Path) -> None:
+    (tmp_path / "a b.log").write_text(f"one\ntwo {KEY} {KEY}\nbob@example.org\n", "utf-8")
+    done = run("scan", "--format", "sarif", str(tmp_path / "a b.log"))
+    log = json.loads(done.stdout)
+    assert (log["version"], log["$schema"]) == ("2.1.0", "https://json.schemastore.org/sarif-2.1.0.json")
+    (only,) = log["runs"]
+    rules = only["tool"]["driver"]["rules"]
+    assert only["tool"]["driver"]["name"] == "cordum"
+    assert only["columnKind"] == "utf16CodeUnits"
+    for result in only["results"]:
+        assert rules[result["ruleIndex"]]["id"] == result["ruleId"]
+        assert result["level"] == rules[result["ruleIndex"]]["defaultConfiguration"]["level"] == "error"
+        assert result["message"]["text"]
+        location = result["locations"][0]["physicalLocation"]
+        assert location["artifactLocation"]["uri"].endswith("/a%20b.log")
+    assert [result["locations"][0]["physicalLocation"]["region"] for result in only["results"]] == [
+        region(2, 5, 25, 8, 20),
+        region(2, 26, 46, 29, 20),
+        region(3, 1, 16, 50, 15),
+    ]
+    assert KEY not in done.stdout
+
+
+def region(line: int, column: int, end_column: int, offset: int, length: int) -> dict[str, int]:
+    return {
+        "startLine": line,
+        "startColumn": column,
+        "endLine": line,
+        "endColumn": end_column,
+        "byteOffset": offset,
+        "byteLength": length,
+    }
+
+
+def test_records_need_no_other_files_beside_them() -> None:
+    done = run("scan", "--jsonl", "-", "somewhere", stdin="")
+    assert done.returncode == 1
+    assert "--jsonl" in done.stderr
+
+
 def test_redact_writes_a_clean_copy(tmp_path: Path) -> None:
     (tmp_path / "in.json").write_text(json.dumps({"a": f"x {KEY}", "b": 1}), "utf-8")
     assert run("redact", str(tmp_path / "in.json"), "--out", str(tmp_path / "out.json")).returncode == 0
@@ -118,9 +172,9 @@ def test_a_value_across_windows_is_found_and_masked_once(shift: int, monkeypatch
     filler = b"x" * shift + b"\n"
     lines = [f'{{"n": {number}, "t": "key {KEY}"}}\n'.encode() for number in range(100)]
     data = filler + b"".join(lines)
-    found = list(places(BytesIO(data), ["secret"], None, Advance()))
+    found = list(places(BytesIO(data), Search(["secret"]), Advance()))
     assert [place.line for place in found] == list(range(2, 102))
     assert all(data[place.offset :].startswith(KEY.encode()) for place in found)
-    copy = b"".join(redacted(BytesIO(data), ["secret"], None, Advance()))
+    copy = b"".join(redacted(BytesIO(data), Search(["secret"]), Advance()))
     assert copy == data.replace(KEY.encode(), b"[REDACTED]")
     assert all(json.loads(line) for line in copy.splitlines()[1:])

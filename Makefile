@@ -83,13 +83,14 @@ bench-quality: setup
 	@$(BIN)/python -m pip install -q --disable-pip-version-check "detect-secrets>=1.5,<2" "presidio-analyzer>=2.2,<3"
 	$(BIN)/python -m tests.quality.report --peers
 
-# Parser, engine, analysis and replay on generated input, with fresh seeds until the time is over.
+# Parser, engine, analysis, replay, detectors and redaction on generated input, with fresh seeds until the time is over.
 FUZZ_SECONDS ?= 600
 fuzz: check-tools
-	@cargo test --release --quiet -p cordum-policy --no-run
+	@cargo test --release --quiet -p cordum-policy -p cordum-output --no-run
 	@end=$$(( $$(date +%s) + $(FUZZ_SECONDS) )); rounds=0; \
 	while [ $$(date +%s) -lt $$end ]; do \
 		PROPTEST_CASES=500 cargo test --release --quiet -p cordum-policy --test robust --test reference --test content_reference --test overlays --test replay >/dev/null || exit 1; \
+		PROPTEST_CASES=500 cargo test --release --quiet -p cordum-output --test robust --test patterns >/dev/null || exit 1; \
 		PROPTEST_CASES=100 cargo test --release --quiet -p cordum-policy --test analysis --test diff >/dev/null || exit 1; \
 		rounds=$$((rounds + 1)); \
 	done; echo "$$rounds rounds in $(FUZZ_SECONDS) s, nothing found"

@@ -47,11 +47,21 @@ fn log_with_tokens() -> Vec<u8> {
     filled(lines.collect::<String>().as_bytes())
 }
 
+/// What a tool that lists things answers: nothing in it is a secret.
+fn records() -> Vec<u8> {
+    let template = r#"{"id":"<uuid>","name":"order <D:5>","status":"shipped","weight_kg":<D:2>.5,"tags":["fragile","<a:8>"],
+"note":"left at the door, signed by the neighbour","steps":[{"at":"2031-04-02T08:<D:2>:00Z","by":"van <D:3>"}]},
+"#;
+    let lines = (0..3_000u64).map(|seed| sample::expand(template, seed));
+    filled(lines.collect::<String>().as_bytes())
+}
+
 /// Name and text.
 pub fn all() -> Vec<(&'static str, Vec<u8>)> {
     vec![
         ("prose", repository("docs", "md")),
         ("source", repository("python", "py")),
+        ("json", records()),
         ("tokens", log_with_tokens()),
         ("digits", filled(b"4")),
         ("spaced_digits", filled(b"1 ")),

@@ -7,6 +7,7 @@ use crate::definition::{Definition, Group, Severity, Verdict};
 use crate::engine::ScanOptions;
 use crate::hit::Hit;
 use crate::mask::{DetectorId, Mask};
+use crate::operator::Customs;
 use crate::scan::context::{has_context, CONTEXT_BONUS};
 
 /// Confirmation work allowed per byte of content, in bytes looked at, and on top of it. About 50 ms per MiB and 20 ms.
@@ -64,6 +65,7 @@ pub(crate) struct Block<'a> {
     pub range: Range<usize>,
     pub mask: &'a Mask,
     pub options: &'a ScanOptions,
+    pub customs: &'a Customs,
     pub hits: Vec<Hit>,
     /// Regions whose escapes hide structure, to be opened when the block is done.
     pub escaped: Vec<Range<usize>>,
@@ -84,6 +86,7 @@ impl<'a> Block<'a> {
         range: Range<usize>,
         mask: &'a Mask,
         options: &'a ScanOptions,
+        customs: &'a Customs,
     ) -> Block<'a> {
         let work = Work::for_content(range.len());
         Block {
@@ -91,6 +94,7 @@ impl<'a> Block<'a> {
             range,
             mask,
             options,
+            customs,
             hits: Vec::new(),
             escaped: Vec::new(),
             encoded: Vec::new(),

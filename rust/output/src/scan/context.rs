@@ -8,7 +8,7 @@ const AFTER: usize = 32;
 pub(crate) const CONTEXT_BONUS: f32 = 0.35;
 
 /// Whether one of the lower-case words stands within 64 bytes before or 32 after, on the same line or the one before.
-pub(crate) fn has_context(content: &[u8], start: usize, end: usize, words: &[&str]) -> bool {
+pub(crate) fn has_context(content: &[u8], start: usize, end: usize, words: &[impl AsRef<str>]) -> bool {
     if words.is_empty() {
         return false;
     }
@@ -25,9 +25,9 @@ pub(crate) fn has_context(content: &[u8], start: usize, end: usize, words: &[&st
 }
 
 /// Whether one of the lower-case words stands in the text, as a whole word: `_`, digits and humps end words too.
-pub(crate) fn has_word(text: &[u8], words: &[&str]) -> bool {
+pub(crate) fn has_word(text: &[u8], words: &[impl AsRef<str>]) -> bool {
     let mut firsts = [0u64; 4];
-    for byte in words.iter().filter_map(|word| word.as_bytes().first()) {
+    for byte in words.iter().filter_map(|word| word.as_ref().as_bytes().first()) {
         if let Some(bits) = firsts.get_mut(usize::from(byte >> 6)) {
             *bits |= 1 << (byte & 63);
         }
@@ -40,7 +40,7 @@ pub(crate) fn has_word(text: &[u8], words: &[&str]) -> bool {
         is_first
             && words
                 .iter()
-                .any(|word| end_of_word(text, at, word).is_some_and(|end| is_whole(text, at, end)))
+                .any(|word| end_of_word(text, at, word.as_ref()).is_some_and(|end| is_whole(text, at, end)))
     })
 }
 

@@ -193,7 +193,14 @@ fn inside(block: &mut Block<'_>, plain: &[u8], decoding: &Decoding, hides_text: 
         mask.union_with(prompt_mask());
     }
     let inner = decoding.inner();
-    let mut hits = scan_layer(plain, &mask, block.options, &mut block.work, &inner);
+    let mut hits = scan_layer(
+        plain,
+        &mask,
+        block.options,
+        block.customs,
+        &mut block.work,
+        &inner,
+    );
     decoding.settle(&inner);
     for hit in &mut hits {
         if let Some(id) = encoded.filter(|_| is_prompt(hit.detector)) {

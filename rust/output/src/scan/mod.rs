@@ -3,7 +3,7 @@
 mod address;
 mod assign;
 mod authorization;
-mod block;
+pub(crate) mod block;
 mod confirm;
 pub(crate) mod context;
 mod decode;

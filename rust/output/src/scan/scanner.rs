@@ -9,6 +9,7 @@ use crate::engine::ScanOptions;
 use crate::hit::{Hit, ScanResult};
 use crate::limits::{BLOCK_BYTES, INJECTION_MARGIN, MAX_SCAN_BYTES, PARALLEL_BYTES, PASS_BYTES, TAIL_BYTES};
 use crate::mask::Mask;
+use crate::operator::Customs;
 use crate::scan::block::{Block, Work};
 use crate::scan::decode::{self, Decoding};
 use crate::scan::literals::Lead;
@@ -17,23 +18,29 @@ use crate::scan::tables::TABLES;
 use crate::scan::{overlap, utf16};
 use crate::{injection, phrases, prompt};
 
-/// Scans with the built-in detectors of the mask.
-pub(crate) fn scan(content: &[u8], mask: &Mask, options: &ScanOptions) -> ScanResult {
+/// Scans with the detectors of the mask: built-in ones, and those of the operator.
+pub(crate) fn scan(content: &[u8], mask: &Mask, options: &ScanOptions, customs: &Customs) -> ScanResult {
     if let Some(text) = utf16::decode(content) {
-        let mut result = scan_bytes(&text.bytes, mask, options);
+        // The limit is one of stored bytes; as UTF-8 there may be more of them.
+        let options = ScanOptions {
+            max_bytes: options.max_bytes.filter(|limit| content.len() > *limit),
+            ..*options
+        };
+        let mut result = scan_bytes(&text.bytes, mask, &options, customs);
         result.hits.iter_mut().for_each(|hit| text.map_back(hit));
         return result;
     }
-    scan_bytes(content, mask, options)
+    scan_bytes(content, mask, options, customs)
 }
 
-fn scan_bytes(content: &[u8], mask: &Mask, options: &ScanOptions) -> ScanResult {
+fn scan_bytes(content: &[u8], mask: &Mask, options: &ScanOptions, customs: &Customs) -> ScanResult {
     let (ranges, is_truncated) = ranges_of(content, options.max_bytes);
     let decoding = Decoding::new(content.len());
     let done = if content.len() > PARALLEL_BYTES {
-        in_parallel(content, &ranges, mask, options, &decoding)
+        in_parallel(content, &ranges, mask, options, customs, &decoding)
     } else {
-        let one = |range: &Range<usize>| scan_range(content, range.clone(), mask, options, &decoding);
+        let one =
+            |range: &Range<usize>| scan_range(content, range.clone(), mask, options, customs, &decoding);
         ranges.iter().map(one).collect()
     };
     let is_over_budget = done.iter().any(|(_, is_over)| *is_over);
@@ -101,6 +108,7 @@ fn in_parallel(
     ranges: &[Range<usize>],
     mask: &Mask,
     options: &ScanOptions,
+    customs: &Customs,
     decoding: &Decoding,
 ) -> Vec<Found> {
     let helpers = take_helpers(ranges.len().saturating_sub(1));
@@ -110,7 +118,7 @@ fn in_parallel(
         while let Some(range) = ranges.get(next.fetch_add(1, Ordering::Relaxed)) {
             done.push((
                 range.start,
-                scan_range(content, range.clone(), mask, options, decoding),
+                scan_range(content, range.clone(), mask, options, customs, decoding),
             ));
         }
         done
@@ -138,9 +146,10 @@ fn scan_range(
     range: Range<usize>,
     mask: &Mask,
     options: &ScanOptions,
+    customs: &Customs,
     decoding: &Decoding,
 ) -> Found {
-    let mut block = Block::new(content, range, mask, options);
+    let mut block = Block::new(content, range, mask, options, customs);
     block.scan_all();
     decode::layers(&mut block, decoding);
     (std::mem::take(&mut block.hits), block.work.is_over())
@@ -156,12 +165,16 @@ impl Block<'_> {
             Group::PromptInjection,
         ];
         let [secrets, pii, code, prompts] = groups.map(|group| self.wants(group));
+        let customs = self.customs.are_wanted(self.mask);
         let mut start = self.range.start;
         while start < self.range.end && !self.work.is_over() {
             let end = start.saturating_add(PASS_BYTES).min(self.range.end);
             let piece = start..end;
-            if secrets || pii {
+            // Runs also tell what is encoded.
+            if secrets || pii || customs {
                 self.runs(piece.clone());
+            }
+            if secrets || pii {
                 self.words(piece.clone(), secrets, pii);
                 self.marks(piece.clone());
             }
@@ -173,6 +186,9 @@ impl Block<'_> {
         }
         if (code || prompts) && !self.work.is_over() {
             self.injections(code, prompts);
+        }
+        if customs {
+            self.customs.scan(self);
         }
     }
 
@@ -312,10 +328,11 @@ pub(crate) fn scan_layer(
     content: &[u8],
     mask: &Mask,
     options: &ScanOptions,
+    customs: &Customs,
     work: &mut Work,
     decoding: &Decoding,
 ) -> Vec<Hit> {
-    let mut block = Block::new(content, 0..content.len(), mask, options);
+    let mut block = Block::new(content, 0..content.len(), mask, options, customs);
     block.scan_all();
     work.spend(content.len().saturating_mul(2));
     decode::layers(&mut block, decoding);

@@ -27,6 +27,12 @@ def test_a_job_that_moved_on_is_reported_as_retrying_and_not_under_its_next_disp
     assert message.msg_id == "sys.internal.job.result.accepted:j:10:-"
 
 
+@pytest.mark.parametrize(("text", "told"), [("17", 17), ("soon", 0), ("-3", 0), ("9" * 30, 0)])
+def test_a_damaged_duration_holds_up_no_sweep(text: str, told: int) -> None:
+    message = accepted_result({"id": "j", "state": "SUCCEEDED", "execution_ms": text}, {})
+    assert BusPacket.FromString(message.payload).job_result.execution_ms == told
+
+
 class _HalfDown:
     """A store of which one node does not answer the first time."""
 
@@ -42,7 +48,7 @@ class _HalfDown:
 def test_side_writes_that_were_not_answered_are_sent_again() -> None:
     store = _HalfDown()
     jobs: Any = JobStore(store, StoreSettings(), 4)  # type: ignore[arg-type]
-    side = SideWrites(jobs, SimpleNamespace())  # type: ignore[arg-type]
+    side = SideWrites(jobs, SimpleNamespace(data_ttl_s=60))  # type: ignore[arg-type]
     side.tenants([("acme", "j", False, False)])
     with pytest.raises(Unavailable):
         asyncio.run(side.flush())

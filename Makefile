@@ -59,7 +59,7 @@ mutants: check-tools
 
 test-python: setup
 	$(BIN)/python -m pytest tests --ignore=tests/e2e --ignore=tests/faults -n 3 --dist loadfile
-	$(BIN)/python -m pytest tests/e2e tests/faults -n 2 --dist loadfile
+	$(BIN)/python -m pytest tests/e2e tests/faults -n 3 --dist loadfile
 
 test: deps setup test-rust test-python
 

@@ -1,7 +1,7 @@
 """Credential attestation of workers (protocol spec §15.5, scheduler spec §19.1, §19.2)."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -35,6 +35,7 @@ Reason = Literal[
 """Why a packet does not attest its worker; empty when it does, `pending` while nobody knows."""
 
 _LOAD_LIMIT_S: Final = 5.0
+_MEET_EVERY_S: Final = 1.0
 _LOG_EVERY_S: Final = 60.0
 _LOGGED_MAX: Final = 10_000
 
@@ -67,6 +68,7 @@ class Attestor:
         self._reload_s = reload_s
         self._verdicts = TokenVerdicts(on_verdict)
         self._credentials: CredentialSet | None = None
+        self._met_s = 0.0
         self._logged: TTLCache[tuple[str, str], bool] = TTLCache(_LOGGED_MAX, _LOG_EVERY_S, timer=monotonic_s)
         self.changed = asyncio.Event()
         """Set it to have the credentials read again."""
@@ -98,6 +100,13 @@ class Attestor:
         """Return the active credential of a worker, as far as it is known here."""
         found = self._credentials.by_worker.get(worker_id) if self._credentials is not None else None
         return found if found is not None and found.is_active else None
+
+    async def meet(self, worker_ids: Iterable[str]) -> None:
+        """Read the credentials again when one of these workers has none here, at most once a second: a worker may come
+        at once with what was issued a moment ago."""
+        if monotonic_s() >= self._met_s and any(self.credential(one) is None for one in worker_ids):
+            self._met_s = monotonic_s() + _MEET_EVERY_S
+            await self.reload()
 
     def report(self, mode: TrustMode, worker_id: str, reason: Reason) -> None:
         """Count a failure; the log tells it once a minute per worker and reason."""

@@ -152,6 +152,7 @@ class Handshakes:
                 one.reason = Reason.AUTHENTICATION_FAILED
 
     async def _find_agents(self, asked: list[_Asked]) -> None:
+        await self._attestor.meet(one.worker_id for one in asked)
         for one in asked:
             credential = self._attestor.credential(one.worker_id)
             if (

@@ -210,7 +210,11 @@ async def test_a_draining_pool_gets_no_new_jobs_on_a_cluster(
             return await state_of(first) == "DISPATCHED"
 
         await wait_until(dispatched, timeout_s=20)
+        (scheduler,) = stack.schedulers
+        loaded = scheduler.tail(200_000).count("routing loaded")
         assert (await http.post("/pools/side/drain")).json()["status"] == "draining"
+        # The scheduler follows a moment later.
+        await wait_until(lambda: scheduler.tail(200_000).count("routing loaded") > loaded, timeout_s=20)
         second = await submit()
 
         async def parked() -> bool:

@@ -156,6 +156,8 @@ async def test_what_cannot_be_scanned_is_quarantined_or_withheld(tmp_path: Path)
         # and has been for longer than a scan waits.
         await jobs.client.execute("SET", keys.job_lock(locked), "somebody", "PX", 120_000)
         await jobs.client.execute("SET", keys.job_request(jobs.tag(broken), broken), "{", "EX", 600)
+        # The third is not overdue before its kernel is gone.
+        await jobs.client.execute("ZINCRBY", keys.job_after(jobs.tag(lonely)), 600_000_000, lonely)
         await recover(stack, jobs, locked, broken)
         await wait_until(lambda: _has_code(jobs, locked, "quarantine_failed"), timeout_s=40)
         letter = await letter_of(jobs, locked)

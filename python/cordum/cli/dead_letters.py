@@ -1,10 +1,9 @@
 """`cordumctl dlq …` (CLI spec §9)."""
 
-import re
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Annotated, Any, Final
 
 import typer
@@ -12,6 +11,8 @@ import typer
 from cordum.cli.connection import Connection, describe, fail
 from cordum.cli.jobs import segment
 from cordum.cli.output import note, print_json, print_table
+from cordum.config.types import parse_duration
+from cordum.runtime.clock import utc_now
 
 __all__ = ["app"]
 
@@ -22,7 +23,7 @@ app = typer.Typer(
 _CHUNK: Final = 500
 _PARALLEL: Final = 10
 _PAGE: Final = 200
-_UNITS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+_DONE: Final = {"retry": "retried", "delete": "deleted"}
 
 Reason = Annotated[str, typer.Option("--reason", help="Only entries whose reason or code begins so.")]
 Topic = Annotated[str, typer.Option("--topic", help="Only this topic.")]
@@ -102,7 +103,7 @@ def retry(
         answer = context.obj.post(f"/dlq/{segment(job_id)}/retry")
         print_json(answer) if context.obj.as_json else sys.stdout.write(f"{answer['job_id']}\n")
         return
-    _bulk(context.obj, "retry", ("retried", "retry"), (reason, topic, since, limit), yes)
+    _bulk(context.obj, "retry", (reason, topic, since, limit), yes)
 
 
 @app.command()
@@ -119,17 +120,15 @@ def delete(
     if job_id:
         context.obj.delete(f"/dlq/{segment(job_id)}")
         return
-    _bulk(context.obj, "delete", ("deleted", "delete"), (reason, topic, since, limit), yes)
+    _bulk(context.obj, "delete", (reason, topic, since, limit), yes)
 
 
-def _bulk(
-    connection: Connection, route: str, words: tuple[str, str], chosen: tuple[str, str, str, int], yes: bool
-) -> None:
+def _bulk(connection: Connection, route: str, chosen: tuple[str, str, str, int], yes: bool) -> None:
     reason, topic, since, limit = chosen
     if not (reason or topic or since):
         raise fail(f"dlq {route} needs a job id, or one of --reason, --topic, --since")
     ids = [entry["job_id"] for entry in _matching(connection, reason, topic, since, limit)]
-    if ids and not yes and not typer.confirm(f"{words[1]} {len(ids)} entries?", err=True):
+    if ids and not yes and not typer.confirm(f"{route} {len(ids)} entries?", err=True):
         raise fail("nothing was done")
     failed = 0
     for start in range(0, len(ids), _CHUNK):
@@ -137,7 +136,7 @@ def _bulk(
             if not result.get("ok"):
                 failed += 1
                 note(f"{result.get('job_id')}: {result.get('error', 'failed')}")
-    sys.stdout.write(f"{words[0]} {len(ids) - failed}, failed {failed}\n")
+    sys.stdout.write(f"{_DONE[route]} {len(ids) - failed}, failed {failed}\n")
     if failed:
         raise typer.Exit(1)
 
@@ -165,7 +164,7 @@ def _single(connection: Connection, route: str, job_id: str) -> Entry:
 
 def _matching(connection: Connection, reason: str, topic: str, since: str, limit: int) -> list[Entry]:
     """Return the newest entries that match, page by page."""
-    oldest = datetime.now(UTC) - _age(since) if since else None  # noqa: TID251 - the operator's clock is meant
+    oldest = utc_now() - _age(since) if since else None
     found: list[Entry] = []
     cursor: Any = None
     while True:
@@ -196,10 +195,10 @@ def _time(entry: Entry) -> datetime:
 
 
 def _age(text: str) -> timedelta:
-    found = re.fullmatch(r"(\d+)([smhd])", text)
-    if found is None:
-        raise fail("--since: expected a number and s, m, h or d, e.g. 24h")
-    return timedelta(seconds=int(found[1]) * _UNITS[found[2]])
+    try:
+        return timedelta(seconds=float(parse_duration(text)))
+    except (OverflowError, ValueError) as error:
+        raise fail(f"--since: {error}") from error
 
 
 def short_reason(reason: str) -> str:

@@ -7,9 +7,12 @@ from typing import Any
 
 from cordum.gateway.routing import Routing
 from cordum.gateway.views import worker
+from cordum.gateway.worker_sessions import add_sessions
 from cordum.runtime.clock import now_us, rfc3339
+from cordum.store.worker_sessions import WorkerSessions
+from cordum.store.worker_snapshot import WorkerSnapshots
 
-__all__ = ["Fleet", "captured_us_of"]
+__all__ = ["Fleet", "captured_us_of", "known_workers"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,16 @@ class Fleet:
         capacity = sum(max(0, entry["max_parallel_jobs"]) for entry in self.workers_of(pool))
         share = active / capacity if capacity else 0.0
         return {"active_jobs": active, "capacity": capacity, "utilization": round(share, 4)}
+
+
+async def known_workers(snapshots: WorkerSnapshots, sessions: WorkerSessions) -> list[dict[str, Any]]:
+    """Return the workers of the snapshot, sorted by id. Raises Unavailable."""
+    snapshot = await snapshots.load() or {}
+    now = now_us()
+    captured_us = captured_us_of(snapshot, now)
+    shown = [worker(entry, captured_us=captured_us, now_us=now) for entry in snapshot.get("workers") or []]
+    await add_sessions(sessions, shown)
+    return sorted(shown, key=lambda entry: str(entry["worker_id"]))
 
 
 def captured_us_of(snapshot: Mapping[str, Any], default_us: int) -> int:

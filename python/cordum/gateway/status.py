@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from cordum.domain.errors import CordumError
 from cordum.domain.states import JobState
-from cordum.gateway.routes.workers import known_workers
+from cordum.gateway.fleet import known_workers
 from cordum.gateway.safety_status import circuit_breakers, output_policy_status
 from cordum.gateway.state import Gateway
 from cordum.runtime.clock import monotonic_s, rfc3339
@@ -36,7 +36,7 @@ async def build_status(gateway: Gateway, tenant: str, *, is_admin: bool) -> dict
         "build": {"version": version("cordum"), "commit": "", "date": ""},
         "nats": {"connected": connected, "status": "CONNECTED" if connected else "DISCONNECTED"},
         "redis": {"ok": redis_ok, "connected": redis_ok},
-        "workers": {"count": len(await known_workers(gateway)) if redis_ok else 0},
+        "workers": {"count": len(await known_workers(gateway.workers, gateway.sessions)) if redis_ok else 0},
         "pipeline": await _pipeline(gateway) if redis_ok else {},
         "active_ws_clients": gateway.live.client_count,
         "goroutine_count": len(asyncio.all_tasks()),

@@ -146,7 +146,7 @@ class ApprovalRepair:
             await self._duties.perform([job.record["id"]])
 
     async def _apply(self, job: _Held, change: dict[str, Any], kind: str) -> bool:
-        """Apply under the job's lock if nobody decides about it right now; the revision fences the rest."""
+        """Apply under the job's lock unless somebody keeps it; the revision fences the rest."""
         job_id = job.record["id"]
         fence = {"id": job_id, "from": [JobState.APPROVAL_REQUIRED], "rev": int(job.record["rev"])}
         replies: list[Any] = []

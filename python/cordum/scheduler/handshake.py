@@ -248,11 +248,11 @@ class Handshakes:
         self._book.learn(session.worker_id, _stored(session))
         await self._on_session(credential, one.packet.worker_handshake_authenticate.capability_handshake)
         await self._send(one, self._replies.accepted(one.body, token, session))
-        metrics.HANDSHAKES.labels("renewed" if renewed is not None else "accepted", "").inc()
-        word = "renewed" if renewed is not None else "issued"
-        await self._trail.change(word, session.worker_id, session.tenant, session.jti, session.agent_id)
+        change, ended = ("renewed", "renewed") if renewed is not None else ("issued", "accepted")
+        metrics.HANDSHAKES.labels(ended, "").inc()
+        await self._trail.change(change, session.worker_id, session.tenant, session.jti, session.agent_id)
         await self._trail.handshake(
-            *("renewed" if renewed is not None else "accepted", session.worker_id, session.tenant),
+            *(ended, session.worker_id, session.tenant),
             sdk=one.body.sdk_version,
             jti=session.jti,
         )

@@ -17,17 +17,16 @@ from cordum.runtime.clock import now_us, rfc3339
 from cordum.runtime.failpoints import reach
 from cordum.scheduler import output_metrics as metrics
 from cordum.scheduler.duties import Duties
+from cordum.scheduler.job_locks import under_job_lock
 from cordum.scheduler.packets import output_audit
 from cordum.scheduler.side_writes import SideWrites
 from cordum.store import keys
 from cordum.store.jobs import JobStore, Record
-from cordum.store.locks import Lock
 from cordum.v1.output_policy_pb2 import OutputCheckResponse
 
 __all__ = ["OutputOutcomes", "Verdict", "record_json"]
 
 _WAITS_S: Final = (1.0, 2.0)
-_LOCK_TTL_S: Final = 60.0
 _CODE: Final = "output_quarantined_async"
 
 _log = structlog.get_logger("cordum.scheduler")
@@ -129,23 +128,35 @@ class OutputOutcomes:
             await self._duties.perform([job_id])
 
     async def _apply_locked(self, job_id: str, verdict: Verdict) -> None:
-        lock = Lock(self._jobs.client, keys.job_lock(job_id), _LOCK_TTL_S)
-        if not await lock.acquire():
+        moved: list[Record] = []
+
+        async def commit() -> None:
+            if (record := await self._commit(job_id, verdict)) is not None:
+                moved.append(record)
+
+        if not await under_job_lock(self._jobs.client, job_id, commit):
             raise Conflict("the job is locked")
-        try:
-            record = await self._jobs.get(job_id)
-            if record is None or not _is_due(record):
-                return
-            if record["state"] != JobState.SUCCEEDED or not verdict.decision:
-                await self.finish(record)
-                self._note(record, verdict)
-                return
-            reach("scan.commit")
-            reply = await self._jobs.move(_change(record, verdict), now_us=now_us())
-        finally:
-            await lock.release()
+        for record in moved:
+            await self._follow(record, verdict)
+
+    async def _commit(self, job_id: str, verdict: Verdict) -> Record | None:
+        """Store the verdict; return the record it changed, None when there was nothing left to decide."""
+        record = await self._jobs.get(job_id)
+        if record is None or not _is_due(record):
+            return None
+        if record["state"] != JobState.SUCCEEDED or not verdict.decision:
+            await self.finish(record)
+            self._note(record, verdict)
+            return None
+        reach("scan.commit")
+        reply = await self._jobs.move(_change(record, verdict), now_us=now_us())
         if reply[0] != b"moved":
             raise Conflict("the job moved meanwhile")
+        return record
+
+    async def _follow(self, record: Record, verdict: Verdict) -> None:
+        """Do what follows a stored verdict."""
+        job_id = record["id"]
         self._note(record, verdict)
         reach("scan.tell")
         if verdict.decision == "QUARANTINE":

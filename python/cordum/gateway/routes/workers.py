@@ -1,6 +1,5 @@
 """Workers, from the registry snapshot the schedulers write (gateway spec §17)."""
 
-from datetime import datetime
 from typing import Any
 
 from fastapi import Request
@@ -8,15 +7,14 @@ from starlette.responses import Response
 
 from cordum.domain.errors import NotFound
 from cordum.gateway.api import Api
+from cordum.gateway.fleet import known_workers
 from cordum.gateway.http import json_reply, limit_of
 from cordum.gateway.state import Gateway
-from cordum.gateway.views import job_record, worker
-from cordum.gateway.worker_sessions import add_sessions
-from cordum.runtime.clock import now_us
+from cordum.gateway.views import job_record
 from cordum.security.principal import Caller
 from cordum.store import keys
 
-__all__ = ["add_worker_routes", "known_workers"]
+__all__ = ["add_worker_routes"]
 
 
 def add_worker_routes(api: Api) -> None:
@@ -40,31 +38,13 @@ def add_worker_routes(api: Api) -> None:
     )
 
 
-async def known_workers(gateway: Gateway) -> list[dict[str, Any]]:
-    """Return the workers of the snapshot, sorted by id. Raises Unavailable."""
-    snapshot = await gateway.workers.load()
-    entries = (snapshot or {}).get("workers") or []
-    now = now_us()
-    captured_us = _captured_us(snapshot or {}, now)
-    shown = [worker(entry, captured_us=captured_us, now_us=now) for entry in entries]
-    await add_sessions(gateway.sessions, shown)
-    return sorted(shown, key=lambda entry: str(entry["worker_id"]))
-
-
-def _captured_us(snapshot: dict[str, Any], default_us: int) -> int:
-    try:
-        return int(datetime.fromisoformat(snapshot["captured_at"]).timestamp() * 1_000_000)
-    except (KeyError, TypeError, ValueError):
-        return default_us
-
-
 async def list_all(gateway: Gateway, _caller: Caller, _request: Request) -> Response:
     """List every known worker."""
-    return json_reply({"items": await known_workers(gateway)})
+    return json_reply({"items": await known_workers(gateway.workers, gateway.sessions)})
 
 
 async def _find(gateway: Gateway, worker_id: str) -> dict[str, Any]:
-    for entry in await known_workers(gateway):
+    for entry in await known_workers(gateway.workers, gateway.sessions):
         if entry["worker_id"] == worker_id:
             return entry
     raise NotFound("worker not found", code="WORKER_NOT_FOUND")

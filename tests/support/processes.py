@@ -1,20 +1,40 @@
 """Helpers for tests that run real processes: free ports, waiting for a condition, ending a child."""
 
 import asyncio
+import contextlib
 import inspect
+import itertools
+import os
 import signal
 import socket
 import subprocess
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
+
+# Below the range outgoing connections take their ports from (32768 up): a port of that range may be gone
+# between the probe and the server's bind. Test workers that run side by side have a block each.
+_BLOCKS = 8
+_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % _BLOCKS
+
+
+def ports_of_this_worker(first: int, last: int) -> Iterator[int]:
+    """Go round and round the part of ``first..last`` that is this test worker's."""
+    size = (last - first + 1) // _BLOCKS
+    start = os.getpid() % size
+    return (first + _WORKER * size + (start + step) % size for step in itertools.count())
+
+
+_ports = ports_of_this_worker(10_000, 19_999)
 
 
 def free_port() -> int:
-    """Return a loopback TCP port nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a loopback TCP port nobody listens on, another one with every call."""
+    for port in _ports:
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("unreachable: the ports go round")
 
 
 def is_listening(port: int) -> bool:

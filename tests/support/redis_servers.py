@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import importlib.util
-import random
 import shutil
 import socket
 import subprocess
@@ -15,7 +14,7 @@ import pytest
 from cordum.config.redis import RedisSettings
 from cordum.domain.errors import CordumError
 from cordum.store.connection import RedisClient
-from tests.support.processes import end_process, wait_listening, wait_until
+from tests.support.processes import end_process, ports_of_this_worker, wait_listening, wait_until
 
 _SLOTS = 16_384
 _BUS_OFFSET = 10_000
@@ -33,14 +32,18 @@ def redis_binary() -> str | None:
     return str(bundled) if bundled.exists() else None
 
 
+# With the bus ports, ten thousand higher, still below those of outgoing connections.
+_ports = ports_of_this_worker(20_000, 22_719)
+
+
 def _port_with_bus() -> int:
     """Return a port that is free together with its cluster bus port."""
-    while True:
-        port = random.randrange(20_000, 32_000)
+    for port in _ports:
         with contextlib.suppress(OSError), socket.socket() as client, socket.socket() as bus:
             client.bind(("127.0.0.1", port))
             bus.bind(("127.0.0.1", port + _BUS_OFFSET))
             return port
+    raise AssertionError("unreachable: the ports go round")
 
 
 class RedisServer:

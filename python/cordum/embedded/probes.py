@@ -1,12 +1,16 @@
 """Readiness probes of the embedded processes, on loopback."""
 
 import asyncio
+import secrets
 import socket
 from typing import Final
 
 from cordum.embedded.servers import LOOPBACK
 
 __all__ = ["free_port", "http_ok", "is_free", "nats_ready", "redis_ready"]
+
+# Below the range outgoing connections get their ports from (Linux: 32768 up, others: 49152 up).
+_CHOSEN_PORTS: Final = range(20_000, 32_768)
 
 _LIMIT_S: Final = 2.0
 
@@ -54,11 +58,13 @@ def is_free(port: int) -> bool:
 
 
 def free_port(taken: set[int]) -> int:
-    """Return a free loopback port that is not in ``taken`` and add it there."""
+    """Return a free loopback port that is not in ``taken`` and add it there.
+
+    It is none of those the system gives to outgoing connections: one of them could be gone before its server
+    listens.
+    """
     while True:
-        with socket.socket() as probe:
-            probe.bind((LOOPBACK, 0))
-            port = int(probe.getsockname()[1])
-        if port not in taken:
+        port = secrets.choice(_CHOSEN_PORTS)
+        if port not in taken and is_free(port):
             taken.add(port)
             return port

@@ -32,7 +32,8 @@ Every service reads its settings from environment variables. An empty variable c
 - *secret*: the text itself, or the path of a file that holds it in `<NAME>_FILE`; giving both is an error.
 - `CORDUM_ENV=production` (or `CORDUM_PRODUCTION=true`) refuses insecure values at the start.
 
-Files: `config/safety.yaml` ([policy](policy.md)), `config/pools.yaml` (which pool serves which topic) and
+Files: `config/safety.yaml` ([policy](policy.md)), `config/output_scanners.yaml` (patterns of your own for
+[results](output-policy.md)), `config/pools.yaml` (which pool serves which topic) and
 `config/timeouts.yaml` (how long a job may stay in a state). `cordumctl up` copies them into its data directory,
 where you can edit them. The policy file is read again while the system runs; a broken one keeps the last good
 policy. Pools and time-outs are taken into Redis (`cfg:system:default`) when nothing is stored there yet, and

@@ -479,10 +479,11 @@ class PolicyEngine:
         bundles: list[tuple[str, bytes]] = [],
         delegation: bool = False,
         output_confidence: float | None = None,
+        scanners: bytes | None = None,
     ) -> PolicyEngine:
         """Compile a base document and enabled bundles (id, document). Without ``delegation`` every call is direct.
-        Findings in outputs below ``output_confidence`` (0.5) are ignored where the documents say nothing.
-        Raises PolicyError with every problem."""
+        Findings in outputs below ``output_confidence`` (0.5) are ignored where the documents say nothing. Rules may
+        name what the scanner file ``scanners`` defines. Raises PolicyError with every problem."""
 
     @staticmethod
     def empty() -> PolicyEngine:
@@ -539,20 +540,25 @@ def tally_decision(request: bytes, response: bytes, us: int) -> _Tally:
 def named_agents(batch: bytes) -> list[str]:
     """Return the agents that a serialized `BatchRequest` names in its labels, each once. Raises ValueError."""
 
-def validate_policy(source: bytes) -> list[tuple[str, str]]:
-    """Return every problem of one document as (path, message); empty when it is valid."""
+def validate_policy(source: bytes, scanners: bytes | None = None) -> list[tuple[str, str]]:
+    """Return every problem of one document as (path, message); empty when it is valid. Its rules may name what the
+    scanner file ``scanners`` defines."""
 
 def policy_rules(source: bytes) -> bytes:
     """Return the rules of one document as a JSON list of {section, rule as written, tier, selector, enabled}; tier and
     selector as they apply. Raises PolicyError with every problem when the document is not valid."""
 
-def analyze_policy(base: bytes | None = None, bundles: list[tuple[str, bytes]] = ...) -> bytes:
+def analyze_policy(
+    base: bytes | None = None, bundles: list[tuple[str, bytes]] = ..., scanners: bytes | None = None
+) -> bytes:
     """Return findings about the policy these sources make, as JSON: snapshot, rules, findings, undecided, omitted.
 
     Takes at most ten seconds; what is open then is undecided. Raises PolicyError."""
 
 def diff_policies(
-    old: tuple[bytes | None, list[tuple[str, bytes]]], new: tuple[bytes | None, list[tuple[str, bytes]]]
+    old: tuple[bytes | None, list[tuple[str, bytes]]],
+    new: tuple[bytes | None, list[tuple[str, bytes]]],
+    scanners: bytes | None = None,
 ) -> bytes:
     """Return what changes from the policy of the ``old`` base and bundles to the ``new`` one, as JSON: equivalent
     (null when not decided), old, new (snapshots), changes, undecided, omitted.
@@ -564,6 +570,7 @@ def run_policy_tests(
     bundles: list[tuple[str, bytes]] = ...,
     extra: list[tuple[str, bytes]] = ...,
     max_bytes: int = ...,
+    scanners: bytes | None = None,
 ) -> bytes:
     """Run the tests of a base, bundles (id, document) and files of tests (name, document) against the merged policy.
 
@@ -631,6 +638,20 @@ def simulate_output(policy: PolicyEngine, request: bytes) -> bytes:
 
     Raises ValueError."""
 
+class Scanners:
+    """The built-in detectors and those of a scanner file (YAML or JSON); it never changes."""
+
+    def __new__(cls, source: bytes) -> Scanners:
+        """Raises PolicyError, whose ``errors`` are (path, message), for a file with faults."""
+
+    @property
+    def names(self) -> list[str]:
+        """Scanners that the file names."""
+
+    @property
+    def slow(self) -> list[str]:
+        """Ids of patterns that have no literal to search for, so that they read every content."""
+
 class Finding:
     """One place a detector reports; never what stands there. Offset and length are in bytes. Compared by value."""
 
@@ -673,8 +694,10 @@ def scan_output(
     scanners: list[str] | None = None,
     min_confidence: float | None = None,
     is_distinct: bool = True,
+    custom: Scanners | None = None,
 ) -> list[Finding]:
-    """Return what the detectors find, by offset. ``is_distinct``: a value that occurs again is reported once.
+    """Return what the detectors find, by offset. ``is_distinct``: a value that occurs again is reported once;
+    ``custom``: what a scanner file adds.
 
     Raises ValueError for an unknown scanner name or a confidence outside of 0 to 1, RuntimeError for data made to
     exhaust the scanner."""

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO, Final
 
-from cordum._core import Finding, redact_output, scan_output
+from cordum._core import Finding, Scanners, redact_output, scan_output
 
 __all__ = ["Place", "Search", "Window", "places", "redacted", "windows"]
 
@@ -25,6 +25,7 @@ class Search:
 
     scanners: Sequence[str] | None = None
     min_confidence: float | None = None
+    custom: Scanners | None = None
 
     def run(self, data: bytes | str, *, is_distinct: bool) -> list[Finding]:
         """Return the findings; ``is_distinct``: a value that occurs again is reported once."""
@@ -34,6 +35,7 @@ class Search:
             scanners=names,
             min_confidence=self.min_confidence,
             is_distinct=is_distinct,
+            custom=self.custom,
         )
 
 

@@ -14,11 +14,12 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
+from cordum._core import PolicyError
 from cordum.cli.exits import CommandExit
 from cordum.cli.output import note
 from cordum.cli.sarif import sarif
 from cordum.cli.scan_stream import Advance, Place, Search, places, redacted
-from cordum.output import Finding
+from cordum.output import Finding, Scanners
 
 __all__ = ["app"]
 
@@ -58,6 +59,9 @@ ScannerNames = Annotated[
     ),
 ]
 Least = Annotated[float | None, typer.Option("--min-confidence", help="0 to 1; 0.5 by default.")]
+FileOfScanners = Annotated[
+    Path | None, typer.Option("--scanner-file", help="Your own patterns, as in config/output_scanners.yaml.")
+]
 
 
 @app.command("scan")
@@ -69,6 +73,7 @@ def scan_command(
     ] = "",
     scanners: ScannerNames = None,
     min_confidence: Least = None,
+    scanner_file: FileOfScanners = None,
     format_: Annotated[Format, typer.Option("--format", help="json, sarif or text.")] = Format.JSON,
     fail_on: Annotated[
         FailOn, typer.Option(help="Exit 2 when a finding is at least so severe.")
@@ -78,7 +83,7 @@ def scan_command(
 
     Example: cordumctl output scan --format sarif --fail-on high build.log > findings.sarif
     """
-    search = _search(scanners, min_confidence)
+    search = _search(scanners, min_confidence, scanner_file)
     with _errors():
         if jsonl:
             if paths:
@@ -96,12 +101,13 @@ def redact_command(
     output: Annotated[str, typer.Option("--out", help="Where to write; `-`: stdout.")] = "-",
     scanners: ScannerNames = None,
     min_confidence: Least = None,
+    scanner_file: FileOfScanners = None,
 ) -> None:
     """Copy a file with everything that is found masked as [REDACTED]. JSON and JSON lines stay JSON.
 
     Example: cordumctl output redact worker.log --scanners secret,pii --out clean.log
     """
-    search = _search(scanners, min_confidence)
+    search = _search(scanners, min_confidence, scanner_file)
     with (
         _errors(),
         _opened(path) as (stream, size),
@@ -113,12 +119,22 @@ def redact_command(
         target.flush()
 
 
-def _search(scanners: list[str] | None, min_confidence: float | None) -> Search:
-    """Return what to look for; unknown names end the program before any input is read."""
+def _search(scanners: list[str] | None, min_confidence: float | None, scanner_file: Path | None) -> Search:
+    """Return what to look for; unknown names and broken files end the program before any input is read."""
     given = [name.strip() for text in scanners or [] for name in text.split(",") if name.strip()]
     with _errors():
-        Search(given, min_confidence).run(b"", is_distinct=True)
-    return Search(given or None, min_confidence)
+        custom = None if scanner_file is None else _scanners(scanner_file)
+        Search(given, min_confidence, custom).run(b"", is_distinct=True)
+    return Search(given or None, min_confidence, custom)
+
+
+def _scanners(path: Path) -> Scanners:
+    try:
+        return Scanners(path.read_bytes())
+    except PolicyError as error:
+        for place, message in error.errors:
+            note(f"{path}: {place}: {message}" if place else f"{path}: {message}")
+        raise ValueError(f"{path}: the scanner file has faults") from None
 
 
 @contextlib.contextmanager

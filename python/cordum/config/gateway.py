@@ -42,6 +42,8 @@ class GatewaySettings(SigningKeySettings, BoundarySettings, StoreSettings):
     )
     kernel_tls_ca: str = Field("", validation_alias="SAFETY_KERNEL_TLS_CA", json_schema_extra=SECURITY)
     kernel_timeout_s: Duration = Field(5.0, gt=0, validation_alias="GATEWAY_POLICY_TIMEOUT")
+    output_scanners_path: str = Field("", validation_alias="OUTPUT_SCANNERS_PATH")
+    """The kernel's scanner file, for `POST /policy/validate` and `/policy/analyze`."""
 
     tenant_id: str = Field("default", validation_alias="TENANT_ID", json_schema_extra=SECURITY)
     api_keys: Secret = Field(Secret(""), validation_alias="CORDUM_API_KEYS")

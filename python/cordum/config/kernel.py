@@ -124,6 +124,8 @@ class KernelSettings(SigningSettings):
         16 * 1024 * 1024, validation_alias="OUTPUT_POLICY_MAX_SCAN_BYTES", json_schema_extra=SECURITY
     )
     """Of a larger result only the beginning and the end are scanned; at most 64 MiB."""
+    output_scanners_path: str = Field("config/output_scanners.yaml", validation_alias="OUTPUT_SCANNERS_PATH")
+    """Patterns of the operator beside the built-in detectors; read again with the policy."""
     output_min_confidence: float = Field(
         0.5, ge=0, le=1, validation_alias="OUTPUT_POLICY_MIN_CONFIDENCE", json_schema_extra=SECURITY
     )

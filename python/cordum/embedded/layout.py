@@ -14,7 +14,7 @@ from cordum.domain.errors import ConfigError, Conflict
 
 __all__ = ["DEFAULT_FILES", "KEY_ROLES", "DataDir"]
 
-DEFAULT_FILES: Final = ("safety.yaml", "pools.yaml", "timeouts.yaml")
+DEFAULT_FILES: Final = ("safety.yaml", "output_scanners.yaml", "pools.yaml", "timeouts.yaml")
 KEY_ROLES: Final = {"admin": "admin", "approver": "operator"}
 """Role per principal of the first keys: the second may approve what the first submitted (decision 47)."""
 
@@ -68,7 +68,7 @@ class DataDir:
             ) from error
 
     def copy_defaults(self) -> None:
-        """Put the shipped policy, pools and timeouts there unless the user already has them."""
+        """Put the shipped policy, scanners, pools and timeouts there unless the user already has them."""
         source = files("cordum.embedded") / "defaults"
         for name in DEFAULT_FILES:
             target = self.root / name

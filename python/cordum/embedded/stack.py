@@ -174,6 +174,7 @@ def _service_environment(options: Options, data: DataDir, ports: Ports) -> dict[
         "NATS_URL": f"nats://{LOOPBACK}:{ports.nats}",
         "SAFETY_KERNEL_ADDR": _loopback(ports.kernel),
         "SAFETY_POLICY_PATH": _file(options.policy, data.root / "safety.yaml", "--policy"),
+        "OUTPUT_SCANNERS_PATH": str(data.root / "output_scanners.yaml"),
         "POOL_CONFIG_PATH": _file(options.pools, data.root / "pools.yaml", "--pools"),
         "TIMEOUT_CONFIG_PATH": str(data.root / "timeouts.yaml"),
     }

@@ -24,6 +24,7 @@ from cordum.gateway.topics import TopicEditor
 from cordum.gateway.worker_credentials import CredentialWriter
 from cordum.protocol.kernel_client import KernelTls, PolicyClient
 from cordum.runtime.clock import monotonic_s
+from cordum.runtime.scanner_file import ScannerFile
 from cordum.store.blobs import BlobStore
 from cordum.store.boundary import BoundaryReader
 from cordum.store.config_documents import ConfigDocuments
@@ -59,6 +60,8 @@ class Gateway:
     def __post_init__(self) -> None:
         self.publisher = Publisher(self.bus)
         self.audit_writer = AuditWriter(self.audit, self.audit_buffer)
+        path = self.settings.output_scanners_path
+        self.scanner_file = ScannerFile(path) if path else None
         self.blobs = BlobStore(self.redis, self.settings.data_ttl_s)
         self.letters = DeadLetterStore(self.jobs)
         self.workers = WorkerSnapshots(self.redis)
@@ -96,6 +99,10 @@ class Gateway:
         self.rules = RuleReader()
         self.quarantine = Quarantine(self.jobs, self.audit)
         self.live = LiveHub(self.bus, self.jobs, self.settings)
+
+    def scanners(self) -> bytes | None:
+        """Return the scanner file that rules may name scanners of, None without one. Blocking."""
+        return self.scanner_file.read() if self.scanner_file is not None else None
 
     @staticmethod
     def open_kernel(settings: GatewaySettings) -> PolicyClient:

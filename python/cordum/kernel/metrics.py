@@ -35,6 +35,9 @@ SCOPE_VIOLATIONS: Final = Counter(
 REGEX_REJECTED: Final = Counter(
     "cordum_safety_regex_rejected_total", "Content patterns that are no linear-time pattern or too large."
 )
+SCANNER_FILE_REFUSED: Final = Gauge(
+    "cordum_safety_scanner_file_refused", "1 while the scanner file has faults and older patterns count."
+)
 RELOADS: Final = Counter("cordum_safety_policy_reload_total", "Policy loads, by result.", ["result"])
 POLICY_INFO: Final = Gauge("cordum_safety_policy_info", "1 for the active snapshot.", ["snapshot"])
 SIGNATURE_FAILURES: Final = Counter(

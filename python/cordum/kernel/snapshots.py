@@ -12,9 +12,10 @@ from cordum.config.kernel import KernelSettings
 from cordum.domain.errors import CordumError, InvalidInput, Unavailable
 from cordum.kernel.bundle_source import BundleSource
 from cordum.kernel.decision_report import DecisionReport
-from cordum.kernel.metrics import POLICY_INFO, REGEX_REJECTED, RELOADS
+from cordum.kernel.metrics import POLICY_INFO, REGEX_REJECTED, RELOADS, SCANNER_FILE_REFUSED
 from cordum.kernel.signed_source import TextSource
 from cordum.runtime.logs import get_logger
+from cordum.runtime.scanner_file import ScannerFile
 
 __all__ = ["LoadResult", "PolicyStore"]
 
@@ -27,8 +28,8 @@ NO_TESTS: Final = b'{"passed":0,"failed":0,"cases":[]}'
 _log = get_logger()
 
 
-Sources = tuple[bytes | None, tuple[tuple[str, bytes], ...]]
-"""The base, if there is one, and the bundles."""
+Sources = tuple[bytes | None, tuple[tuple[str, bytes], ...], bytes | None]
+"""The base, if there is one, the bundles, and the scanner file, if there is one."""
 
 
 class PolicyStore:
@@ -57,6 +58,7 @@ class PolicyStore:
         self.report = DecisionReport("", {})
         """Reports decisions of the active policy."""
         self._output_confidence = settings.output_min_confidence if settings is not None else 0.5
+        self._scanner_file = ScannerFile(settings.output_scanners_path) if settings is not None else None
         self._skip_malformed = settings is not None and settings.skip_malformed_bundles
         self._history: deque[str] = deque(maxlen=HISTORY)
         self._active: Sources | None = None
@@ -110,7 +112,7 @@ class PolicyStore:
 
         Blocking. Raises PolicyError.
         """
-        base, bundles = self._active or (None, ())
+        base, bundles, _ = self._active or (None, (), None)
         if not bundle_id:
             return self._compile(content, list(bundles))
         replaced = {**dict(bundles), bundle_id: content}
@@ -122,7 +124,17 @@ class PolicyStore:
         return self._compile(base, bundles) if base is not None or bundles else PolicyEngine.empty()
 
     def _compile(self, base: bytes | None, bundles: list[tuple[str, bytes]]) -> PolicyEngine:
-        return PolicyEngine.compile(base, bundles, self._tells_delegation, self._output_confidence)
+        return self._compile_with(base, bundles, self._scanners)
+
+    def _compile_with(
+        self, base: bytes | None, bundles: list[tuple[str, bytes]], scanners: bytes | None
+    ) -> PolicyEngine:
+        return PolicyEngine.compile(base, bundles, self._tells_delegation, self._output_confidence, scanners)
+
+    @property
+    def _scanners(self) -> bytes | None:
+        """The scanner file of the policy that decides now."""
+        return self._active[2] if self._active is not None else None
 
     def tested(self, bundles: list[tuple[str, bytes]]) -> bytes:
         """Run the tests of the base that decides now and of other bundles against both; JSON. Blocking.
@@ -132,15 +144,15 @@ class PolicyStore:
         base = self._active[0] if self._active is not None else None
         if base is None and not bundles:
             return NO_TESTS
-        return run_policy_tests(base, bundles, max_bytes=TESTS_MAX_BYTES)
+        return run_policy_tests(base, bundles, max_bytes=TESTS_MAX_BYTES, scanners=self._scanners)
 
     def difference(self, bundles: list[tuple[str, bytes]]) -> bytes:
         """Return as JSON what would change if the base that decides now had other bundles. Blocking.
 
         Raises PolicyError.
         """
-        base, active = self._active or (None, ())
-        return diff_policies((base, list(active)), (base, bundles))
+        base, active, scanners = self._active or (None, (), None)
+        return diff_policies((base, list(active)), (base, bundles), scanners)
 
     async def _read_bundles(self) -> tuple[tuple[str, bytes], ...]:
         if self._bundles is None:
@@ -163,18 +175,19 @@ class PolicyStore:
     def _load(self, bundles: tuple[tuple[str, bytes], ...]) -> PolicyEngine | None:
         """Return a new engine, or None when the sources are the active ones."""
         has_base = self._active is not None and self._active[0] is not None
+        scanners = self._read_scanners()
         if self._skip_malformed:
-            bundles = _well_formed(bundles)
+            bundles = _well_formed(bundles, scanners)
         # A base that was there once does not just disappear; without one at the start the bundles are the policy.
         base = self._source.read() if has_base or not bundles or self._source.exists() else None
-        sources = (base, bundles)
+        sources = (base, bundles, scanners)
         if sources == self._active:
             self._refused = None
             return None
         if self._refused is not None and sources == self._refused[0]:
             raise self._refused[1]
         try:
-            engine = self._compile(base, list(bundles))
+            engine = self._compile_with(base, list(bundles), scanners)
         except PolicyError as error:
             REGEX_REJECTED.inc(sum(message.startswith("invalid pattern") for _, message in error.errors))
             where = f" in `{self._source.name}`" if not bundles else ""
@@ -183,6 +196,16 @@ class PolicyStore:
             raise refusal from error
         self._active, self._refused = sources, None
         return engine
+
+    def _read_scanners(self) -> bytes | None:
+        file = self._scanner_file
+        if file is None:
+            return None
+        rejected = file.rejected_patterns
+        content = file.read()
+        REGEX_REJECTED.inc(file.rejected_patterns - rejected)
+        SCANNER_FILE_REFUSED.set(file.is_refused)
+        return content
 
     def _swap(self, engine: PolicyEngine) -> None:
         before, self.engine = self.engine, engine
@@ -199,11 +222,13 @@ class PolicyStore:
             _log.warning("policy warning", reason=warning)
 
 
-def _well_formed(bundles: tuple[tuple[str, bytes], ...]) -> tuple[tuple[str, bytes], ...]:
+def _well_formed(
+    bundles: tuple[tuple[str, bytes], ...], scanners: bytes | None
+) -> tuple[tuple[str, bytes], ...]:
     """Leave out bundles that do not validate, as `SAFETY_POLICY_MALFORMED_BUNDLE=skip` asks."""
     kept = []
     for name, content in bundles:
-        problems = validate_policy(content)
+        problems = validate_policy(content, scanners)
         if problems:
             path, message = problems[0]
             _log.error("policy parse error, bundle skipped", bundle=name, path=path, reason=message)

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from cordum._core import Finding, redact_values_in, scan_output
+from cordum._core import Finding, Scanners, redact_values_in, scan_output
 
-__all__ = ["Finding", "redact", "scan"]
+__all__ = ["Finding", "Scanners", "redact", "scan"]
 
 
 def scan(
@@ -12,17 +12,19 @@ def scan(
     *,
     scanners: Sequence[str] | None = None,
     min_confidence: float | None = None,
+    custom: Scanners | None = None,
 ) -> list[Finding]:
     """Return what the detectors find, by offset; a value that occurs again is reported once.
 
     Offsets and lengths are in bytes; text counts as its UTF-8. ``scanners`` names groups (``secret``, ``pii``,
     ``injection``, ``prompt_injection``) or single detectors; None stands for all four groups. Findings below
-    ``min_confidence`` (0.5) are left out. Findings never hold what they found.
+    ``min_confidence`` (0.5) are left out. ``custom`` adds the patterns of a scanner file, whose names ``scanners`` may
+    hold too. Findings never hold what they found.
 
     Raises ValueError for an unknown scanner name, RuntimeError for data made to exhaust the scanner.
     """
     names = None if scanners is None else list(scanners)
-    return scan_output(data, scanners=names, min_confidence=min_confidence)
+    return scan_output(data, scanners=names, min_confidence=min_confidence, custom=custom)
 
 
 def redact(data: bytes | str, findings: Sequence[Finding]) -> bytes:

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::Arc;
 
 use ahash::{AHashMap, AHashSet};
+use cordum_output::Engine;
 
 use crate::content::ScopeCounts;
 use crate::document::{Decision, Match, RequireHuman, Rule, Scope, TenantPolicy};
@@ -236,7 +238,8 @@ impl Policy {
             .chain(&input_rules)
             .map(|rule| &rule.scope);
         let has_job_input_rules = input_scopes.any(|scope| matches!(scope, Scope::Job(_)));
-        let (input_rules, input_entries) = compile_input(input_invariants, input_rules);
+        let (input_rules, input_entries) =
+            compile_input(input_invariants, input_rules, output.detectors.engine());
         Policy {
             is_loaded,
             snapshot,
@@ -340,6 +343,7 @@ fn legacy_rules(tenants: &BTreeMap<String, TenantPolicy>) -> Vec<Rule> {
 fn compile_input(
     invariants: Vec<crate::document::InputRule>,
     mut rules: Vec<crate::document::InputRule>,
+    engine: &Arc<Engine>,
 ) -> (Vec<CompiledInputRule>, Vec<Entry>) {
     rules.sort_by_key(|rule| tier_rank(&rule.scope));
     let invariants = invariants.into_iter().map(|rule| (rule, true));
@@ -348,7 +352,7 @@ fn compile_input(
         .filter(|(rule, _)| rule.enabled)
         .map(|(rule, is_invariant)| {
             let entry = entry(&rule.matching, &rule.scope, &rule.content_types);
-            (CompiledInputRule::new(rule, is_invariant), entry)
+            (CompiledInputRule::new(rule, is_invariant, engine), entry)
         })
         .unzip()
 }

@@ -295,6 +295,14 @@ impl Document {
     ///
     /// Errors: all of them, in document order, in the words of policy spec §3.
     pub fn parse(source: &[u8]) -> Result<Document, Vec<Issue>> {
-        crate::read_document::read(source)
+        Document::parse_with(source, &crate::output::engine::Detectors::default())
+    }
+
+    /// The same where rules may name these detectors.
+    pub(crate) fn parse_with(
+        source: &[u8],
+        detectors: &crate::output::engine::Detectors,
+    ) -> Result<Document, Vec<Issue>> {
+        crate::read_document::read(source, detectors)
     }
 }

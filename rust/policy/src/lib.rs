@@ -52,8 +52,16 @@ pub use tally::{tally, tally_one, Tally};
 
 /// Parse and validate one document; every error at once (policy spec §3). An empty list means the document is valid.
 pub fn validate(source: &[u8]) -> Vec<Issue> {
-    match Document::parse(source) {
-        Ok(_) => Vec::new(),
+    Document::parse(source).err().unwrap_or_default()
+}
+
+/// The same for a document whose rules may name what a scanner file defines; problems of the file itself come first.
+pub fn validate_with(source: &[u8], scanner_file: &[u8]) -> Vec<Issue> {
+    match output::compile_scanners(scanner_file) {
+        Ok(engine) => {
+            let detectors = output::engine::Detectors::of(engine);
+            Document::parse_with(source, &detectors).err().unwrap_or_default()
+        }
         Err(issues) => issues,
     }
 }

@@ -9,7 +9,9 @@ use crate::document::{Decision, Document, InputRule, RequireHuman, Rule, Scope, 
 use crate::error::{Issue, PolicyError};
 use crate::limits::MAX_RULES;
 use crate::output::compile::MergedOutput;
+use crate::output::engine::Detectors;
 use crate::output::merge::{OutputMerger, Voice};
+use crate::output::scanners::compile_scanners;
 use crate::testing::TestCase;
 use crate::warn;
 
@@ -20,6 +22,8 @@ pub enum SourceKind {
     Base,
     /// An enabled bundle of the config store.
     Bundle(String),
+    /// The scanner file: no policy by itself, but what rules may name (output policy spec §5.4).
+    Scanners,
 }
 
 /// One document as stored.
@@ -34,7 +38,7 @@ const INVARIANTS: &str = "secops/invariants";
 impl Source<'_> {
     fn id(&self) -> &str {
         match &self.kind {
-            SourceKind::Base => "",
+            SourceKind::Base | SourceKind::Scanners => "",
             SourceKind::Bundle(id) => id,
         }
     }
@@ -43,7 +47,7 @@ impl Source<'_> {
     fn is_blank(&self) -> bool {
         match self.kind {
             SourceKind::Base => self.content.is_empty(),
-            SourceKind::Bundle(_) => self.content.iter().all(u8::is_ascii_whitespace),
+            SourceKind::Bundle(_) | SourceKind::Scanners => self.content.iter().all(u8::is_ascii_whitespace),
         }
     }
 
@@ -69,6 +73,7 @@ impl Source<'_> {
     fn located(&self, path: &str) -> String {
         match &self.kind {
             SourceKind::Base => path.to_owned(),
+            SourceKind::Scanners => format!("scanner file: {path}"),
             SourceKind::Bundle(id) => format!("bundle {id}: {path}"),
         }
     }
@@ -100,12 +105,15 @@ pub(crate) struct Merged {
 ///
 /// Errors: of all documents together; one broken document refuses them all.
 pub(crate) fn merge(sources: &[Source<'_>]) -> Result<Merged, PolicyError> {
-    let mut ordered: Vec<&Source<'_>> = sources.iter().filter(|source| !source.is_blank()).collect();
+    let filled = sources.iter().filter(|source| !source.is_blank());
+    let (files, mut ordered): (Vec<&Source<'_>>, Vec<&Source<'_>>) =
+        filled.partition(|source| source.kind == SourceKind::Scanners);
+    let detectors = detectors(&files)?;
     ordered.sort_by(|a, b| a.id().as_bytes().cmp(b.id().as_bytes()));
     let mut issues = Vec::new();
     let mut documents = Vec::new();
     for source in &ordered {
-        match read(source) {
+        match read(source, &detectors) {
             Ok(document) => documents.push((*source, document)),
             Err(found) => issues.extend(found),
         }
@@ -125,21 +133,35 @@ pub(crate) fn merge(sources: &[Source<'_>]) -> Result<Merged, PolicyError> {
         merger.add(source, document);
     }
     let mut merged = merger.merged;
-    merged.output = merger.output.merged();
+    merged.output = MergedOutput {
+        detectors,
+        ..merger.output.merged()
+    };
     merged.rules = in_order(merged.rules, merger.behind);
     merged.input_rules = in_order(merged.input_rules, merger.input_behind);
     merged.is_loaded = !ordered.is_empty();
-    merged.snapshot = snapshot(&ordered, &merger.version);
+    merged.snapshot = snapshot(&ordered, &files, &merger.version);
     warn::inert_tenant_lists(&mut merged);
     Ok(merged)
 }
 
-fn read(source: &Source<'_>) -> Result<Document, Vec<Issue>> {
+/// The built-in detectors and those of the scanner file.
+fn detectors(files: &[&Source<'_>]) -> Result<Detectors, PolicyError> {
+    let Some(file) = files.last() else {
+        return Ok(Detectors::default());
+    };
+    let located = |issue: Issue| Issue::new(file.located(&issue.path), issue.message);
+    compile_scanners(file.content)
+        .map(Detectors::of)
+        .map_err(|issues| PolicyError::Invalid(issues.into_iter().map(located).collect()))
+}
+
+fn read(source: &Source<'_>, detectors: &Detectors) -> Result<Document, Vec<Issue>> {
     let in_bundle = |issue: Issue| match &source.kind {
-        SourceKind::Base => issue,
+        SourceKind::Base | SourceKind::Scanners => issue,
         SourceKind::Bundle(id) => issue.in_bundle(id),
     };
-    let mut document = Document::parse(source.content)
+    let mut document = Document::parse_with(source.content, detectors)
         .map_err(|issues| issues.into_iter().map(in_bundle).collect::<Vec<_>>())?;
     let mut issues = Vec::new();
     if source.id().starts_with("velocity/") {
@@ -332,7 +354,7 @@ fn hex(digest: &[u8]) -> String {
 }
 
 /// The string that names exactly these sources (policy spec §9).
-fn snapshot(ordered: &[&Source<'_>], version: &str) -> String {
+fn snapshot(ordered: &[&Source<'_>], files: &[&Source<'_>], version: &str) -> String {
     let mut parts = Vec::new();
     let mut bundles = Sha256::new();
     let mut has_bundles = false;
@@ -346,6 +368,7 @@ fn snapshot(ordered: &[&Source<'_>], version: &str) -> String {
                     format!("{version}:{hash}")
                 });
             }
+            SourceKind::Scanners => {}
             SourceKind::Bundle(id) => {
                 has_bundles = true;
                 bundles.update(id.as_bytes());
@@ -356,6 +379,9 @@ fn snapshot(ordered: &[&Source<'_>], version: &str) -> String {
     }
     if has_bundles {
         parts.push(format!("cfg:{}", hex(&bundles.finalize())));
+    }
+    if let Some(file) = files.last().filter(|_| !parts.is_empty()) {
+        parts.push(format!("scanners:{}", hex(&Sha256::digest(file.content))));
     }
     parts.join("|")
 }

@@ -1,7 +1,5 @@
 //! Input rules (policy spec §2.6).
 
-use cordum_output::NO_OP_SCANNERS;
-
 use crate::document::{ContentScope, Decision, Detectors, InputRule, Match, Severity};
 use crate::read_document::{read_severity, TierContext};
 use crate::reader::{Object, Reader};
@@ -83,7 +81,7 @@ fn read_input_match(reader: &mut Reader, rule: &Object<'_>, read: &mut InputRule
     named.extend(read_scanners(reader, &object, "detectors"));
     let (idle, scanning): (Vec<_>, Vec<_>) = named
         .into_iter()
-        .partition(|(_, name)| NO_OP_SCANNERS.contains(&name.as_str()));
+        .partition(|(_, name)| reader.detectors.is_idle(name));
     let mut keywords = reader.strings(&object, "keywords");
     keywords.retain(|keyword| !keyword.trim().is_empty());
     read.detectors = Detectors {
@@ -105,7 +103,7 @@ fn read_scanners(reader: &mut Reader, object: &Object<'_>, key: &str) -> Vec<(St
     for (at, name) in reader.strings(object, key).into_iter().enumerate() {
         let folded = name.trim().to_lowercase();
         let path = format!("{}[{at}]", object.at(key));
-        if NO_OP_SCANNERS.contains(&folded.as_str()) || cordum_output::is_scanner(&folded) {
+        if reader.detectors.is_idle(&folded) || reader.detectors.knows(&folded) {
             names.push((path, folded));
         } else {
             reader.report(path, format!("unknown scanner \"{name}\""));

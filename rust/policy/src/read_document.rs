@@ -10,6 +10,7 @@ use cordum_wire::messages::{
 use crate::canonical::canonical;
 use crate::document::{Decision, Document, RequireHuman, Rule, Scope, Severity, TenantPolicy, Velocity};
 use crate::error::Issue;
+use crate::output::engine::Detectors;
 use crate::output::read::read_output;
 use crate::read_content::read_input_rules;
 use crate::read_match::{read_match, read_mcp};
@@ -48,17 +49,20 @@ const DECISIONS: &[(&str, Decision)] = &[
     ("throttle", Decision::Throttle),
 ];
 
-pub(crate) fn read(source: &[u8]) -> Result<Document, Vec<Issue>> {
+pub(crate) fn read(source: &[u8], detectors: &Detectors) -> Result<Document, Vec<Issue>> {
     let root = yaml::parse(source).map_err(|issue| vec![issue])?;
-    read_root(&root)
+    read_root(&root, detectors)
 }
 
-/// The document of a parsed source.
-pub(crate) fn read_root(root: &Node) -> Result<Document, Vec<Issue>> {
+/// The document of a parsed source, whose rules may name these detectors.
+pub(crate) fn read_root(root: &Node, detectors: &Detectors) -> Result<Document, Vec<Issue>> {
     if !matches!(root.value, Value::Map(_)) {
         return Err(vec![Issue::new("", "document must be a mapping")]);
     }
-    let mut reader = Reader::default();
+    let mut reader = Reader {
+        detectors: detectors.clone(),
+        ..Reader::default()
+    };
     let document = match reader.object(root, String::new(), TOP) {
         Some(top) => read_top(&mut reader, &top),
         None => Document::default(),

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::error::Issue;
 use crate::glob::Glob;
 use crate::limits::{MAX_ISSUES, MAX_REGEX_BYTES, MAX_REGEX_CHARS};
+use crate::output::engine::Detectors;
 use crate::yaml::{Node, Value};
 
 /// A mapping and its path. Null values of a key count as absent where the key is a scalar.
@@ -34,6 +35,8 @@ fn child(path: &str, key: &str) -> String {
 
 #[derive(Default)]
 pub(crate) struct Reader {
+    /// What rules may name.
+    pub detectors: Detectors,
     pub issues: Vec<Issue>,
 }
 

@@ -1,7 +1,9 @@
 //! A rule compiled: how the index finds it, what is left to check, and its ready-made part of the response.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use cordum_output::Engine;
 use prost::encoding::{encode_key, encode_varint, WireType};
 use prost::Message;
 
@@ -98,7 +100,7 @@ impl CompiledRule {
 }
 
 impl CompiledInputRule {
-    pub(crate) fn new(rule: InputRule, is_invariant: bool) -> CompiledInputRule {
+    pub(crate) fn new(rule: InputRule, is_invariant: bool, engine: &Arc<Engine>) -> CompiledInputRule {
         CompiledInputRule {
             id: rule.id,
             path: rule.path,
@@ -108,7 +110,7 @@ impl CompiledInputRule {
             size_limit: rule.size_limit,
             is_invariant,
             // A size rule does not consult its other detectors.
-            detectors: CompiledDetectors::new(&rule.detectors).filter(|_| rule.size_limit == 0),
+            detectors: CompiledDetectors::new(&rule.detectors, engine).filter(|_| rule.size_limit == 0),
         }
     }
 }

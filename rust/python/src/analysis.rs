@@ -1,26 +1,14 @@
 //! Bindings of `cordum_policy::analysis`: one call per question, JSON out.
 
 use cordum_policy::analysis;
-use cordum_policy::{PolicyError, Source, SourceKind};
+use cordum_policy::PolicyError;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::PyBytes;
 
-use crate::policy::refused;
+use crate::policy::{refused, sources};
 
 type Bundles = Vec<(String, PyBackedBytes)>;
-
-fn sources<'a>(base: Option<&'a PyBackedBytes>, bundles: &'a Bundles) -> Vec<Source<'a>> {
-    let base = base.into_iter().map(|content| Source {
-        kind: SourceKind::Base,
-        content: content.as_ref(),
-    });
-    let bundles = bundles.iter().map(|(id, content)| Source {
-        kind: SourceKind::Bundle(id.clone()),
-        content: content.as_ref(),
-    });
-    base.chain(bundles).collect()
-}
 
 fn reply<'py>(py: Python<'py>, answer: Result<Vec<u8>, PolicyError>) -> PyResult<Bound<'py, PyBytes>> {
     answer
@@ -30,44 +18,55 @@ fn reply<'py>(py: Python<'py>, answer: Result<Vec<u8>, PolicyError>) -> PyResult
 
 /// Findings about the policy that a base and bundles make together, as JSON.
 #[pyfunction]
-#[pyo3(signature = (base=None, bundles=Vec::new()))]
+#[pyo3(signature = (base=None, bundles=Vec::new(), scanners=None))]
 fn analyze_policy(
     py: Python<'_>,
     base: Option<PyBackedBytes>,
     bundles: Bundles,
+    scanners: Option<PyBackedBytes>,
 ) -> PyResult<Bound<'_, PyBytes>> {
-    let answer = py.detach(|| analysis::analyze(&sources(base.as_ref(), &bundles)));
+    let answer = py.detach(|| analysis::analyze(&sources(base.as_ref(), &bundles, scanners.as_ref())));
     reply(py, answer)
 }
 
 /// What changes between two policies, each a base and bundles, as JSON; without any source a policy denies everything.
 #[pyfunction]
+#[pyo3(signature = (old, new, scanners=None))]
 fn diff_policies(
     py: Python<'_>,
     old: (Option<PyBackedBytes>, Bundles),
     new: (Option<PyBackedBytes>, Bundles),
+    scanners: Option<PyBackedBytes>,
 ) -> PyResult<Bound<'_, PyBytes>> {
-    let answer =
-        py.detach(|| analysis::diff(&sources(old.0.as_ref(), &old.1), &sources(new.0.as_ref(), &new.1)));
+    let answer = py.detach(|| {
+        let [old, new] =
+            [&old, &new].map(|(base, bundles)| sources(base.as_ref(), bundles, scanners.as_ref()));
+        analysis::diff(&old, &new)
+    });
     reply(py, answer)
 }
 
 /// Report of the tests of a base, bundles and files (name, document), all against the merged policy, as JSON of about `max_bytes`.
 #[pyfunction]
-#[pyo3(signature = (base=None, bundles=Vec::new(), extra=Vec::new(), max_bytes=64 * 1024 * 1024))]
+#[pyo3(signature = (base=None, bundles=Vec::new(), extra=Vec::new(), max_bytes=64 * 1024 * 1024, scanners=None))]
 fn run_policy_tests(
     py: Python<'_>,
     base: Option<PyBackedBytes>,
     bundles: Bundles,
     extra: Bundles,
     max_bytes: usize,
+    scanners: Option<PyBackedBytes>,
 ) -> PyResult<Bound<'_, PyBytes>> {
     let answer = py.detach(|| {
         let files: Vec<(&str, &[u8])> = extra
             .iter()
             .map(|(name, content)| (name.as_str(), content.as_ref()))
             .collect();
-        cordum_policy::testing::run_tests(&sources(base.as_ref(), &bundles), &files, max_bytes)
+        cordum_policy::testing::run_tests(
+            &sources(base.as_ref(), &bundles, scanners.as_ref()),
+            &files,
+            max_bytes,
+        )
     });
     reply(py, answer)
 }

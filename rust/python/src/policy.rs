@@ -53,27 +53,18 @@ impl PolicyEngine {
 
 #[pymethods]
 impl PolicyEngine {
-    /// Compile a base document and enabled bundles (id, document).
+    /// Compile a base document and enabled bundles (id, document); their rules may name what the scanner file defines.
     #[staticmethod]
-    #[pyo3(signature = (source=None, bundles=Vec::new(), delegation=false, output_confidence=None))]
+    #[pyo3(signature = (source=None, bundles=Vec::new(), delegation=false, output_confidence=None, scanners=None))]
     fn compile(
         py: Python<'_>,
         source: Option<PyBackedBytes>,
         bundles: Vec<(String, PyBackedBytes)>,
         delegation: bool,
         output_confidence: Option<f64>,
+        scanners: Option<PyBackedBytes>,
     ) -> PyResult<Self> {
-        let compiled = py.detach(|| {
-            let base = source.iter().map(|content| Source {
-                kind: SourceKind::Base,
-                content: content.as_ref(),
-            });
-            let extra = bundles.iter().map(|(id, content)| Source {
-                kind: SourceKind::Bundle(id.clone()),
-                content: content.as_ref(),
-            });
-            Policy::compile(&base.chain(extra).collect::<Vec<_>>())
-        });
+        let compiled = py.detach(|| Policy::compile(&sources(source.as_ref(), &bundles, scanners.as_ref())));
         compiled
             .map(|policy| {
                 let policy = policy.with_delegation(delegation);
@@ -267,10 +258,42 @@ fn named_agents(py: Python<'_>, batch: PyBackedBytes) -> PyResult<Vec<String>> {
         .map_err(|error| PyValueError::new_err(error.to_string()))
 }
 
-/// Every problem of one document as (path, message); empty when it is valid.
+/// Every problem of one document as (path, message); empty when it is valid. Its rules may name what the scanner file defines.
 #[pyfunction]
-fn validate_policy(py: Python<'_>, source: PyBackedBytes) -> Vec<(String, String)> {
-    pairs(py.detach(|| cordum_policy::validate(&source)))
+#[pyo3(signature = (source, scanners=None))]
+fn validate_policy(
+    py: Python<'_>,
+    source: PyBackedBytes,
+    scanners: Option<PyBackedBytes>,
+) -> Vec<(String, String)> {
+    pairs(py.detach(|| match scanners {
+        Some(file) => cordum_policy::validate_with(&source, &file),
+        None => cordum_policy::validate(&source),
+    }))
+}
+
+/// Documents of a policy, as the engine takes them.
+pub(crate) fn sources<'a>(
+    base: Option<&'a PyBackedBytes>,
+    bundles: &'a [(String, PyBackedBytes)],
+    scanners: Option<&'a PyBackedBytes>,
+) -> Vec<Source<'a>> {
+    let single = |kind: SourceKind, content: Option<&'a PyBackedBytes>| {
+        content.map(|content| Source {
+            kind,
+            content: content.as_ref(),
+        })
+    };
+    let bundles = bundles.iter().map(|(id, content)| Source {
+        kind: SourceKind::Bundle(id.clone()),
+        content: content.as_ref(),
+    });
+    let files = single(SourceKind::Scanners, scanners);
+    single(SourceKind::Base, base)
+        .into_iter()
+        .chain(bundles)
+        .chain(files)
+        .collect()
 }
 
 /// The rules of a valid document as JSON: a list of section, rule as written, tier, selector, enabled.

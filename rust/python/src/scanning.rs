@@ -8,6 +8,8 @@ use pyo3::prelude::*;
 use pyo3::pybacked::{PyBackedBytes, PyBackedStr};
 use pyo3::types::PyBytes;
 
+use crate::policy::refused;
+
 /// From here on other threads may run meanwhile.
 const DETACH_FROM_BYTES: usize = 1024;
 
@@ -122,6 +124,33 @@ impl Finding {
     }
 }
 
+/// The built-in detectors and those of a scanner file (YAML or JSON); it never changes.
+#[pyclass(frozen, module = "cordum.output", name = "Scanners")]
+struct Scanners(Arc<Engine>);
+
+#[pymethods]
+impl Scanners {
+    /// Raises PolicyError, whose `errors` are (path, message), for a file with faults.
+    #[new]
+    fn new(py: Python<'_>, source: PyBackedBytes) -> PyResult<Self> {
+        py.detach(|| cordum_policy::output::compile_scanners(&source))
+            .map(Scanners)
+            .map_err(|issues| refused(py, &cordum_policy::PolicyError::Invalid(issues)))
+    }
+
+    /// Scanners that the file names.
+    #[getter]
+    fn names(&self) -> Vec<&str> {
+        self.0.scanner_names().collect()
+    }
+
+    /// Ids of patterns that have no literal to search for, so that they read every content.
+    #[getter]
+    fn slow(&self) -> Vec<&str> {
+        self.0.slow_detectors().map(|detector| &*detector.id).collect()
+    }
+}
+
 fn mask_of(engine: &Engine, scanners: Option<Vec<String>>) -> PyResult<Mask> {
     let Some(names) = scanners else {
         return Ok(engine.default_mask());
@@ -149,17 +178,19 @@ fn options_of(min_confidence: Option<f64>) -> PyResult<ScanOptions> {
     Ok(options)
 }
 
-/// Findings in bytes or text, by offset. `is_distinct`: one finding for a value that occurs again and again.
+/// Findings in bytes or text, by offset. `is_distinct`: one finding for a value that occurs again and again; `custom`: what a
+/// scanner file adds.
 #[pyfunction]
-#[pyo3(signature = (data, *, scanners=None, min_confidence=None, is_distinct=true))]
+#[pyo3(signature = (data, *, scanners=None, min_confidence=None, is_distinct=true, custom=None))]
 fn scan_output(
     py: Python<'_>,
     data: Content,
     scanners: Option<Vec<String>>,
     min_confidence: Option<f64>,
     is_distinct: bool,
+    custom: Option<&Bound<'_, Scanners>>,
 ) -> PyResult<Vec<Finding>> {
-    let engine = Engine::builtin();
+    let engine = custom.map_or_else(Engine::builtin, |custom| Arc::clone(&custom.get().0));
     let mask = mask_of(&engine, scanners)?;
     let options = options_of(min_confidence)?;
     let bytes = data.bytes();
@@ -234,6 +265,7 @@ fn output_examples(seed: u64) -> Vec<(&'static str, String, bool)> {
 
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<Finding>()?;
+    module.add_class::<Scanners>()?;
     module.add_function(wrap_pyfunction!(output_detectors, module)?)?;
     module.add_function(wrap_pyfunction!(output_examples, module)?)?;
     module.add_function(wrap_pyfunction!(redact_values_in, module)?)?;

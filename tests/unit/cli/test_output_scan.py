@@ -127,6 +127,29 @@ def region(line: int, column: int, end_column: int, offset: int, length: int) ->
     }
 
 
+def test_a_scanner_file_adds_patterns(tmp_path: Path) -> None:
+    file = tmp_path / "scanners.yaml"
+    file.write_text("scanners: {house: {patterns: [{name: code, regex: 'HOUSE-[0-9]+'}]}}", "utf-8")
+    done = run("scan", "--scanner-file", str(file), stdin=f"HOUSE-1 {KEY}")
+    assert [finding["detector"] for finding in json.loads(done.stdout)] == ["code", "aws_access_key_id"]
+    done = run("scan", "--scanner-file", str(file), "--scanners", "house", stdin=f"HOUSE-1 {KEY}")
+    assert [finding["type"] for finding in json.loads(done.stdout)] == ["house"]
+    done = run("scan", "--scanner-file", str(file), "--format", "sarif", stdin="HOUSE-1")
+    (rule,) = json.loads(done.stdout)["runs"][0]["tool"]["driver"]["rules"]
+    assert (rule["id"], rule["fullDescription"]["text"]) == ("code", "code")
+    assert run("redact", "--scanner-file", str(file), stdin="a HOUSE-1").stdout == "a [REDACTED]"
+
+
+def test_a_scanner_file_with_faults_tells_all_of_them(tmp_path: Path) -> None:
+    file = tmp_path / "scanners.yaml"
+    file.write_text("scanners: {a: {patterns: [{regex: '(a'}, {regex: 'b*'}]}}", "utf-8")
+    done = run("scan", "--scanner-file", str(file), stdin="x")
+    assert done.returncode == 1
+    assert f"{file}: scanners.a.patterns[0].regex: invalid pattern: unclosed group" in done.stderr
+    assert f"{file}: scanners.a.patterns[1].regex: invalid pattern: matches the empty string" in done.stderr
+    assert run("scan", "--scanner-file", "/no/such/file", stdin="x").returncode == 1
+
+
 def test_records_need_no_other_files_beside_them() -> None:
     done = run("scan", "--jsonl", "-", "somewhere", stdin="")
     assert done.returncode == 1

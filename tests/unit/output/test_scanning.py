@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from cordum import output
-from cordum._core import output_detectors, output_examples
+from cordum._core import PolicyError, output_detectors, output_examples
 
 KEY = "AKIA" + "1234567890ABCDEF"
 
@@ -39,6 +39,32 @@ def test_scanners_choose_what_is_looked_for() -> None:
     }
     assert output.scan(text, scanners=[]) == []
     assert {finding.type for finding in output.scan(text)} == {"secret_leak", "pii", "prompt_injection"}
+
+
+def test_patterns_of_a_scanner_file_are_added() -> None:
+    scanners = output.Scanners(b"scanners: {house: {patterns: [{name: code, regex: 'HOUSE-[0-9]+'}]}}")
+    assert (scanners.names, scanners.slow) == (["house"], [])
+    text = f"HOUSE-1 {KEY}"
+    assert [finding.detector for finding in output.scan(text, custom=scanners)] == [
+        "code",
+        "aws_access_key_id",
+    ]
+    (finding,) = output.scan(text, scanners=["house"], custom=scanners)
+    assert (finding.detail, finding.type, finding.severity, finding.confidence) == (
+        "code",
+        "house",
+        "high",
+        0.9,
+    )
+    assert output.redact(text, [finding]) == f"[REDACTED] {KEY}".encode()
+    with pytest.raises(ValueError, match="house"):
+        output.scan(text, scanners=["house"])
+
+
+def test_a_broken_scanner_file_tells_every_fault() -> None:
+    with pytest.raises(PolicyError) as refused:
+        output.Scanners(b"scanners: {house: {patterns: [{regex: '('}, {name: x}]}}")
+    assert [path for path, _ in refused.value.errors] == ["scanners.house.patterns[1]"]
 
 
 def test_an_unknown_scanner_is_named() -> None:

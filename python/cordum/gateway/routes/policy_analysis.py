@@ -39,7 +39,7 @@ def add_analysis_routes(api: Api) -> None:
         if running.locked():
             raise LimitExceeded("another analysis is running", hint="try again in a few seconds")
         async with running:
-            return json_reply(await asyncio.to_thread(_analyze, base, bundles))
+            return json_reply(await asyncio.to_thread(lambda: _analyze(base, bundles, gateway.scanners())))
 
     api.add(
         "POST",
@@ -80,9 +80,9 @@ def _text(body: dict[str, Any], name: str) -> str:
     return value
 
 
-def _analyze(base: bytes | None, bundles: list[tuple[str, bytes]]) -> Any:
+def _analyze(base: bytes | None, bundles: list[tuple[str, bytes]], scanners: bytes | None) -> Any:
     try:
-        return orjson.loads(analyze_policy(base, bundles))
+        return orjson.loads(analyze_policy(base, bundles, scanners))
     except PolicyError as error:
         problems = [{"path": path, "message": message} for path, message in error.errors]
         raise InvalidInput(

@@ -1,5 +1,6 @@
 """Policy bundles: list, write, validate, publish, roll back (policy spec §18)."""
 
+import asyncio
 from time import perf_counter
 from typing import Any, Final
 
@@ -120,12 +121,13 @@ def _text(body: dict[str, Any], name: str) -> str:
     return value
 
 
-async def validate(_gateway: Gateway, _caller: Caller, request: Request) -> Response:
+async def validate(gateway: Gateway, _caller: Caller, request: Request) -> Response:
     """Say what is wrong with one document; nothing is stored."""
     content = _text(await json_object(request, _BODY_BYTES), "content")
     if not content.strip():
         raise InvalidInput("content required", field="content")
-    problems = [{"path": path, "message": message} for path, message in validate_policy(content.encode())]
+    found = await asyncio.to_thread(lambda: validate_policy(content.encode(), gateway.scanners()))
+    problems = [{"path": path, "message": message} for path, message in found]
     return json_reply({"valid": not problems, "errors": problems})
 
 

@@ -22,6 +22,8 @@ pub struct Pattern {
     regex: Regex,
     /// How far behind its beginning a match can reach.
     reach: usize,
+    /// Whether a match may be longer than that.
+    is_unbounded: bool,
     literals: Option<Vec<Vec<u8>>>,
 }
 
@@ -34,6 +36,7 @@ impl Pattern {
             regex: compiled.regex,
             // One byte more, so that what must follow a match is seen.
             reach: longest.map_or(MAX_MATCH_BYTES, |longest| longest.saturating_add(1)),
+            is_unbounded: longest.is_none(),
             literals: compiled.literals,
         })
     }
@@ -106,11 +109,33 @@ impl Pattern {
         captures.get_group(group).map(|found| found.range())
     }
 
-    /// Every match of the content; `None` when the search would take too long.
+    /// Every match of the content, also longer ones where no shorter one stands; `None` when the search would take too long.
     pub fn matches(&self, content: &[u8]) -> Option<Vec<Range<usize>>> {
         let (mut all, mut work) = (Vec::new(), Work::for_content(content.len()));
         self.search(content, 0..content.len(), &mut work, |span| all.push(span));
+        if self.is_unbounded {
+            let starts = std::iter::once(0).chain(all.iter().map(|span| span.end));
+            let ends = all.iter().map(|span| span.start).chain([content.len()]);
+            let gaps: Vec<Range<usize>> = starts.zip(ends).map(|(start, end)| start..end).collect();
+            for gap in gaps.into_iter().filter(|gap| gap.len() > MAX_MATCH_BYTES) {
+                self.search_long(content, gap, &mut work, &mut all);
+            }
+            all.sort_unstable_by_key(|span| span.start);
+        }
         (!work.is_over()).then_some(all)
+    }
+
+    /// Adds the matches of any length in a part of the content.
+    fn search_long(&self, content: &[u8], gap: Range<usize>, work: &mut Work, all: &mut Vec<Range<usize>>) {
+        let mut at = gap.start;
+        while at < gap.end && !work.is_over() {
+            work.spend(gap.end.saturating_sub(at));
+            let Some(span) = self.regex.search(&Input::new(content).range(at..gap.end)) else {
+                return;
+            };
+            at = span.end().max(at.saturating_add(1));
+            all.push(span.range());
+        }
     }
 }
 
@@ -158,6 +183,24 @@ mod tests {
             1_000
         );
         assert_eq!(pattern.matches("BEGIN".repeat(1 << 18).as_bytes()), None);
+    }
+
+    #[test]
+    fn a_content_pattern_may_match_any_length() {
+        let pattern = Pattern::new("(?s)BEGIN.*?END").unwrap();
+        for long in [MAX_MATCH_BYTES, 3 * STRIDE_BYTES] {
+            let text = format!(
+                "{}BEGIN{}END, BEGIN{}END, BEGIN-END",
+                "x".repeat(STRIDE_BYTES - 3),
+                "-".repeat(long),
+                "=".repeat(long)
+            );
+            let found = pattern.matches(text.as_bytes()).unwrap();
+            let told: Vec<usize> = found.into_iter().map(|span| text[span].len()).collect();
+            assert_eq!(told, [long + 8, long + 8, 9], "{long}");
+        }
+        let none = format!("BEGIN{}", "-".repeat(10 * STRIDE_BYTES));
+        assert!(pattern.matches(none.as_bytes()).unwrap().is_empty());
     }
 
     #[test]

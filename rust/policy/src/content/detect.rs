@@ -1,5 +1,7 @@
 //! The detectors of one input rule, compiled (policy spec §7.2).
 
+use std::sync::Arc;
+
 use aho_corasick::{AhoCorasick, AhoCorasickKind};
 use cordum_output::{Engine, Hit, Mask, ScanOptions};
 use memchr::memmem::Finder;
@@ -21,6 +23,7 @@ pub struct CompiledDetectors {
     patterns: Patterns,
     keywords: Keywords,
     scanners: Vec<(String, Option<Mask>)>,
+    engine: Arc<Engine>,
 }
 
 #[derive(Debug)]
@@ -40,7 +43,7 @@ enum Keywords {
 
 impl CompiledDetectors {
     /// `None`: the rule looks at no content.
-    pub fn new(detectors: &Detectors) -> Option<CompiledDetectors> {
+    pub fn new(detectors: &Detectors, engine: &Arc<Engine>) -> Option<CompiledDetectors> {
         if detectors.is_empty() {
             return None;
         }
@@ -51,8 +54,9 @@ impl CompiledDetectors {
             scanners: detectors
                 .scanners
                 .iter()
-                .map(|name| (name.clone(), Engine::builtin().scanner(name)))
+                .map(|name| (name.clone(), engine.scanner(name)))
                 .collect(),
+            engine: Arc::clone(engine),
         })
     }
 
@@ -76,7 +80,7 @@ impl CompiledDetectors {
         self.keywords.search(content, &mut found);
         for (name, scanner) in &self.scanners {
             match scanner {
-                Some(mask) => scan(content, mask, &mut found),
+                Some(mask) => scan(&self.engine, content, mask, &mut found),
                 None => found.push(Finding::plain(format!("scanner \"{name}\" unavailable"))),
             }
         }
@@ -85,8 +89,7 @@ impl CompiledDetectors {
 }
 
 /// The first place of each detector, in order of place.
-fn scan(content: &Content<'_>, mask: &Mask, found: &mut Vec<Finding>) {
-    let engine = Engine::builtin();
+fn scan(engine: &Engine, content: &Content<'_>, mask: &Mask, found: &mut Vec<Finding>) {
     let result = engine.scan(content.text().as_bytes(), mask, &ScanOptions::default());
     if result.is_over_budget {
         found.push(Finding::plain("input content takes too long to scan"));
@@ -95,7 +98,7 @@ fn scan(content: &Content<'_>, mask: &Mask, found: &mut Vec<Finding>) {
     for hit in &result.hits {
         if !seen.contains(hit.detector) {
             seen.insert(hit.detector);
-            found.extend(scanned(&engine, hit));
+            found.extend(scanned(engine, hit));
         }
     }
 }

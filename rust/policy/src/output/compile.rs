@@ -1,12 +1,10 @@
 //! Output rules of the merged documents, ready to be asked.
 
 use aho_corasick::AhoCorasick;
-use cordum_output::{Mask, DEFAULT_MIN_CONFIDENCE};
-use regex::bytes::{Regex, RegexBuilder};
+use cordum_output::{Mask, Pattern, DEFAULT_MIN_CONFIDENCE};
 
 use crate::document::{Scope, Severity};
 use crate::glob::Glob;
-use crate::limits::MAX_REGEX_BYTES;
 
 use super::document::{FailMode, OutputDecision, OutputRule};
 use super::engine::Detectors;
@@ -30,6 +28,7 @@ pub(crate) struct MergedOutput {
     pub fail_mode: Option<FailMode>,
     pub min_confidence: Option<f64>,
     pub rules: Vec<OutputRule>,
+    pub detectors: Detectors,
 }
 
 /// A rule and everything it compares with in the form that is compared.
@@ -48,7 +47,7 @@ pub(crate) struct CompiledOutputRule {
     has_error: Option<bool>,
     size_limit: i64,
     pub reads_content: bool,
-    pub patterns: Vec<(String, Option<Regex>)>,
+    pub patterns: Vec<(String, Option<Pattern>)>,
     pub keywords: Vec<String>,
     pub automaton: Option<AhoCorasick>,
     pub mask: Mask,
@@ -58,7 +57,7 @@ pub(crate) struct CompiledOutputRule {
 
 impl OutputPolicy {
     pub(crate) fn build(merged: MergedOutput) -> OutputPolicy {
-        let detectors = Detectors::builtin();
+        let detectors = merged.detectors;
         let enabled = merged.rules.into_iter().filter(|rule| rule.enabled);
         OutputPolicy {
             is_enabled: merged.is_enabled,
@@ -120,7 +119,7 @@ impl CompiledOutputRule {
     fn new(rule: OutputRule, detectors: &Detectors) -> CompiledOutputRule {
         let matching = rule.matching;
         let pattern = |text: String| {
-            let built = RegexBuilder::new(&text).size_limit(MAX_REGEX_BYTES).build();
+            let built = Pattern::new(&text);
             (text, built.ok())
         };
         CompiledOutputRule {

@@ -2,13 +2,23 @@
 
 use std::sync::Arc;
 
-use cordum_output::{Detector, Engine, Hit, Mask, ScanOptions};
+use cordum_output::{Detector, Engine, Hit, Mask, ScanOptions, NO_OP_SCANNERS};
 
 use crate::document::Severity;
 
 /// The detectors of one policy.
 #[derive(Clone, Debug)]
-pub(crate) struct Detectors(Arc<Engine>);
+pub(crate) struct Detectors {
+    engine: Arc<Engine>,
+    /// Whether names that it does not know pass, for who only lists what is written.
+    accepts_any_name: bool,
+}
+
+impl Default for Detectors {
+    fn default() -> Detectors {
+        Detectors::of(Engine::builtin())
+    }
+}
 
 /// One place found, and by whom.
 #[derive(Clone, Copy, Debug)]
@@ -23,20 +33,39 @@ pub(crate) struct Spotted<'p> {
 pub struct OverBudget;
 
 impl Detectors {
-    /// The built-in catalogue.
-    pub fn builtin() -> Detectors {
-        Detectors(Engine::builtin())
+    pub fn of(engine: Arc<Engine>) -> Detectors {
+        Detectors {
+            engine,
+            accepts_any_name: false,
+        }
+    }
+
+    /// The built-in catalogue, with any other name passing too.
+    pub fn any() -> Detectors {
+        Detectors {
+            accepts_any_name: true,
+            ..Detectors::default()
+        }
     }
 
     /// Whether a rule may name this scanner or detector.
     pub fn knows(&self, name: &str) -> bool {
-        self.0.scanner(name).is_some()
+        self.accepts_any_name || self.engine.scanner(name).is_some()
+    }
+
+    /// Whether the name does nothing by itself: no scanner file gives it patterns (§4.2).
+    pub fn is_idle(&self, name: &str) -> bool {
+        NO_OP_SCANNERS.contains(&name) && self.engine.scanner(name).is_none()
+    }
+
+    pub fn engine(&self) -> &Arc<Engine> {
+        &self.engine
     }
 
     /// The detectors that names stand for; unknown ones were refused when the document was read.
     pub fn mask(&self, names: &[String]) -> Mask {
         let mut mask = Mask::new();
-        for named in names.iter().filter_map(|name| self.0.scanner(name)) {
+        for named in names.iter().filter_map(|name| self.engine.scanner(name)) {
             mask.union_with(&named);
         }
         mask
@@ -49,7 +78,7 @@ impl Detectors {
         mask: &Mask,
         options: &ScanOptions,
     ) -> Result<Vec<Spotted<'_>>, OverBudget> {
-        let result = self.0.scan(content, mask, options);
+        let result = self.engine.scan(content, mask, options);
         if result.is_over_budget {
             return Err(OverBudget);
         }
@@ -57,7 +86,7 @@ impl Detectors {
         Ok(hits
             .filter_map(|hit| {
                 Some(Spotted {
-                    detector: self.0.detector(hit.detector)?,
+                    detector: self.engine.detector(hit.detector)?,
                     severity: severity(hit.severity),
                     hit,
                 })

@@ -124,7 +124,7 @@ impl OutputPolicy {
         let mut redaction: Option<Redaction<'p>> = None;
         let mut outcome = None;
         for rule in &self.rules {
-            let found = match self.found(rule, request, size, &parts, &hits) {
+            let found = match self.found(rule, request, size, &parts, &hits)? {
                 Err(criterion) => {
                     told(rule, Some(criterion));
                     continue;
@@ -189,7 +189,7 @@ impl OutputPolicy {
         Ok(spotted)
     }
 
-    /// Everything a rule finds when all its criteria hold, else the first that does not.
+    /// Everything a rule finds when all its criteria hold, else the first that does not; an error: it could not be told.
     fn found<'p, 'c>(
         &'p self,
         rule: &'p CompiledOutputRule,
@@ -197,25 +197,33 @@ impl OutputPolicy {
         size: i64,
         parts: &[Part<'c>],
         spotted: &[(Spotted<'p>, Part<'c>)],
-    ) -> Result<Vec<Found<'p, 'c>>, &'static str> {
-        rule.metadata(request, size)?;
+    ) -> Result<Result<Vec<Found<'p, 'c>>, &'static str>, OverBudget> {
+        if let Err(criterion) = rule.metadata(request, size) {
+            return Ok(Err(criterion));
+        }
         let threshold = self.threshold(rule);
         let mut found = Vec::new();
         if !rule.mask.is_empty() {
             rule.scanned(spotted, threshold, &mut found);
-            or_else(!found.is_empty(), "scanners")?;
+            if found.is_empty() {
+                return Ok(Err("scanners"));
+            }
         }
         let before = found.len();
         if !rule.patterns.is_empty() {
-            rule.patterned(parts, threshold, &mut found);
-            or_else(found.len() > before, "content_patterns")?;
+            rule.patterned(parts, threshold, &mut found)?;
+            if found.len() == before {
+                return Ok(Err("content_patterns"));
+            }
         }
         let before = found.len();
         if !rule.keywords.is_empty() {
             rule.keyed(parts, &mut found);
-            or_else(found.len() > before, "keywords")?;
+            if found.len() == before {
+                return Ok(Err("keywords"));
+            }
         }
-        Ok(found)
+        Ok(Ok(found))
     }
 }
 
@@ -255,14 +263,6 @@ fn parts<'a>(request: &OutputRequest<'a>, content: Option<OutputContent<'a>>) ->
     parts
 }
 
-fn or_else(holds: bool, criterion: &'static str) -> Result<(), &'static str> {
-    if holds {
-        Ok(())
-    } else {
-        Err(criterion)
-    }
-}
-
 impl CompiledOutputRule {
     fn scanned<'p, 'c>(
         &self,
@@ -288,9 +288,14 @@ impl CompiledOutputRule {
         }
     }
 
-    fn patterned<'p, 'c>(&'p self, parts: &[Part<'c>], threshold: f64, found: &mut Vec<Found<'p, 'c>>) {
+    fn patterned<'p, 'c>(
+        &'p self,
+        parts: &[Part<'c>],
+        threshold: f64,
+        found: &mut Vec<Found<'p, 'c>>,
+    ) -> Result<(), OverBudget> {
         if 0.9 < threshold || self.severity < self.min_severity {
-            return;
+            return Ok(());
         }
         for (source, pattern) in &self.patterns {
             let finding = OutputFinding {
@@ -305,16 +310,20 @@ impl CompiledOutputRule {
             };
             for part in parts {
                 match pattern {
-                    Some(pattern) => found.extend(
-                        pattern
-                            .find_iter(part.bytes)
-                            .map(|hit| part.found(finding.clone(), self.severity, hit.start(), hit.len())),
-                    ),
+                    Some(pattern) => {
+                        let matches = pattern.matches(part.bytes).ok_or(OverBudget)?;
+                        found.extend(
+                            matches
+                                .into_iter()
+                                .map(|hit| part.found(finding.clone(), self.severity, hit.start, hit.len())),
+                        );
+                    }
                     // It was built when the document was read; should that ever fail, the rule must not be lost.
                     None => found.push(part.found(finding.clone(), self.severity, 0, part.bytes.len())),
                 }
             }
         }
+        Ok(())
     }
 
     fn keyed<'p, 'c>(&'p self, parts: &[Part<'c>], found: &mut Vec<Found<'p, 'c>>) {

@@ -85,6 +85,7 @@ impl OutputMerger {
             fail_mode: self.fail_mode,
             min_confidence: self.min_confidence,
             rules,
+            ..MergedOutput::default()
         }
     }
 }

@@ -12,6 +12,7 @@ pub(crate) mod merge;
 pub(crate) mod read;
 mod request;
 mod response;
+pub(crate) mod scanners;
 
 pub use compile::OutputPolicy;
 pub use cordum_output::redact;
@@ -21,3 +22,4 @@ pub use evaluate::{OutputContent, OutputOutcome, RuleTrace};
 pub use findings::{OutputFinding, Span};
 pub use request::OutputRequest;
 pub use response::{CheckError, Contents, Supplied};
+pub use scanners::compile_scanners;

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use cordum_output::NO_OP_SCANNERS;
+use cordum_output::Pattern;
 
 use crate::document::Severity;
 use crate::error::Issue;
@@ -11,7 +11,6 @@ use crate::reader::{Object, Reader};
 use crate::yaml::{Node, Value};
 
 use super::document::{FailMode, OutputDecision, OutputMatch, OutputRule, OutputSettings};
-use super::engine::Detectors;
 
 const SETTINGS: &[&str] = &[
     "enabled",
@@ -199,17 +198,13 @@ fn read_min_severity(reader: &mut Reader, object: &Object<'_>) -> Option<Severit
     SEVERITIES.get(at).and_then(|name| severity_named(name))
 }
 
-/// Patterns; one that finds nothing everywhere is a mistake.
+/// Patterns, compiled to see that they can be (§5.5).
 fn read_patterns(reader: &mut Reader, object: &Object<'_>) -> Vec<String> {
-    let before = reader.issues.len();
-    let patterns = reader.patterns(object, "content_patterns");
-    if reader.issues.len() == before {
-        for (at, pattern) in patterns.iter().enumerate() {
-            let parsed = regex_syntax::Parser::new().parse(pattern);
-            if parsed.is_ok_and(|hir| hir.properties().minimum_len() == Some(0)) {
-                let path = format!("{}[{at}]", object.at("content_patterns"));
-                reader.report(path, "invalid pattern: matches the empty string");
-            }
+    let patterns = reader.strings(object, "content_patterns");
+    for (at, pattern) in patterns.iter().enumerate() {
+        if let Err(reason) = Pattern::new(pattern) {
+            let path = format!("{}[{at}]", object.at("content_patterns"));
+            reader.report(path, format!("invalid pattern: {reason}"));
         }
     }
     patterns
@@ -217,14 +212,14 @@ fn read_patterns(reader: &mut Reader, object: &Object<'_>) -> Vec<String> {
 
 /// Names of scanners and detectors; an unknown one is an error, one that does nothing needs something beside it.
 fn read_scanners(reader: &mut Reader, object: &Object<'_>, matching: &mut OutputMatch) {
-    let (known, mut idle) = (Detectors::builtin(), None);
+    let mut idle = None;
     for key in ["scanners", "detectors"] {
         for (at, name) in reader.strings(object, key).into_iter().enumerate() {
             let folded = name.trim().to_lowercase();
             let path = format!("{}[{at}]", object.at(key));
-            if NO_OP_SCANNERS.contains(&folded.as_str()) {
+            if reader.detectors.is_idle(&folded) {
                 idle.get_or_insert((path, folded));
-            } else if !known.knows(&folded) {
+            } else if !reader.detectors.knows(&folded) {
                 reader.report(path, format!("unknown scanner \"{name}\""));
             } else if !matching.scanners.contains(&folded) {
                 matching.scanners.push(folded);

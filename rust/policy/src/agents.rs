@@ -1,6 +1,6 @@
 //! What the control plane knows of the agents behind requests (policy spec §20.2). The caller looks them up; evaluation only reads.
 
-use ahash::AHashMap;
+use std::collections::BTreeMap;
 
 use crate::error::{BatchError, RequestError};
 use crate::request::Request;
@@ -22,7 +22,7 @@ pub struct Agent {
 /// Records looked up for some requests.
 #[derive(Clone, Debug, Default)]
 pub struct Agents {
-    known: AHashMap<String, Option<Agent>>,
+    known: BTreeMap<String, Option<Agent>>,
     is_complete: bool,
 }
 

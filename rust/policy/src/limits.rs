@@ -26,8 +26,8 @@ pub const MAX_TOPIC_BYTES: usize = 4096;
 pub const MAX_EFFECTIVE_CONFIG_BYTES: usize = 1024 * 1024;
 /// Topics longer than this are matched anew each time.
 pub const MAX_CACHED_TOPIC_BYTES: usize = 256;
-/// Topics remembered per index; a full shard starts again from empty.
-pub const MAX_CACHED_TOPICS: usize = 4096;
+/// Topics that one of an index's memories holds; a full one starts again from empty.
+pub const MAX_CACHED_TOPICS: usize = 2048;
 /// Rules shown by one explanation (policy spec §17.3).
 pub const MAX_EXPLAINED_RULES: usize = 200;
 /// Bytes of the listing of one document's rules, aliases expanded.

@@ -1,15 +1,17 @@
 //! Topic → rules that list a matching pattern or no topic at all, remembered per topic.
 
 use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use ahash::{AHashMap, RandomState};
+use ahash::AHashMap;
 
 use crate::bits::Bits;
 use crate::glob::{Glob, Shape};
 use crate::limits::{MAX_CACHED_TOPICS, MAX_CACHED_TOPIC_BYTES};
 
-const SHARDS: usize = 16;
+/// Threads share nothing they write, or two of them are hardly faster than one: each has a memory, up to this many.
+const MEMORIES: usize = 8;
 /// Only rules that list this topic literally apply to it (policy spec §6.2).
 pub(crate) const EDGE_TOPIC: &str = "job.edge.action";
 
@@ -23,8 +25,19 @@ pub(crate) struct TopicIndex {
     prefix_lengths: Vec<usize>,
     edge_literals: Vec<u32>,
     edge_range: Range<u32>,
-    hasher: RandomState,
-    cache: Vec<RwLock<AHashMap<Box<str>, Arc<Bits>>>>,
+    memories: [Memory; MEMORIES],
+}
+
+/// What the threads of one turn remember; lock and counts of two memories never lie in one cache line.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Memory(RwLock<AHashMap<Box<str>, Arc<Bits>>>);
+
+/// The turn of the calling thread among the memories.
+fn turn() -> usize {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    thread_local!(static TURN: usize = NEXT.fetch_add(1, Ordering::Relaxed) % MEMORIES);
+    TURN.with(|turn| *turn)
 }
 
 impl TopicIndex {
@@ -38,8 +51,7 @@ impl TopicIndex {
             prefix_lengths: Vec::new(),
             edge_literals: Vec::new(),
             edge_range,
-            hasher: RandomState::new(),
-            cache: (0..SHARDS).map(|_| RwLock::default()).collect(),
+            memories: Default::default(),
         };
         let mut known: AHashMap<&str, usize> = AHashMap::new();
         for (rank, globs) in rules {
@@ -84,18 +96,17 @@ impl TopicIndex {
         if topic.len() > MAX_CACHED_TOPIC_BYTES {
             return Arc::new(self.compute(topic));
         }
-        let shard = self.hasher.hash_one(topic) as usize % SHARDS;
-        let Some(shard) = self.cache.get(shard) else {
+        let Some(Memory(memory)) = self.memories.get(turn()) else {
             return Arc::new(self.compute(topic));
         };
-        let known = shard.read().unwrap_or_else(PoisonError::into_inner);
+        let known = memory.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(bits) = known.get(topic) {
             return Arc::clone(bits);
         }
         drop(known);
         let bits = Arc::new(self.compute(topic));
-        let mut known = shard.write().unwrap_or_else(PoisonError::into_inner);
-        if known.len() >= MAX_CACHED_TOPICS / SHARDS {
+        let mut known = memory.write().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= MAX_CACHED_TOPICS {
             known.clear();
         }
         known.insert(topic.into(), Arc::clone(&bits));

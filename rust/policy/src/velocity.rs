@@ -1,6 +1,7 @@
 //! Rules that count requests (policy spec §13): what to count, and what the counts mean.
 
-use ahash::AHashMap;
+use std::collections::BTreeMap;
+
 use serde_json::{json, Value};
 use sha2::{Digest, Sha256};
 
@@ -32,7 +33,7 @@ impl Answer {
 }
 
 /// One count that evaluation waits for.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Need {
     pub rule_id: String,
     /// `<rule id>:<bucket>`, both escaped as the Redis key wants them.
@@ -46,7 +47,8 @@ pub struct Need {
 /// Answers known so far; what is not known is written down.
 #[derive(Clone, Debug, Default)]
 pub struct Counters {
-    answers: AHashMap<Need, Answer>,
+    /// No hash map: its seed comes from a counter that all threads would write, once per evaluation.
+    answers: BTreeMap<Need, Answer>,
     needs: Vec<Need>,
     /// Nobody will count: every count fails.
     is_closed: bool,

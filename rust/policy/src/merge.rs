@@ -190,7 +190,7 @@ struct Merger {
     output: OutputMerger,
     version: String,
     sources: usize,
-    /// Source number and place of the first rule of an id.
+    /// Number of the source that put the rule of an id where it stands, and the place: rules of one document never replace each other.
     rule_ids: AHashMap<String, (usize, usize)>,
     input_rule_ids: AHashMap<String, (usize, usize)>,
     /// Rules that lost their place to a stricter one of the same id and stay right behind it, by place.
@@ -277,12 +277,14 @@ impl Merger {
                 if source.is_secops() {
                     self.behind.remove(&at);
                     *place = rule;
+                    self.rule_ids.insert(place.id.clone(), (self.sources, at));
                     continue;
                 }
                 if rule.decision >= place.decision
                     && (rule.decision == Decision::Deny || rule.is_for_same(place))
                 {
                     let replaced = std::mem::replace(place, rule);
+                    self.rule_ids.insert(place.id.clone(), (self.sources, at));
                     if replaced.decision != Decision::Allow || replaced.constraints.is_some() {
                         self.behind.entry(at).or_default().insert(0, replaced);
                     }
@@ -308,6 +310,7 @@ impl Merger {
                 if source.is_secops() {
                     self.input_behind.remove(&at);
                     *place = rule;
+                    self.input_rule_ids.insert(place.id.clone(), (self.sources, at));
                     continue;
                 }
                 // A disabled rule restricts nothing, so it may not take the place of one that does.
@@ -315,6 +318,7 @@ impl Merger {
                     || (rule.decision >= place.decision && rule.is_for_same(place));
                 if is_as_strict && rule.enabled {
                     let replaced = std::mem::replace(place, rule);
+                    self.input_rule_ids.insert(place.id.clone(), (self.sources, at));
                     self.input_behind.entry(at).or_default().insert(0, replaced);
                     continue;
                 }

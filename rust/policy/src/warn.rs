@@ -19,7 +19,10 @@ pub(crate) fn of_document(document: &Document, located: &dyn Fn(&str) -> String,
         if !rule.matching.is_unconditional() {
             continue;
         }
-        closed.insert(&rule.scope);
+        // A rule that counts leaves requests to the next one until its limit is exceeded.
+        if rule.velocity.is_none() {
+            closed.insert(&rule.scope);
+        }
         if rule.decision == Decision::Allow {
             warn("rule allows everything: it has no match keys");
         }
@@ -36,7 +39,9 @@ pub(crate) fn of_document(document: &Document, located: &dyn Fn(&str) -> String,
 
 /// An id collision that was kept as an addition.
 pub(crate) fn kept(path: &str, id: &str) -> String {
-    format!("{path}: rule \"{id}\" exists in an earlier source and is stricter there; both are kept")
+    format!(
+        "{path}: rule \"{id}\" exists in an earlier source and must not be replaced from here; both are kept"
+    )
 }
 
 /// Tenant topic lists do nothing next to rules (policy spec §6.4).

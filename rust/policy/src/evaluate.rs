@@ -188,11 +188,7 @@ impl Policy {
     /// First matching rule with the security floor (policy spec §6.2), else the default (§6.3).
     fn apply_rules<'p>(&'p self, facts: &Facts<'_, '_>, counters: &mut Counters) -> Outcome<'p> {
         let Some(found) = self.first_rule(facts, counters) else {
-            let decision = self.defaults.decide(facts.job_scope, facts.workflow_scope);
-            let reason = match decision {
-                Decision::Allow => "no matching rule — default policy: allow",
-                _ => "no matching rule — default policy: deny",
-            };
+            let (decision, reason) = self.default_verdict(facts);
             return Outcome {
                 decision,
                 ..Outcome::deny(reason)
@@ -207,6 +203,16 @@ impl Policy {
             steps: Vec::new(),
             decider: Decider::Rule(found.rank),
         }
+    }
+
+    /// The default that holds for the request, and its reason (policy spec §6.3).
+    pub(crate) fn default_verdict(&self, facts: &Facts<'_, '_>) -> (Decision, &'static str) {
+        let decision = self.defaults.decide(facts.job_scope, facts.workflow_scope);
+        let reason = match decision {
+            Decision::Allow => "no matching rule — default policy: allow",
+            _ => "no matching rule — default policy: deny",
+        };
+        (decision, reason)
     }
 
     fn first_rule(&self, facts: &Facts<'_, '_>, counters: &mut Counters) -> Option<Found<'_>> {

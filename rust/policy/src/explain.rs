@@ -8,7 +8,7 @@ use crate::evaluate::Outcome;
 use crate::facts::Facts;
 use crate::glob::Glob;
 use crate::limits::MAX_EXPLAINED_RULES;
-use crate::mcp::{fold, McpField};
+use crate::mcp::{fold, McpField, McpLists};
 use crate::predicate::Predicate;
 use crate::request::Request;
 use crate::rule::{
@@ -36,8 +36,8 @@ impl Policy {
         let outcome = self.decide(&facts, counters);
         let mut path = self.rule_elements(&facts, &outcome, counters);
         if outcome.rule.is_none() {
-            let decision = self.defaults.decide(facts.job_scope, facts.workflow_scope);
-            path.push(step_element("default", decision, "no matching rule"));
+            let (decision, reason) = self.default_verdict(&facts);
+            path.push(step_element("default", decision, reason));
         }
         for step in &outcome.steps {
             path.push(step_element(step.name, step.decision, &step.reason));
@@ -180,16 +180,32 @@ fn conditions(rule: &CompiledRule, facts: &Facts<'_, '_>) -> Vec<Condition> {
         });
     }
     if !matching.mcp.is_empty() {
-        let actual = McpField::ALL.map(|field| json!({field.name(): facts.mcp.value(field)}));
+        let named = McpField::ALL.map(|field| (field.name().to_owned(), json!(facts.mcp.value(field))));
         found.push(Condition {
             field: "mcp",
             operator: "mcp",
-            expected: Value::Null,
-            actual: json!(actual),
+            expected: listed(&matching.mcp),
+            actual: Value::Object(named.into_iter().collect()),
             passed: selects_call(facts, &matching.mcp),
         });
     }
     found
+}
+
+/// The lists that say something, by their keys.
+fn listed(mcp: &McpLists) -> Value {
+    let mut shown = serde_json::Map::new();
+    for field in McpField::ALL {
+        let ((allow, deny), Some(lists)) = (field.list_keys(), mcp.lists(field)) else {
+            continue;
+        };
+        for (key, list) in [(allow, &lists.allow), (deny, &lists.deny)] {
+            if !list.is_empty() {
+                shown.insert(key.to_owned(), json!(list));
+            }
+        }
+    }
+    Value::Object(shown)
 }
 
 /// How the call was delegated; null for a direct one.

@@ -445,9 +445,9 @@ class SubmitBatch:
         """
 
 class PolicyError(ValueError):
-    """A policy document was refused; ``errors`` lists (path, message)."""
+    """A policy document was refused; ``errors`` lists (path, message, line); line 0: not known."""
 
-    errors: list[tuple[str, str]]
+    errors: list[tuple[str, str, int]]
 
 class PolicyEvaluation:
     """A batch under evaluation: read `needs`, give `answer`, until there are none, then take `response`."""
@@ -540,9 +540,9 @@ def tally_decision(request: bytes, response: bytes, us: int) -> _Tally:
 def named_agents(batch: bytes) -> list[str]:
     """Return the agents that a serialized `BatchRequest` names in its labels, each once. Raises ValueError."""
 
-def validate_policy(source: bytes, scanners: bytes | None = None) -> list[tuple[str, str]]:
-    """Return every problem of one document as (path, message); empty when it is valid. Its rules may name what the
-    scanner file ``scanners`` defines."""
+def validate_policy(source: bytes, scanners: bytes | None = None) -> list[tuple[str, str, int]]:
+    """Return every problem of one document as (path, message, line); line 0: not known. Empty when it is valid. Its
+    rules may name what the scanner file ``scanners`` defines."""
 
 def policy_rules(source: bytes) -> bytes:
     """Return the rules of one document as a JSON list of {section, rule as written, tier, selector, enabled}; tier and

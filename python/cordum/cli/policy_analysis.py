@@ -13,8 +13,9 @@ import typer
 from cordum._core import PolicyError, analyze_policy
 from cordum.cli.exits import CommandExit
 from cordum.cli.output import note, print_json
+from cordum.domain.policy_problems import Problem
 
-__all__ = ["lint", "read_policy"]
+__all__ = ["lint", "note_problems", "read_policy"]
 
 _FILE_BYTES: Final = 2 * 1024 * 1024
 
@@ -43,10 +44,15 @@ def _report(file: Path) -> dict[str, Any]:
     try:
         report: dict[str, Any] = json.loads(analyze_policy(read_policy(file)))
     except PolicyError as error:
-        for path, message in error.errors:
-            note(f"{file}: {path}: {message}" if path else f"{file}: {message}")
+        note_problems(str(file), error.errors)
         raise CommandExit(2) from error
     return report
+
+
+def note_problems(file: str, problems: list[Problem]) -> None:
+    """Print what is wrong with a policy file, as `file:line: path: message`."""
+    for path, message, line in problems:
+        note(": ".join(part for part in (f"{file}:{line}" if line else file, path, message) if part))
 
 
 def read_policy(file: Path) -> bytes:

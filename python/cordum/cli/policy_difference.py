@@ -7,8 +7,7 @@ from typing import Any
 
 from cordum._core import PolicyError, diff_policies
 from cordum.cli.exits import CommandExit
-from cordum.cli.output import note
-from cordum.cli.policy_analysis import read_policy
+from cordum.cli.policy_analysis import note_problems, read_policy
 
 __all__ = ["difference", "print_difference"]
 
@@ -25,8 +24,7 @@ def _valid(file: Path) -> bytes:
     try:
         diff_policies((content, []), (content, []))
     except PolicyError as error:
-        for path, message in error.errors:
-            note(f"{file}: {path}: {message}" if path else f"{file}: {message}")
+        note_problems(str(file), error.errors)
         raise CommandExit(2) from error
     return content
 

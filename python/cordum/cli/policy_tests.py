@@ -14,7 +14,7 @@ import typer
 from cordum._core import PolicyError, run_policy_tests
 from cordum.cli.exits import CommandExit
 from cordum.cli.output import note, print_json
-from cordum.cli.policy_analysis import read_policy
+from cordum.cli.policy_analysis import note_problems, read_policy
 
 __all__ = ["run_tests"]
 
@@ -75,10 +75,12 @@ def _report(file: Path, tests: list[Path]) -> dict[str, Any]:
     try:
         report: dict[str, Any] = json.loads(run_policy_tests(read_policy(file), [], sources))
     except PolicyError as error:
-        for path, message in error.errors:
-            own = not any(path == name or path.startswith(f"{name}: ") for name, _ in sources)
-            where = ": ".join(part for part in (str(file) if own else "", path) if part)
-            note(f"{where}: {message}")
+        for path, message, line in error.errors:
+            # Problems of a file of tests begin with its name.
+            named = [name for name, _ in sources if path == name or path.startswith(f"{name}: ")]
+            source = named[0] if named else str(file)
+            rest = path.removeprefix(source).removeprefix(": ")
+            note_problems(source, [(rest, message, line)])
         raise CommandExit(2) from error
     return report
 

@@ -132,7 +132,7 @@ def _scanners(path: Path) -> Scanners:
     try:
         return Scanners(path.read_bytes())
     except PolicyError as error:
-        for place, message in error.errors:
+        for place, message, _ in error.errors:
             note(f"{path}: {place}: {message}" if place else f"{path}: {message}")
         raise ValueError(f"{path}: the scanner file has faults") from None
 

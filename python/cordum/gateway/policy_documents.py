@@ -10,6 +10,7 @@ import structlog
 from cordum.bus.connection import Bus
 from cordum.config.gateway import GatewaySettings
 from cordum.domain.errors import Conflict, CordumError, InvalidInput, NotFound, Unavailable
+from cordum.domain.policy_problems import problem_json
 from cordum.gateway.packets import config_changed
 from cordum.gateway.policy_audit import EVENT_KEY, Act, PolicyAudit
 from cordum.protocol import subjects
@@ -315,7 +316,7 @@ class PolicyDocuments:
     def _warnings(self, checked: safety_batch_pb2.CheckPolicyResponse) -> list[str]:
         """Return what is to be said about a policy that may be stored. Raises InvalidInput for one that may not."""
         if checked.problems:
-            problems = [{"path": one.path, "message": one.message} for one in checked.problems]
+            problems = [problem_json(one.path, one.message, one.line) for one in checked.problems]
             text = "; ".join(
                 f"{one.path}: {one.message}" if one.path else one.message for one in checked.problems
             )

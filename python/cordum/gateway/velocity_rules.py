@@ -58,7 +58,7 @@ def check_rule(body: Mapping[str, Any], *, rule_id: str = "") -> dict[str, Any]:
         rule["enabled"] = body["enabled"]
     problems = validate_policy(bundle_content(rule).encode())
     if problems:
-        shown = "; ".join(f"{path}: {message}" for path, message in problems[:5])
+        shown = "; ".join(f"{path}: {message}" for path, message, _ in problems[:5])
         raise InvalidInput(f"invalid velocity rule: {shown[:1_000]}", code="VELOCITY_RULE_INVALID")
     return rule
 

@@ -14,6 +14,7 @@ import orjson
 
 from cordum._core import PolicyEngine, PolicyError, PolicyReplay
 from cordum.domain.errors import InvalidInput, LimitExceeded
+from cordum.domain.policy_problems import problem_json
 from cordum.kernel.decisions import SharedRedis
 from cordum.kernel.snapshots import PolicyStore
 from cordum.store.decision_log import DecisionLog, StoredSegment
@@ -94,7 +95,7 @@ class Replays:
                 self._policies.candidate, asked.candidate_bundle_id, asked.candidate_content
             )
         except PolicyError as error:
-            reasons = [{"path": path, "message": message} for path, message in error.errors[:100]]
+            reasons = [problem_json(*problem) for problem in error.errors[:100]]
             raise InvalidInput(
                 "candidate policy is invalid: " + json.dumps(reasons), code="policy_invalid"
             ) from error

@@ -195,8 +195,8 @@ class KernelServer:
                 engine = await asyncio.to_thread(self._policies.with_bundles, bundles)
             answer.result = await asyncio.to_thread(simulate_output, engine, asked.request)
         except PolicyError as error:
-            for path, message in error.errors[:100]:
-                answer.problems.add(path=path, message=message)
+            for path, message, line in error.errors[:100]:
+                answer.problems.add(path=path, message=message, line=line)
         except (DecodeError, ValueError) as error:
             return await _refuse(context, str(error))
         return bytes(answer.SerializeToString())
@@ -240,8 +240,8 @@ class KernelServer:
                 decided = self._evaluator.one(engine, asked.request, record=False)
                 answer.response = await _answered(decided, context)
         except PolicyError as error:
-            for path, message in error.errors[:100]:
-                answer.problems.add(path=path, message=message)
+            for path, message, line in error.errors[:100]:
+                answer.problems.add(path=path, message=message, line=line)
         return bytes(answer.SerializeToString())
 
     async def _base_document(self, _request: bytes, context: Context) -> bytes:

@@ -10,6 +10,7 @@ from typing import Final, Literal
 from cordum._core import PolicyEngine, PolicyError, diff_policies, run_policy_tests, validate_policy
 from cordum.config.kernel import KernelSettings
 from cordum.domain.errors import CordumError, InvalidInput, Unavailable
+from cordum.domain.policy_problems import problem_text
 from cordum.kernel.bundle_source import BundleSource
 from cordum.kernel.decision_report import DecisionReport
 from cordum.kernel.metrics import POLICY_INFO, REGEX_REJECTED, RELOADS, SCANNER_FILE_REFUSED
@@ -189,8 +190,9 @@ class PolicyStore:
         try:
             engine = self._compile_with(base, list(bundles), scanners)
         except PolicyError as error:
-            REGEX_REJECTED.inc(sum(message.startswith("invalid pattern") for _, message in error.errors))
-            where = f" in `{self._source.name}`" if not bundles else ""
+            REGEX_REJECTED.inc(sum(message.startswith("invalid pattern") for _, message, _ in error.errors))
+            names_base = not all(path.startswith("bundle ") for path, _, _ in error.errors)
+            where = f" in `{self._source.name}`" if names_base else ""
             refusal = InvalidInput(f"policy parse error{where}: {_reasons(error)}", code="policy_invalid")
             self._refused = (sources, refusal)
             raise refusal from error
@@ -230,8 +232,14 @@ def _well_formed(
     for name, content in bundles:
         problems = validate_policy(content, scanners)
         if problems:
-            path, message = problems[0]
-            _log.error("policy parse error, bundle skipped", bundle=name, path=path, reason=message)
+            path, message, line = problems[0]
+            _log.error(
+                "policy parse error, bundle skipped",
+                bundle=name,
+                path=path,
+                reason=message,
+                line=line or None,
+            )
         else:
             kept.append((name, content))
     return tuple(kept)
@@ -239,6 +247,6 @@ def _well_formed(
 
 def _reasons(error: PolicyError) -> str:
     """Return the first five reasons with their place in the document."""
-    reasons = [f"{path}: {message}" if path else message for path, message in error.errors]
+    reasons = [problem_text(problem) for problem in error.errors]
     shown = "; ".join(reasons[:5]) or str(error)
     return shown if len(reasons) <= 5 else f"{shown}; and {len(reasons) - 5} more"

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Final
 
 from cordum._core import PolicyError, Scanners
+from cordum.domain.policy_problems import problem_text
 from cordum.runtime.logs import get_logger
 
 __all__ = ["ScannerFile"]
@@ -50,7 +51,7 @@ class ScannerFile:
         try:
             scanners = Scanners(found)
         except PolicyError as error:
-            self.rejected_patterns += sum("invalid pattern" in message for _, message in error.errors)
+            self.rejected_patterns += sum("invalid pattern" in message for _, message, _ in error.errors)
             self._refuse(_reasons(error))
             return self._content
         self._content, self.is_refused = found if scanners.names else None, False
@@ -70,6 +71,6 @@ class ScannerFile:
 
 
 def _reasons(error: PolicyError) -> str:
-    reasons = [f"{path}: {message}" if path else message for path, message in error.errors]
+    reasons = [problem_text(problem) for problem in error.errors]
     more = len(reasons) - _SHOWN
     return "; ".join(reasons[:_SHOWN]) + (f"; and {more} more" if more > 0 else "")

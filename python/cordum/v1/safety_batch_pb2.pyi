@@ -67,12 +67,14 @@ class CheckPolicyRequest(_message.Message):
     def __init__(self, bundles: _Optional[_Iterable[_Union[PolicyBundle, _Mapping]]] = ..., run_tests: bool = ..., compare: bool = ..., request: _Optional[bytes] = ...) -> None: ...
 
 class PolicyProblem(_message.Message):
-    __slots__ = ("path", "message")
+    __slots__ = ("path", "message", "line")
     PATH_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    LINE_FIELD_NUMBER: _ClassVar[int]
     path: str
     message: str
-    def __init__(self, path: _Optional[str] = ..., message: _Optional[str] = ...) -> None: ...
+    line: int
+    def __init__(self, path: _Optional[str] = ..., message: _Optional[str] = ..., line: _Optional[int] = ...) -> None: ...
 
 class CheckPolicyResponse(_message.Message):
     __slots__ = ("problems", "warnings", "policy_snapshot", "tests", "diff", "response")

@@ -13,6 +13,8 @@ pub struct Issue {
     pub path: String,
     /// What is wrong, in the words of policy spec §3.
     pub message: String,
+    /// Line of the document, 1-based; 0 where it is not known (JSON, limits of several documents together).
+    pub line: usize,
 }
 
 impl Issue {
@@ -20,7 +22,13 @@ impl Issue {
         Issue {
             path: path.into(),
             message: message.into(),
+            line: 0,
         }
+    }
+
+    /// The same issue, which stands in that line.
+    pub fn on_line(self, line: usize) -> Self {
+        Issue { line, ..self }
     }
 
     /// The same issue, named as one of bundle `id`.

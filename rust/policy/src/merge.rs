@@ -150,7 +150,10 @@ fn detectors(files: &[&Source<'_>]) -> Result<Detectors, PolicyError> {
     let Some(file) = files.last() else {
         return Ok(Detectors::default());
     };
-    let located = |issue: Issue| Issue::new(file.located(&issue.path), issue.message);
+    let located = |issue: Issue| Issue {
+        path: file.located(&issue.path),
+        ..issue
+    };
     compile_scanners(file.content)
         .map(Detectors::of)
         .map_err(|issues| PolicyError::Invalid(issues.into_iter().map(located).collect()))

@@ -67,11 +67,7 @@ pub(crate) fn read_root(root: &Node, detectors: &Detectors) -> Result<Document, 
         Some(top) => read_top(&mut reader, &top),
         None => Document::default(),
     };
-    if reader.issues.is_empty() {
-        Ok(document)
-    } else {
-        Err(reader.issues)
-    }
+    reader.finish(root, document)
 }
 
 fn read_top(reader: &mut Reader, top: &Object<'_>) -> Document {

@@ -50,6 +50,21 @@ impl Reader {
         }
     }
 
+    /// What was read from `root`, or every error with the line it stands in.
+    pub fn finish<T>(self, root: &Node, read: T) -> Result<T, Vec<Issue>> {
+        if self.issues.is_empty() {
+            return Ok(read);
+        }
+        let located = |issue: Issue| {
+            let unknown = issue.message.strip_prefix("unknown field \"");
+            let key = unknown.and_then(|rest| rest.strip_suffix('"'));
+            let path = if issue.path == "policy" { "" } else { &issue.path };
+            let line = root.line_at(path, key);
+            issue.on_line(line)
+        };
+        Err(self.issues.into_iter().map(located).collect())
+    }
+
     /// `node` as a mapping with no other keys than `known`.
     pub fn object<'a>(&mut self, node: &'a Node, path: String, known: &[&str]) -> Option<Object<'a>> {
         let Value::Map(entries) = &node.value else {

@@ -17,6 +17,8 @@ pub struct Node {
     pub value: Value,
     /// 1-based; 0 in JSON sources.
     pub line: usize,
+    /// Lines of the keys of a mapping, in order; empty in JSON sources.
+    key_lines: Box<[usize]>,
     nodes: u64,
     depth: u32,
 }
@@ -60,9 +62,54 @@ impl Node {
         Ok(Node {
             value,
             line,
+            key_lines: Box::default(),
             nodes,
             depth,
         })
+    }
+
+    /// Line of `key` when this is a mapping that has it.
+    fn key_line(&self, key: &str) -> Option<usize> {
+        let Value::Map(entries) = &self.value else {
+            return None;
+        };
+        let at = entries.iter().position(|(known, _)| known == key)?;
+        self.key_lines.get(at).copied()
+    }
+
+    /// Line of the part that `path` (as `rules[3].match.topics[0]`) names, or of the last part of it that exists, and of `key` in
+    /// it when that is given; 0 when lines are not known.
+    pub(crate) fn line_at(&self, path: &str, key: Option<&str>) -> usize {
+        let (mut node, mut line, mut rest) = (self, self.line, path);
+        while let Some((child, child_line, after)) = node.step(rest) {
+            (node, line, rest) = (child, child_line, after);
+        }
+        key.and_then(|key| node.key_line(key)).unwrap_or(line)
+    }
+
+    /// The child that `path` begins with, its line, and the rest of the path.
+    fn step<'n, 'p>(&'n self, path: &'p str) -> Option<(&'n Node, usize, &'p str)> {
+        match &self.value {
+            Value::List(items) => {
+                let (index, rest) = path.strip_prefix('[')?.split_once(']')?;
+                let child = items.get(index.parse::<usize>().ok()?)?;
+                Some((child, child.line, rest))
+            }
+            Value::Map(entries) => {
+                let path = path.strip_prefix('.').unwrap_or(path);
+                let fits = |key: &str| {
+                    let rest = path.strip_prefix(key)?;
+                    (rest.is_empty() || rest.starts_with(['.', '['])).then_some(rest)
+                };
+                // A key may hold dots itself.
+                let named = entries
+                    .iter()
+                    .filter_map(|(key, child)| Some((key, child, fits(key)?)));
+                let (key, child, rest) = named.max_by_key(|(key, ..)| key.len())?;
+                Some((child, self.key_line(key).unwrap_or(child.line), rest))
+            }
+            _ => None,
+        }
     }
 
     /// Value of `key` when this is a mapping that has it.
@@ -75,7 +122,7 @@ impl Node {
 }
 
 fn at(line: usize, message: &str) -> Issue {
-    Issue::new("yaml", format!("line {line}: {message}"))
+    Issue::new("yaml", format!("line {line}: {message}")).on_line(line)
 }
 
 fn scan_error(error: &ScanError) -> Issue {
@@ -124,6 +171,7 @@ enum Frame {
         entries: Vec<(String, Rc<Node>)>,
         seen: Keys,
         key: Option<String>,
+        key_lines: Vec<usize>,
         anchor: usize,
         line: usize,
     },
@@ -200,6 +248,7 @@ impl Builder {
                         entries: Vec::new(),
                         seen: Keys::default(),
                         key: None,
+                        key_lines: Vec::new(),
                         anchor,
                         line,
                     },
@@ -227,17 +276,21 @@ impl Builder {
     }
 
     fn close(&mut self) -> Result<(), Issue> {
-        let (value, anchor, line) = match self.stack.pop() {
-            Some(Frame::List { items, anchor, line }) => (Value::List(items), anchor, line),
+        let (value, key_lines, anchor, line) = match self.stack.pop() {
+            Some(Frame::List { items, anchor, line }) => (Value::List(items), Vec::new(), anchor, line),
             Some(Frame::Map {
                 entries,
+                key_lines,
                 anchor,
                 line,
                 ..
-            }) => (Value::Map(entries), anchor, line),
+            }) => (Value::Map(entries), key_lines, anchor, line),
             None => return Ok(()),
         };
-        let node = Rc::new(Node::new(value, line)?);
+        let node = Rc::new(Node {
+            key_lines: key_lines.into(),
+            ..Node::new(value, line)?
+        });
         self.remember(anchor, &node);
         self.place(node);
         Ok(())
@@ -272,13 +325,18 @@ impl Builder {
 
     fn key(&mut self, text: String, line: usize) -> Result<(), Issue> {
         if let Some(Frame::Map {
-            entries, seen, key, ..
+            entries,
+            seen,
+            key,
+            key_lines,
+            ..
         }) = self.stack.last_mut()
         {
             if !seen.insert(&text, entries) {
                 return Err(at(line, &format!("duplicate key \"{text}\"")));
             }
             *key = Some(text);
+            key_lines.push(line);
         }
         Ok(())
     }

@@ -240,6 +240,11 @@ fn run(case: &Node) {
                 let issues = validate(text(case.get("policy").unwrap()).as_bytes());
                 assert_eq!(joined(&issues), texts(value));
             }
+            "lines" => {
+                let issues = validate(text(case.get("policy").unwrap()).as_bytes());
+                let lines: Vec<String> = issues.iter().map(|issue| issue.line.to_string()).collect();
+                assert_eq!(lines, texts(value));
+            }
             "error_starts" => {
                 let issues = joined(&validate(text(case.get("policy").unwrap()).as_bytes()));
                 assert_eq!(issues.len(), 1, "{issues:?}");

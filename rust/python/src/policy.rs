@@ -258,15 +258,14 @@ fn named_agents(py: Python<'_>, batch: PyBackedBytes) -> PyResult<Vec<String>> {
         .map_err(|error| PyValueError::new_err(error.to_string()))
 }
 
-/// Every problem of one document as (path, message); empty when it is valid. Its rules may name what the scanner file defines.
+/// Path, message and line (0: not known) of a problem.
+type Problem = (String, String, usize);
+
+/// Every problem of one document; empty when it is valid. Its rules may name what the scanner file defines.
 #[pyfunction]
 #[pyo3(signature = (source, scanners=None))]
-fn validate_policy(
-    py: Python<'_>,
-    source: PyBackedBytes,
-    scanners: Option<PyBackedBytes>,
-) -> Vec<(String, String)> {
-    pairs(py.detach(|| match scanners {
+fn validate_policy(py: Python<'_>, source: PyBackedBytes, scanners: Option<PyBackedBytes>) -> Vec<Problem> {
+    problems(py.detach(|| match scanners {
         Some(file) => cordum_policy::validate_with(&source, &file),
         None => cordum_policy::validate(&source),
     }))
@@ -348,16 +347,16 @@ fn counts(found: Result<Tally, RequestError>) -> PyResult<Counts> {
 
 pub(crate) fn refused(py: Python<'_>, error: &EngineError) -> PyErr {
     let raised = PolicyError::new_err(error.to_string());
-    match raised.value(py).setattr("errors", pairs(error.issues())) {
+    match raised.value(py).setattr("errors", problems(error.issues())) {
         Ok(()) => raised,
         Err(failure) => failure,
     }
 }
 
-fn pairs(issues: Vec<Issue>) -> Vec<(String, String)> {
+fn problems(issues: Vec<Issue>) -> Vec<Problem> {
     issues
         .into_iter()
-        .map(|issue| (issue.path, issue.message))
+        .map(|issue| (issue.path, issue.message, issue.line))
         .collect()
 }
 

@@ -117,6 +117,26 @@ async def test_a_document_can_be_validated_without_storing_it(alice: httpx.Async
     assert fine == {"valid": True, "errors": []}
     bad = (await alice.post("/policy/validate", json={"content": BROKEN})).json()
     assert [error["path"] for error in bad["errors"]] == ["rules[0].decision", "rules[1].match"]
+    assert [error["line"] for error in bad["errors"]] == [1, 1]
+
+
+async def test_a_refused_write_says_path_line_and_what_is_expected(alice: httpx.AsyncClient) -> None:
+    content = "rules:\n  - {id: a}\n  - id: b\n    decision: maybe\n"
+    refused = await alice.put("/policy/bundles/secops~lines", json={"content": content})
+    assert refused.status_code == 400
+    (error,) = refused.json()["errors"]
+    assert (error["path"], error["line"]) == ("bundle secops/lines: rules[1].decision", 4)
+    assert error["message"].startswith("must be one of allow, permit, ")
+
+
+async def test_a_bundle_of_the_global_authority_is_refused_with_its_reason(alice: httpx.AsyncClient) -> None:
+    for bundle_id, reason in (
+        ("secops~invariants", "this bundle belongs to the global authority"),
+        ("secops~", "bundle id must start with secops/"),
+        ("pack~x", "bundle id must start with secops/"),
+    ):
+        refused = await alice.put(f"/policy/bundles/{bundle_id}", json={"content": STOP})
+        assert (refused.status_code, refused.json()["error"]) == (400, reason)
 
 
 async def test_concurrent_writers_of_different_bundles_lose_nothing(alice: httpx.AsyncClient) -> None:

@@ -334,6 +334,16 @@ async def test_production_does_not_start_without_a_good_policy(
         await first_load(policies, production)
 
 
+async def test_a_load_error_names_file_line_and_reason(tmp_path: Path) -> None:
+    path = tmp_path / "safety.yaml"
+    path.write_text("version: '1'\nrules:\n  - id: a\n    decision: maybe\n")
+    policies = PolicyStore(FileSource(str(path), 10_000))
+    assert await policies.reload() == "error"
+    text = str(policies.failure)
+    assert f"policy parse error in `{path}`: rules[0].decision: must be one of allow" in text
+    assert text.endswith("(line 4)")
+
+
 async def test_text_that_stays_broken_is_compiled_once_and_good_text_after_it_loads(tmp_path: Path) -> None:
     path = tmp_path / "safety.yaml"
     policies = PolicyStore(FileSource(str(path), 10_000))

@@ -44,6 +44,16 @@ def test_an_invalid_policy_and_a_missing_file_exit_2(tmp_path: Path) -> None:
         assert str(target) in done.stderr
 
 
+def test_each_problem_of_an_invalid_policy_is_told_with_its_line(tmp_path: Path) -> None:
+    file = tmp_path / "safety.yaml"
+    file.write_text("version: 1\nrules:\n  - {id: a}\n  - id: b\n    decisio: deny\n")
+    done = run("policy", "lint", str(file))
+    assert done.returncode == 2
+    assert done.stderr == (
+        f'{file}:1: version: must be a string\n{file}:5: rules[1]: unknown field "decisio"\n'
+    )
+
+
 def test_the_example_of_the_guide_is_what_the_command_prints(tmp_path: Path) -> None:
     page = Path(__file__).parents[3].joinpath("docs/policy-analysis.md").read_text()
     policy, printed = re.findall(r"```(?:yaml)?\n(.*?)```", page, re.DOTALL)[:2]

@@ -67,10 +67,10 @@ def test_no_tests_an_invalid_and_a_missing_file_exit_2(file: Path, tmp_path: Pat
     file.write_text(POLICY + "tests: [{name: x}]")
     done = run("policy", "test", str(file))
     assert (done.returncode, done.stdout) == (2, "")
-    assert f'{file}: tests[0]: missing field "request"' in done.stderr
+    assert f'{file}:3: tests[0]: missing field "request"' in done.stderr
     file.write_text(POLICY)
     beside = tmp_path / "safety.tests.yaml"
     beside.write_text("rules: []")
     done = run("policy", "test", str(file))
-    assert (done.returncode, done.stderr) == (2, f'{beside}: policy: unknown field "rules"\n')
+    assert (done.returncode, done.stderr) == (2, f'{beside}:1: policy: unknown field "rules"\n')
     assert run("policy", "test", str(tmp_path / "absent.yaml")).returncode == 2

@@ -14,7 +14,7 @@ from cordum.v1.safety_batch_pb2 import BatchRequest, BatchResponse
 GOLDEN = Path(__file__).parents[2] / "golden" / "policy"
 CASE_KEYS = {
     "name", "policy", "bundles", "errors", "error_starts", "compile_errors", "warnings", "request", "expect",
-    "tells_delegation", "agents",
+    "tells_delegation", "agents", "lines",
 }  # fmt: skip
 DECISIONS = {
     "ALLOW": 1,
@@ -60,8 +60,8 @@ def compile_errors(case: dict[str, Any]) -> list[str]:
     return []
 
 
-def joined(errors: list[tuple[str, str]]) -> list[str]:
-    return [f"{path}: {message}" if path else message for path, message in errors]
+def joined(errors: list[tuple[str, str, int]]) -> list[str]:
+    return [f"{path}: {message}" if path else message for path, message, _ in errors]
 
 
 def to_request(fields: dict[str, Any]) -> PolicyCheckRequest:
@@ -116,6 +116,8 @@ def check_response(response: PolicyCheckResponse, expect: dict[str, Any], engine
 def test_golden_case(case: dict[str, Any]) -> None:
     if "errors" in case:
         assert joined(validate_policy(case["policy"].encode())) == case["errors"]
+    if "lines" in case:
+        assert [str(line) for _, _, line in validate_policy(case["policy"].encode())] == case["lines"]
     if "error_starts" in case:
         (error,) = joined(validate_policy(case["policy"].encode()))
         assert error.startswith(case["error_starts"])
@@ -200,6 +202,26 @@ def test_an_explanation_shows_why_each_rule_did_or_did_not_match() -> None:
     assert [(element["rule_id"], element["matched"]) for element in path] == [("a", False), ("b", True)]
     conditions = [(condition["field"], condition["passed"]) for condition in path[0]["conditions"]]
     assert conditions == [("topics", False), ("tenants", True)]
+
+
+def test_an_explanation_shows_the_lists_of_mcp_and_the_reason_of_the_default() -> None:
+    engine = PolicyEngine.compile(
+        b"default_decision: allow\n"
+        b"rules: [{id: a, decision: deny, match: {mcp: {allow_tools: [Drop], deny_servers: [s]}}}]\n"
+    )
+    request = PolicyCheckRequest(topic="job.a", labels={"mcp.tool": "List"}).SerializeToString()
+    element, default = yaml.safe_load(engine.explain(request))["evaluation_path"]
+    assert element["conditions"] == [
+        {
+            "field": "mcp",
+            "operator": "mcp",
+            "expected": {"allow_tools": ["drop"], "deny_servers": ["s"]},
+            "actual": {"server": "", "tool": "List", "resource": "", "action": ""},
+            "passed": False,
+        }
+    ]
+    assert (default["rule_id"], default["decision"]) == ("default", "allow")
+    assert default["reason"] == "no matching rule — default policy: allow"
 
 
 def test_the_response_type_is_the_published_one() -> None:

@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from cordum._core import PolicyError, analyze_policy
 from cordum.domain.errors import InvalidInput, LimitExceeded, NotFound
+from cordum.domain.policy_problems import problem_json
 from cordum.gateway.api import Api, require
 from cordum.gateway.http import json_object, json_reply
 from cordum.gateway.state import Gateway
@@ -84,7 +85,7 @@ def _analyze(base: bytes | None, bundles: list[tuple[str, bytes]], scanners: byt
     try:
         return orjson.loads(analyze_policy(base, bundles, scanners))
     except PolicyError as error:
-        problems = [{"path": path, "message": message} for path, message in error.errors]
+        problems = [problem_json(*problem) for problem in error.errors]
         raise InvalidInput(
             f"invalid policy content: {str(error)[:4_000]}",
             code="POLICY_VALIDATION_FAILED",

@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from cordum._core import validate_policy
 from cordum.domain.errors import InvalidInput
+from cordum.domain.policy_problems import problem_json
 from cordum.gateway.api import Api
 from cordum.gateway.http import json_object, json_reply
 from cordum.gateway.policy_audit import Act
@@ -112,6 +113,13 @@ def _id_of(request: Request) -> str:
     return bundle_id
 
 
+def _refuse_global(bundle_id: str) -> None:
+    if bundle_id in _GLOBAL_IDS:
+        raise InvalidInput(
+            "this bundle belongs to the global authority", field="id", hint="write it with PUT /policy/global"
+        )
+
+
 def _text(body: dict[str, Any], name: str) -> str:
     value = body.get(name)
     if value is None:
@@ -127,7 +135,7 @@ async def validate(gateway: Gateway, _caller: Caller, request: Request) -> Respo
     if not content.strip():
         raise InvalidInput("content required", field="content")
     found = await asyncio.to_thread(lambda: validate_policy(content.encode(), gateway.scanners()))
-    problems = [{"path": path, "message": message} for path, message in found]
+    problems = [problem_json(*problem) for problem in found]
     return json_reply({"valid": not problems, "errors": problems})
 
 
@@ -179,8 +187,9 @@ async def show(gateway: Gateway, _caller: Caller, request: Request) -> Response:
 async def put(gateway: Gateway, caller: Caller, request: Request) -> Response:
     """Write one bundle of the operators; the content is kept to the byte."""
     name = _id_of(request)
-    if not name.startswith("secops/") or name in _GLOBAL_IDS or len(name) > 200:
+    if not name.startswith("secops/") or not 7 < len(name) <= 200:
         raise InvalidInput("bundle id must start with secops/", field="id")
+    _refuse_global(name)
     body = await json_object(request, _BODY_BYTES)
     content = _text(body, "content")
     if not content.strip():
@@ -208,8 +217,7 @@ async def put(gateway: Gateway, caller: Caller, request: Request) -> Response:
 async def delete(gateway: Gateway, caller: Caller, request: Request) -> Response:
     """Delete one bundle."""
     name = _id_of(request)
-    if name in _GLOBAL_IDS:
-        raise InvalidInput("this bundle belongs to the global authority", field="id")
+    _refuse_global(name)
     await gateway.policies.delete(name, Act(caller, "policy.bundle.delete"))
     return Response(status_code=204)
 

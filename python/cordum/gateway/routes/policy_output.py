@@ -10,6 +10,7 @@ from fastapi import Request
 from starlette.responses import Response
 
 from cordum.domain.errors import InvalidInput, NotFound, Unavailable
+from cordum.domain.policy_problems import problem_json
 from cordum.gateway.api import Api
 from cordum.gateway.http import json_object, json_reply, limit_of
 from cordum.gateway.output_rules import (
@@ -232,7 +233,7 @@ async def simulate(gateway: Gateway, caller: Caller, request: Request) -> Respon
         asked.SerializeToString(), bundles, gateway.settings.kernel_timeout_s
     )
     if answer.problems:
-        problems = [{"path": one.path, "message": one.message} for one in answer.problems]
+        problems = [problem_json(one.path, one.message, one.line) for one in answer.problems]
         text = "; ".join(f"{one.path}: {one.message}" for one in answer.problems)
         raise InvalidInput(
             f"invalid policy content: {text[:4_000]}",

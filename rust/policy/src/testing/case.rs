@@ -59,11 +59,7 @@ pub(crate) fn read_file(source: &[u8]) -> Result<Vec<TestCase>, Vec<Issue>> {
         Some(top) => read_cases(&mut reader, &top),
         None => Vec::new(),
     };
-    if reader.issues.is_empty() {
-        Ok(cases)
-    } else {
-        Err(reader.issues)
-    }
+    reader.finish(&root, cases)
 }
 
 /// `{"request": …}` of a case → serialized `PolicyCheckRequest`.

@@ -53,5 +53,5 @@ fn in_file(name: &str, issue: Issue) -> Issue {
     } else {
         format!("{name}: {}", issue.path)
     };
-    Issue::new(path, issue.message)
+    Issue { path, ..issue }
 }

@@ -268,8 +268,9 @@ class ResultPlan:
     def ignored(self) -> list[str]:
         """Return why results had no effect, as far as no script call was needed for it."""
 
-    def output_reads(self) -> list[str]:
-        """Return the jobs whose results are to be checked (output policy spec §2.3)."""
+    def output_reads(self) -> list[tuple[str, bool]]:
+        """Return the jobs whose results are to be checked (output policy spec §2.3), and whether their content is; of a
+        job that failed it is the error text (§2.6)."""
 
     def supply_outputs(self, rows: list[tuple[dict[str, str] | None, bytes | None, bytes, int]]) -> None:
         """Supply per job of `output_reads`: record, stored request, first bytes of the content, bytes stored."""
@@ -296,6 +297,9 @@ class ResultPlan:
 
     def fail_open(self, tenants: list[str]) -> None:
         """Let the results of these tenants pass without one."""
+
+    def pass_errors(self) -> None:
+        """Let error texts of failed jobs pass that nobody checked: no rule asks for errors."""
 
     def output_topics(self) -> list[tuple[str, int]]:
         """Return the metric labels of the results under check, each with their number."""
@@ -625,8 +629,9 @@ def output_scan_request(request_json: bytes, result: bytes, content: bytes, size
     """Return the serialized `OutputCheckRequest` of a later scan: stored request, serialized `JobResult`, content read
     (empty: by pointer), bytes stored. Raises ValueError."""
 
-def output_settings(policy: PolicyEngine) -> tuple[bool, str | None]:
-    """Return whether outputs are checked at all and the fail mode the documents ask for, if they do."""
+def output_settings(policy: PolicyEngine) -> tuple[bool, str | None, bool]:
+    """Return whether outputs are checked at all, the fail mode the documents ask for, if they do, and whether a rule
+    asks for errors, so that error texts of failed jobs are checked."""
 
 def redact_output(content: bytes, spans: list[tuple[int, int]]) -> bytes | None:
     """Return the content with the spans (offset, length) masked, all of it without a usable span; JSON stays JSON.

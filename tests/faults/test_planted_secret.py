@@ -39,6 +39,7 @@ output_policy: {enabled: true, fail_mode: closed}
 output_rules:
   - {id: stop, match: {topics: ["job.*"], scanners: [secret]}, decision: quarantine, reason: a secret}
   - {id: mask, match: {topics: ["job.*"], scanners: [pii]}, decision: redact}
+  - {id: errors, match: {has_error: true, scanners: [secret]}, decision: quarantine}
 """
 # Everybody who may read jobs and has no business with quarantine.
 READERS = {
@@ -225,11 +226,18 @@ async def test_what_was_planted_in_withheld_results_is_nowhere(tmp_path: Path) -
             stack.http() as admin,
         ):
             planted = []
-            for text in (SECRET, ADDRESS):
+            for text in (SECRET, ADDRESS, SECRET):
                 answer = await admin.post("/jobs", json={"topic": TOPIC, "prompt": "go"})
                 planted.append((str(answer.json()["job_id"]), text))
-            await observer.reach(2)
+            await observer.reach(3)
             dispatches = {seen.job_id: seen.dispatch_id for seen in observer.dispatches}
+            failed_id, _ = planted.pop()
+            await worker.report(
+                failed_id,
+                JobStatus.JOB_STATUS_FAILED,
+                dispatch_id=dispatches[failed_id],
+                error_message=f"login with {SECRET} and {ADDRESS} refused",
+            )
             for job_id, text in planted:
                 await blobs.set_result(job_id, json.dumps({"note": f"here is {text}"}).encode())
                 await worker.report(
@@ -242,6 +250,7 @@ async def test_what_was_planted_in_withheld_results_is_nowhere(tmp_path: Path) -
             records = [
                 await ended(jobs, secret_id, "OUTPUT_QUARANTINED"),
                 await ended(jobs, masked_id, "SUCCEEDED"),
+                await ended(jobs, failed_id, "FAILED"),
             ]
             for heard in (events, frames):
                 await wait_until(
@@ -256,6 +265,7 @@ async def test_what_was_planted_in_withheld_results_is_nowhere(tmp_path: Path) -
         logs = {service.name: service.tail(10_000_000) for service in stack.services}
     assert len(shown) >= 100
     assert any("OUTPUT_QUARANTINED" in text for text in shown.values())
+    assert any("login with [REDACTED] and [REDACTED] refused" in text for text in shown.values())
     # The masked copy is there to be read.
     assert any("[REDACTED]" in text for text in shown.values())
     for text in (SECRET, ADDRESS):

@@ -203,9 +203,12 @@ class KernelServer:
 
     async def _output_settings(self, _request: bytes, _context: Context) -> bytes:
         engine = self._policies.engine
-        is_active, fail_mode = output_settings(engine)
+        is_active, fail_mode, checks_errors = output_settings(engine)
         answer = safety_batch_pb2.OutputSettingsResponse(
-            is_active=is_active, fail_mode=fail_mode or "", policy_snapshot=engine.snapshot
+            is_active=is_active,
+            fail_mode=fail_mode or "",
+            policy_snapshot=engine.snapshot,
+            checks_errors=checks_errors,
         )
         return bytes(answer.SerializeToString())
 

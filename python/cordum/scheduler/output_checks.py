@@ -60,12 +60,12 @@ class OutputChecks:
 
     async def check(self, plan: ResultPlan, content_max_bytes: int | None = None) -> None:
         """Check the results of a plan, with their content up to a size. Raises Unavailable when the store is away."""
-        ids = plan.output_reads()
-        if not ids or not self.modes.enabled:
+        reads = plan.output_reads()
+        if not reads or not self.modes.enabled:
             return
         started_s = monotonic_s()
         limit = self._settings.inline_max_bytes if content_max_bytes is None else content_max_bytes
-        rows = await self._read(ids, limit)
+        rows = await self._read(reads, limit)
         metrics.SCAN_BYTES.inc(sum(len(content) for _, _, content, _ in rows))
         plan.supply_outputs(rows)
         reach("output.ask")
@@ -77,23 +77,25 @@ class OutputChecks:
         tenants = plan.unanswered()
         if tenants:
             plan.fail_open(await self.modes.open_tenants(tenants, "sync"))
+            if not self.modes.checks_errors:
+                plan.pass_errors()
         plan.output_duration(round((monotonic_s() - started_s) * 1000))
 
-    async def _read(self, ids: Sequence[str], limit: int) -> list[Any]:
+    async def _read(self, reads: Sequence[tuple[str, bool]], limit: int) -> list[Any]:
         """Read what counts of records, requests, and contents up to a size, in one round trip per node; the sizes of
-        larger contents in a second one."""
+        larger contents in a second one. Of a job that failed the content is not looked at."""
         commands: list[Command] = []
-        for job_id in ids:
+        for job_id, reads_content in reads:
             tag, result = self._jobs.tag(job_id), keys.result_blob(job_id)
             commands += [
                 ("HMGET", keys.job_meta(tag, job_id), *_FIELDS),
                 ("GET", keys.job_request(tag, job_id)),
                 # One byte more tells whether that is all.
-                ("GETRANGE", result, 0, limit) if limit > 0 else ("STRLEN", result),
+                ("GETRANGE", result, 0, limit) if limit > 0 and reads_content else ("STRLEN", result),
             ]
         replies = await self._jobs.client.pipeline(commands)
         rows: list[list[Any]] = []
-        for at, job_id in enumerate(ids):
+        for at, (job_id, _) in enumerate(reads):
             fields, request, found = replies[at * _PER_JOB : (at + 1) * _PER_JOB]
             for reply in (fields, request):
                 if isinstance(reply, Exception):
@@ -104,7 +106,7 @@ class OutputChecks:
             content = found if isinstance(found, bytes) else b""
             size = found if isinstance(found, int) else len(content)
             rows.append([_record(job_id, fields), request, content, size])
-        await self._measure(ids, rows, limit)
+        await self._measure([job_id for job_id, _ in reads], rows, limit)
         return [tuple(row) for row in rows]
 
     async def _measure(self, ids: Sequence[str], rows: Sequence[list[Any]], limit: int) -> None:

@@ -28,6 +28,9 @@ CHECK_SECONDS = Histogram(
 FINDINGS = Counter("cordum_output_findings_total", "Findings in results", ["detector", "severity"])
 SCAN_BYTES = Counter("cordum_output_scan_bytes_total", "Bytes of results read to be scanned")
 PENDING = Gauge("cordum_output_pending", "Results that wait for a check or a scan here")
+ERROR_TEXTS = Gauge(
+    "cordum_output_error_texts_checked", "1 while a rule asks for errors, as far as the kernel told"
+)
 
 _detectors: set[str] = set()
 
@@ -51,9 +54,11 @@ def note(checks: Iterable[Check]) -> None:
         # What was decided without the kernel, such as content that is not there, took no evaluation.
         if eval_us:
             OUTPUT_EVAL_SECONDS.labels(topic).observe(eval_us / 1e6)
-        if decision == "QUARANTINE":
+        # DENY: the error text of a job that failed was masked; the job is not quarantined.
+        if decision in {"QUARANTINE", "DENY"}:
             DENIALS.labels(topic).inc()
-            QUARANTINED.labels(topic).inc()
+            if decision == "QUARANTINE":
+                QUARANTINED.labels(topic).inc()
         elif decision == "REDACT":
             REDACTIONS.labels(topic).inc()
         for detector, severity in findings:

@@ -15,6 +15,7 @@ from cordum.config.output_policy import OutputPolicySettings
 from cordum.domain.errors import CordumError, Unavailable
 from cordum.protocol.kernel_client import PolicyClient
 from cordum.runtime.clock import monotonic_s
+from cordum.scheduler.output_metrics import ERROR_TEXTS
 from cordum.store.config_documents import ConfigDocuments, Document
 
 __all__ = ["OutputModes"]
@@ -22,6 +23,7 @@ __all__ = ["OutputModes"]
 Phase = Literal["sync", "async"]
 
 _FRESH_S: Final = 30.0
+_FIRST_S: Final = 1.0
 _READ_TIMEOUT_S: Final = 5.0
 _TENANTS_MAX: Final = 10_000
 _SYSTEM_TENANTS: Final = frozenset({"", "default"})
@@ -49,6 +51,9 @@ class OutputModes:
         self._tenants: dict[str, str] = {}
         self._read_s: dict[str, float] = {}
         self._stale: set[str] = set()
+        self._has_heard = False
+        self.checks_errors = True
+        """Whether a rule asks for errors, as far as the kernel told; then nobody reads an error text unchecked."""
         self.enabled = settings.enabled
         """Whether results are checked."""
         self.changed = asyncio.Event()
@@ -111,7 +116,10 @@ class OutputModes:
         else:
             self._take(document)
         with suppress(CordumError):  # the last word stays
-            self._policy = (await self._kernel.output_settings(1.0)).fail_mode
+            told = await self._kernel.output_settings(1.0)
+            self._policy, self.checks_errors = told.fail_mode, told.checks_errors
+            ERROR_TEXTS.set(told.checks_errors)
+            self._has_heard = True
         stale, self._stale = self._stale, set()
         for tenant in stale:
             await self._read_tenant(tenant)
@@ -125,11 +133,11 @@ class OutputModes:
         self.enabled = enabled
 
     async def run(self) -> None:
-        """Reload on notice and every 30 s."""
+        """Reload on notice and every 30 s, more often until the kernel has told its word."""
         while True:
             await self.reload()
             with suppress(TimeoutError):
-                async with asyncio.timeout(_FRESH_S):
+                async with asyncio.timeout(_FRESH_S if self._has_heard else _FIRST_S):
                     await self.changed.wait()
             self.changed.clear()
 

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x63ordum/v1/output_policy.proto\x12\tcordum.v1\"\x84\x05\n\x12OutputCheckRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\r\n\x05topic\x18\x02 \x01(\t\x12\x0e\n\x06tenant\x18\x03 \x01(\t\x12\x39\n\x06labels\x18\x04 \x03(\x0b\x32).cordum.v1.OutputCheckRequest.LabelsEntry\x12\x12\n\nresult_ptr\x18\x05 \x01(\t\x12\x15\n\rartifact_ptrs\x18\x06 \x03(\t\x12\x15\n\rerror_message\x18\x07 \x01(\t\x12\x12\n\nerror_code\x18\x08 \x01(\t\x12\x11\n\tworker_id\x18\t \x01(\t\x12\x14\n\x0c\x65xecution_ms\x18\n \x01(\x03\x12\x19\n\x11output_size_bytes\x18\x0b \x01(\x03\x12\x14\n\x0c\x63ontent_hash\x18\x0c \x01(\t\x12\x13\n\x0bworkflow_id\x18\r \x01(\t\x12\x0f\n\x07step_id\x18\x0e \x01(\t\x12\x16\n\x0eoutput_content\x18\x0f \x01(\x0c\x12\x14\n\x0c\x63\x61pabilities\x18\x10 \x03(\t\x12\x11\n\trisk_tags\x18\x11 \x03(\t\x12\x14\n\x0cprincipal_id\x18\x12 \x01(\t\x12\x0f\n\x07pack_id\x18\x13 \x01(\t\x12\x14\n\x0c\x63ontent_type\x18\x14 \x01(\t\x12J\n\x0foriginal_labels\x18\x15 \x03(\x0b\x32\x31.cordum.v1.OutputCheckRequest.OriginalLabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x35\n\x13OriginalLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x9d\x01\n\rOutputFinding\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x10\n\x08severity\x18\x02 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\t\x12\x0e\n\x06offset\x18\x04 \x01(\x03\x12\x0e\n\x06length\x18\x05 \x01(\x03\x12\x0f\n\x07scanner\x18\x06 \x01(\t\x12\x12\n\nconfidence\x18\x07 \x01(\x02\x12\x17\n\x0fmatched_pattern\x18\x08 \x01(\t\"A\n\rRedactionSpan\x12\x0e\n\x06offset\x18\x01 \x01(\x03\x12\x0e\n\x06length\x18\x02 \x01(\x03\x12\x10\n\x08\x64\x65tector\x18\x03 \x01(\t\"\xf1\x01\n\x13OutputCheckResponse\x12+\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0e\x32\x19.cordum.v1.OutputDecision\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07rule_id\x18\x03 \x01(\t\x12\x17\n\x0fpolicy_snapshot\x18\x04 \x01(\t\x12*\n\x08\x66indings\x18\x05 \x03(\x0b\x32\x18.cordum.v1.OutputFinding\x12\x14\n\x0credacted_ptr\x18\x06 \x01(\t\x12\x31\n\x0fredaction_spans\x18\x64 \x03(\x0b\x32\x18.cordum.v1.RedactionSpan*g\n\x0eOutputDecision\x12\x19\n\x15OUTPUT_DECISION_ALLOW\x10\x00\x12\x1e\n\x1aOUTPUT_DECISION_QUARANTINE\x10\x01\x12\x1a\n\x16OUTPUT_DECISION_REDACT\x10\x02\x32\x63\n\x13OutputPolicyService\x12L\n\x0b\x43heckOutput\x12\x1d.cordum.v1.OutputCheckRequest\x1a\x1e.cordum.v1.OutputCheckResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x63ordum/v1/output_policy.proto\x12\tcordum.v1\"\x94\x05\n\x12OutputCheckRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\r\n\x05topic\x18\x02 \x01(\t\x12\x0e\n\x06tenant\x18\x03 \x01(\t\x12\x39\n\x06labels\x18\x04 \x03(\x0b\x32).cordum.v1.OutputCheckRequest.LabelsEntry\x12\x12\n\nresult_ptr\x18\x05 \x01(\t\x12\x15\n\rartifact_ptrs\x18\x06 \x03(\t\x12\x15\n\rerror_message\x18\x07 \x01(\t\x12\x12\n\nerror_code\x18\x08 \x01(\t\x12\x11\n\tworker_id\x18\t \x01(\t\x12\x14\n\x0c\x65xecution_ms\x18\n \x01(\x03\x12\x19\n\x11output_size_bytes\x18\x0b \x01(\x03\x12\x14\n\x0c\x63ontent_hash\x18\x0c \x01(\t\x12\x13\n\x0bworkflow_id\x18\r \x01(\t\x12\x0f\n\x07step_id\x18\x0e \x01(\t\x12\x16\n\x0eoutput_content\x18\x0f \x01(\x0c\x12\x14\n\x0c\x63\x61pabilities\x18\x10 \x03(\t\x12\x11\n\trisk_tags\x18\x11 \x03(\t\x12\x14\n\x0cprincipal_id\x18\x12 \x01(\t\x12\x0f\n\x07pack_id\x18\x13 \x01(\t\x12\x14\n\x0c\x63ontent_type\x18\x14 \x01(\t\x12J\n\x0foriginal_labels\x18\x15 \x03(\x0b\x32\x31.cordum.v1.OutputCheckRequest.OriginalLabelsEntry\x12\x0e\n\x06\x66\x61iled\x18\x64 \x01(\x08\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x35\n\x13OriginalLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x9d\x01\n\rOutputFinding\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x10\n\x08severity\x18\x02 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\t\x12\x0e\n\x06offset\x18\x04 \x01(\x03\x12\x0e\n\x06length\x18\x05 \x01(\x03\x12\x0f\n\x07scanner\x18\x06 \x01(\t\x12\x12\n\nconfidence\x18\x07 \x01(\x02\x12\x17\n\x0fmatched_pattern\x18\x08 \x01(\t\"A\n\rRedactionSpan\x12\x0e\n\x06offset\x18\x01 \x01(\x03\x12\x0e\n\x06length\x18\x02 \x01(\x03\x12\x10\n\x08\x64\x65tector\x18\x03 \x01(\t\"\xf1\x01\n\x13OutputCheckResponse\x12+\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0e\x32\x19.cordum.v1.OutputDecision\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07rule_id\x18\x03 \x01(\t\x12\x17\n\x0fpolicy_snapshot\x18\x04 \x01(\t\x12*\n\x08\x66indings\x18\x05 \x03(\x0b\x32\x18.cordum.v1.OutputFinding\x12\x14\n\x0credacted_ptr\x18\x06 \x01(\t\x12\x31\n\x0fredaction_spans\x18\x64 \x03(\x0b\x32\x18.cordum.v1.RedactionSpan*g\n\x0eOutputDecision\x12\x19\n\x15OUTPUT_DECISION_ALLOW\x10\x00\x12\x1e\n\x1aOUTPUT_DECISION_QUARANTINE\x10\x01\x12\x1a\n\x16OUTPUT_DECISION_REDACT\x10\x02\x32\x63\n\x13OutputPolicyService\x12L\n\x0b\x43heckOutput\x12\x1d.cordum.v1.OutputCheckRequest\x1a\x1e.cordum.v1.OutputCheckResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,20 +35,20 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_OUTPUTCHECKREQUEST_LABELSENTRY']._serialized_options = b'8\001'
   _globals['_OUTPUTCHECKREQUEST_ORIGINALLABELSENTRY']._loaded_options = None
   _globals['_OUTPUTCHECKREQUEST_ORIGINALLABELSENTRY']._serialized_options = b'8\001'
-  _globals['_OUTPUTDECISION']._serialized_start=1162
-  _globals['_OUTPUTDECISION']._serialized_end=1265
+  _globals['_OUTPUTDECISION']._serialized_start=1178
+  _globals['_OUTPUTDECISION']._serialized_end=1281
   _globals['_OUTPUTCHECKREQUEST']._serialized_start=45
-  _globals['_OUTPUTCHECKREQUEST']._serialized_end=689
-  _globals['_OUTPUTCHECKREQUEST_LABELSENTRY']._serialized_start=589
-  _globals['_OUTPUTCHECKREQUEST_LABELSENTRY']._serialized_end=634
-  _globals['_OUTPUTCHECKREQUEST_ORIGINALLABELSENTRY']._serialized_start=636
-  _globals['_OUTPUTCHECKREQUEST_ORIGINALLABELSENTRY']._serialized_end=689
-  _globals['_OUTPUTFINDING']._serialized_start=692
-  _globals['_OUTPUTFINDING']._serialized_end=849
-  _globals['_REDACTIONSPAN']._serialized_start=851
-  _globals['_REDACTIONSPAN']._serialized_end=916
-  _globals['_OUTPUTCHECKRESPONSE']._serialized_start=919
-  _globals['_OUTPUTCHECKRESPONSE']._serialized_end=1160
-  _globals['_OUTPUTPOLICYSERVICE']._serialized_start=1267
-  _globals['_OUTPUTPOLICYSERVICE']._serialized_end=1366
+  _globals['_OUTPUTCHECKREQUEST']._serialized_end=705
+  _globals['_OUTPUTCHECKREQUEST_LABELSENTRY']._serialized_start=605
+  _globals['_OUTPUTCHECKREQUEST_LABELSENTRY']._serialized_end=650
+  _globals['_OUTPUTCHECKREQUEST_ORIGINALLABELSENTRY']._serialized_start=652
+  _globals['_OUTPUTCHECKREQUEST_ORIGINALLABELSENTRY']._serialized_end=705
+  _globals['_OUTPUTFINDING']._serialized_start=708
+  _globals['_OUTPUTFINDING']._serialized_end=865
+  _globals['_REDACTIONSPAN']._serialized_start=867
+  _globals['_REDACTIONSPAN']._serialized_end=932
+  _globals['_OUTPUTCHECKRESPONSE']._serialized_start=935
+  _globals['_OUTPUTCHECKRESPONSE']._serialized_end=1176
+  _globals['_OUTPUTPOLICYSERVICE']._serialized_start=1283
+  _globals['_OUTPUTPOLICYSERVICE']._serialized_end=1382
 # @@protoc_insertion_point(module_scope)

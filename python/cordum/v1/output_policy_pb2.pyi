@@ -17,7 +17,7 @@ OUTPUT_DECISION_QUARANTINE: OutputDecision
 OUTPUT_DECISION_REDACT: OutputDecision
 
 class OutputCheckRequest(_message.Message):
-    __slots__ = ("job_id", "topic", "tenant", "labels", "result_ptr", "artifact_ptrs", "error_message", "error_code", "worker_id", "execution_ms", "output_size_bytes", "content_hash", "workflow_id", "step_id", "output_content", "capabilities", "risk_tags", "principal_id", "pack_id", "content_type", "original_labels")
+    __slots__ = ("job_id", "topic", "tenant", "labels", "result_ptr", "artifact_ptrs", "error_message", "error_code", "worker_id", "execution_ms", "output_size_bytes", "content_hash", "workflow_id", "step_id", "output_content", "capabilities", "risk_tags", "principal_id", "pack_id", "content_type", "original_labels", "failed")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -53,6 +53,7 @@ class OutputCheckRequest(_message.Message):
     PACK_ID_FIELD_NUMBER: _ClassVar[int]
     CONTENT_TYPE_FIELD_NUMBER: _ClassVar[int]
     ORIGINAL_LABELS_FIELD_NUMBER: _ClassVar[int]
+    FAILED_FIELD_NUMBER: _ClassVar[int]
     job_id: str
     topic: str
     tenant: str
@@ -74,7 +75,8 @@ class OutputCheckRequest(_message.Message):
     pack_id: str
     content_type: str
     original_labels: _containers.ScalarMap[str, str]
-    def __init__(self, job_id: _Optional[str] = ..., topic: _Optional[str] = ..., tenant: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., result_ptr: _Optional[str] = ..., artifact_ptrs: _Optional[_Iterable[str]] = ..., error_message: _Optional[str] = ..., error_code: _Optional[str] = ..., worker_id: _Optional[str] = ..., execution_ms: _Optional[int] = ..., output_size_bytes: _Optional[int] = ..., content_hash: _Optional[str] = ..., workflow_id: _Optional[str] = ..., step_id: _Optional[str] = ..., output_content: _Optional[bytes] = ..., capabilities: _Optional[_Iterable[str]] = ..., risk_tags: _Optional[_Iterable[str]] = ..., principal_id: _Optional[str] = ..., pack_id: _Optional[str] = ..., content_type: _Optional[str] = ..., original_labels: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    failed: bool
+    def __init__(self, job_id: _Optional[str] = ..., topic: _Optional[str] = ..., tenant: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., result_ptr: _Optional[str] = ..., artifact_ptrs: _Optional[_Iterable[str]] = ..., error_message: _Optional[str] = ..., error_code: _Optional[str] = ..., worker_id: _Optional[str] = ..., execution_ms: _Optional[int] = ..., output_size_bytes: _Optional[int] = ..., content_hash: _Optional[str] = ..., workflow_id: _Optional[str] = ..., step_id: _Optional[str] = ..., output_content: _Optional[bytes] = ..., capabilities: _Optional[_Iterable[str]] = ..., risk_tags: _Optional[_Iterable[str]] = ..., principal_id: _Optional[str] = ..., pack_id: _Optional[str] = ..., content_type: _Optional[str] = ..., original_labels: _Optional[_Mapping[str, str]] = ..., failed: bool = ...) -> None: ...
 
 class OutputFinding(_message.Message):
     __slots__ = ("type", "severity", "detail", "offset", "length", "scanner", "confidence", "matched_pattern")

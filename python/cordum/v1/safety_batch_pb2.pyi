@@ -161,11 +161,13 @@ class OutputSettingsRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class OutputSettingsResponse(_message.Message):
-    __slots__ = ("is_active", "fail_mode", "policy_snapshot")
+    __slots__ = ("is_active", "fail_mode", "policy_snapshot", "checks_errors")
     IS_ACTIVE_FIELD_NUMBER: _ClassVar[int]
     FAIL_MODE_FIELD_NUMBER: _ClassVar[int]
     POLICY_SNAPSHOT_FIELD_NUMBER: _ClassVar[int]
+    CHECKS_ERRORS_FIELD_NUMBER: _ClassVar[int]
     is_active: bool
     fail_mode: str
     policy_snapshot: str
-    def __init__(self, is_active: bool = ..., fail_mode: _Optional[str] = ..., policy_snapshot: _Optional[str] = ...) -> None: ...
+    checks_errors: bool
+    def __init__(self, is_active: bool = ..., fail_mode: _Optional[str] = ..., policy_snapshot: _Optional[str] = ..., checks_errors: bool = ...) -> None: ...

@@ -15,6 +15,12 @@ pub const SENT_MAX_BYTES: usize = 2 * 1024 * 1024;
 /// `OutputCheckRequest.output_content`.
 const CONTENT_FIELD: u32 = 15;
 const NO_COPY: &str = "output redaction required but sanitized output unavailable";
+/// What stands for a text that nobody may read.
+pub(crate) const MASKED: &str = "[REDACTED]";
+/// And for one that nobody could check.
+const UNCHECKED: &str = "[REDACTED] (the error text could not be checked)";
+/// Bytes of an error text that are checked; there is no more of it then.
+const ERROR_MAX_BYTES: usize = 64 * 1024;
 /// The key of a result was not there, and whether that is final.
 pub const MISSING: &str = "output content missing";
 
@@ -54,6 +60,8 @@ pub struct OutputCheck {
     /// Masked copy and its key.
     pub copy: Option<(String, Vec<u8>)>,
     pub eval_us: i64,
+    /// Of a job that failed: its error text as everybody may read it.
+    pub error_text: Option<String>,
 }
 
 /// What was read of a result's content.
@@ -73,7 +81,24 @@ impl OutputCheck {
         read: ReadContent,
         is_last: bool,
     ) -> OutputCheck {
-        let mut check = OutputCheck {
+        let mut check = OutputCheck::blank(result, request);
+        if check.checked == Checked::Asking && !result.result_ptr.is_empty() {
+            check.take_content(result, read, is_last);
+        }
+        check
+    }
+
+    /// Start the check of the error text of a job that failed (output policy spec §2.6).
+    pub fn of_error(result: &JobResult, request: Option<&JobRequest>) -> OutputCheck {
+        let mut check = OutputCheck::blank(result, request);
+        check.request.failed = true;
+        check.request.artifact_ptrs.clear();
+        check.content = Some(Bytes::copy_from_slice(result.error_message.as_bytes()));
+        check
+    }
+
+    fn blank(result: &JobResult, request: Option<&JobRequest>) -> OutputCheck {
+        OutputCheck {
             request: request.map_or_else(OutputCheckRequest::default, |request| describe(request, result)),
             checked: if request.is_some() {
                 Checked::Asking
@@ -88,11 +113,8 @@ impl OutputCheck {
             needs_scan: false,
             copy: None,
             eval_us: 0,
-        };
-        if check.checked == Checked::Asking && !result.result_ptr.is_empty() {
-            check.take_content(result, read, is_last);
+            error_text: None,
         }
-        check
     }
 
     fn take_content(&mut self, result: &JobResult, read: ReadContent, is_last: bool) {
@@ -123,8 +145,12 @@ impl OutputCheck {
 
     /// Append the serialized request, content included, as field 1 of a batch.
     pub fn put_request(&self, batch: &mut Vec<u8>) {
-        let content = self.content.as_ref().filter(|one| one.len() <= SENT_MAX_BYTES);
-        put_request(&self.request, content.map_or(&[], Bytes::as_ref), batch);
+        let is_sent = |one: &&Bytes| one.len() <= SENT_MAX_BYTES && !self.request.failed;
+        put_request(
+            &self.request,
+            self.content.as_ref().filter(is_sent).map_or(&[], Bytes::as_ref),
+            batch,
+        );
     }
 
     /// A fault that no later check can mend (output policy spec §2.3).
@@ -180,21 +206,19 @@ impl OutputCheck {
                 };
                 self.record.decision = "ALLOW";
             }
+            // A job that failed stays that; its error text is masked.
+            Ok(OutputDecision::Quarantine) if self.request.failed => {
+                self.record.decision = "QUARANTINE";
+                self.checked = Checked::Redact(places(&response));
+            }
             Ok(OutputDecision::Quarantine) => self.quarantine(""),
             Ok(OutputDecision::Redact) => {
                 self.record.decision = "REDACT";
-                let spans = response.redaction_spans.iter();
-                let places = spans.filter_map(|span| {
-                    Some((
-                        usize::try_from(span.offset).ok()?,
-                        usize::try_from(span.length).ok()?,
-                    ))
-                });
                 // What has to be masked is not known before the whole content was looked at.
                 self.checked = if self.needs_scan {
                     Checked::Postponed
                 } else {
-                    Checked::Redact(places.collect())
+                    Checked::Redact(places(&response))
                 };
             }
             Err(_) => {
@@ -205,6 +229,12 @@ impl OutputCheck {
 
     /// Take the masked copy; `None`: it could not be made.
     pub fn put_copy(&mut self, copy: Option<Vec<u8>>) {
+        if self.request.failed {
+            let text = copy.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+            self.error_text = Some(text.unwrap_or_else(|| MASKED.to_owned()));
+            self.checked = Checked::Redacted(String::new());
+            return;
+        }
         match copy {
             Some(copy) => {
                 let digest = hex(&Sha256::digest(&copy));
@@ -265,6 +295,14 @@ impl OutputCheck {
         }
     }
 
+    /// What is to be read instead of the error text of a job that failed; `None`: the text itself.
+    pub(crate) fn shown_error(&self) -> Option<&str> {
+        match self.checked {
+            Checked::Asking | Checked::Unanswered(_) | Checked::Redact(_) => Some(UNCHECKED),
+            _ => self.error_text.as_deref(),
+        }
+    }
+
     /// There is nothing to scan.
     pub fn is_empty(&self) -> bool {
         self.content.is_none() && !self.needs_scan && self.request.result_ptr.is_empty()
@@ -273,6 +311,29 @@ impl OutputCheck {
     /// A redaction of a result without content has nothing to mask but the error text.
     pub fn is_without_content(&self) -> bool {
         self.content.is_none() && !self.needs_scan
+    }
+}
+
+/// Where a response wants its content masked.
+fn places(response: &OutputCheckResponse) -> Vec<(usize, usize)> {
+    let spans = response.redaction_spans.iter();
+    let places = spans.filter_map(|span| {
+        Some((
+            usize::try_from(span.offset).ok()?,
+            usize::try_from(span.length).ok()?,
+        ))
+    });
+    places.collect()
+}
+
+/// An error text as far as it is checked, cut at a character.
+pub(crate) fn cut_error(text: &mut String) {
+    if text.len() > ERROR_MAX_BYTES {
+        let end = (0..=ERROR_MAX_BYTES)
+            .rev()
+            .find(|at| text.is_char_boundary(*at))
+            .unwrap_or(0);
+        text.truncate(end);
     }
 }
 

@@ -9,7 +9,7 @@ use prost::Message;
 
 use crate::event::Context;
 use crate::outgoing::{self, Outgoing};
-use crate::output_check::{Checked, OutputCheck};
+use crate::output_check::{Checked, OutputCheck, MASKED};
 use crate::record::Record;
 use crate::result_item::{Item, OPEN};
 use crate::results::ResultsApplied;
@@ -18,7 +18,6 @@ use crate::submit::Surroundings;
 /// Where every quarantine and redaction is told.
 pub const SUBJECT_AUDIT: &str = "sys.audit.output_policy";
 const QUARANTINED: &str = "output_quarantined";
-const MASKED: &str = "[REDACTED]";
 const TRUNCATED: &str = "output larger than scan limit";
 /// Duties a record may name.
 const DUTIES: [&str; 7] = ["result", "dlq", "cancel", "saga", "rollback", "check", "scan"];
@@ -63,6 +62,27 @@ pub(crate) enum Course {
 impl Item {
     pub(crate) fn is_success(&self) -> bool {
         self.status() == JobStatus::Succeeded
+    }
+
+    /// Whether something of this result is checked: what a job returns, or the error text of one that failed.
+    pub(crate) fn needs_check(&self) -> bool {
+        match self.status() {
+            JobStatus::Succeeded => true,
+            JobStatus::Unspecified
+            | JobStatus::Pending
+            | JobStatus::Scheduled
+            | JobStatus::Dispatched
+            | JobStatus::Running => false,
+            _ => !self.result.error_message.is_empty(),
+        }
+    }
+
+    /// Replace the error text of a job that failed by what may be read of it.
+    pub(crate) fn mask_error(&mut self) {
+        let check = self.output.as_ref().filter(|check| check.request.failed);
+        if let Some(text) = check.and_then(|check| check.shown_error()) {
+            self.result.error_message = text.to_owned();
+        }
     }
 
     /// Whether this result may end the job, as far as its record tells; the commit decides.
@@ -154,7 +174,7 @@ impl Item {
     /// Record, duties and pointer of a checked result, before the rest of its change is made.
     pub(crate) fn put_output(&mut self, change: &mut Transition, now_us: i64) {
         let Some(check) = &mut self.output else { return };
-        if let Checked::Redacted(pointer) = &check.checked {
+        if let (Checked::Redacted(pointer), false) = (&check.checked, check.request.failed) {
             check.record.original_ptr.clone_from(&self.result.result_ptr);
             self.result.result_ptr.clone_from(pointer);
             // Another name of the original.
@@ -163,10 +183,12 @@ impl Item {
                 self.result.error_message = MASKED.to_owned();
             }
         }
-        if check.checked == Checked::Quarantined {
+        if check.checked == Checked::Quarantined && !check.request.failed {
             check.record.original_ptr.clone_from(&self.result.result_ptr);
         }
-        if !check.record.decision.is_empty() {
+        // Of a job that failed the record says what was masked, if anything was.
+        let is_kept = !check.request.failed || check.error_text.is_some();
+        if is_kept && !check.record.decision.is_empty() {
             check.record.checked_at = now_us;
             change.output = Some(check.record.to_json());
         }
@@ -186,6 +208,9 @@ impl Item {
         now_us: i64,
     ) {
         let Some(check) = &self.output else { return };
+        if check.request.failed && check.error_text.is_none() {
+            return;
+        }
         let label = surroundings.config.metric_topic(topic).to_owned();
         let effects = &mut applied.outputs;
         if matches!(check.record.decision, "QUARANTINE" | "REDACT") {
@@ -196,7 +221,12 @@ impl Item {
             tenant: tenant.to_owned(),
             job_id: self.result.job_id.clone(),
             topic: label,
-            decision: check.record.decision.to_owned(),
+            decision: match check.record.decision {
+                // Its job is not quarantined.
+                "QUARANTINE" if check.request.failed => "DENY",
+                decision => decision,
+            }
+            .to_owned(),
             rule_id: check.record.rule_id.clone(),
             duration_ms: check.record.check_duration_ms,
             eval_us: check.eval_us,

@@ -7,7 +7,7 @@ use cordum_wire::output_messages::OutputCheckResponse;
 use prost::bytes::Bytes;
 use prost::Message;
 
-use crate::output_check::{Checked, OutputCheck, ReadContent};
+use crate::output_check::{cut_error, Checked, OutputCheck, ReadContent};
 use crate::record::Record;
 use crate::result_item::Item;
 use crate::results::ResultPlan;
@@ -43,10 +43,12 @@ impl ResultPlan {
         plan
     }
 
-    /// Jobs whose results are to be checked.
-    pub fn output_reads(&self) -> Vec<String> {
-        let checked = self.items.iter().filter(|item| item.is_success());
-        checked.map(|item| item.result.job_id.clone()).collect()
+    /// Jobs whose results are to be checked, and whether their content is; else it is the error text.
+    pub fn output_reads(&self) -> Vec<(String, bool)> {
+        let checked = self.items.iter().filter(|item| item.needs_check());
+        checked
+            .map(|item| (item.result.job_id.clone(), item.is_success()))
+            .collect()
     }
 
     /// Supply what was read, in the order of [`ResultPlan::output_reads`].
@@ -54,8 +56,14 @@ impl ResultPlan {
         rows.reverse();
         self.is_checked = true;
         let is_stored = self.is_stored;
-        for item in self.items.iter_mut().filter(|item| item.is_success()) {
+        for item in self.items.iter_mut().filter(|item| item.needs_check()) {
             let Some(row) = rows.pop() else { break };
+            if !item.is_success() {
+                cut_error(&mut item.result.error_message);
+                let check = OutputCheck::of_error(&item.result, row.request.as_ref());
+                item.output = Some(Box::new(check));
+                continue;
+            }
             if !is_stored {
                 item.record = row.record;
             }
@@ -154,10 +162,19 @@ impl ResultPlan {
             match check.checked {
                 Checked::Unanswered(_) => {
                     check.checked = Checked::FailedOpen;
-                    check.needs_scan = !check.is_empty();
+                    check.needs_scan = !check.request.failed && !check.is_empty();
                 }
                 Checked::Truncated => check.checked = Checked::Allowed,
                 _ => {}
+            }
+        }
+    }
+
+    /// Let error texts pass that nobody checked: no rule asks for errors.
+    pub fn pass_errors(&mut self) {
+        for check in self.checks_mut().filter(|check| check.request.failed) {
+            if matches!(check.checked, Checked::Unanswered(_)) {
+                check.checked = Checked::FailedOpen;
             }
         }
     }

@@ -176,6 +176,7 @@ impl ResultPlan {
                 item.open = false;
                 continue;
             }
+            item.mask_error();
             let Some(mut change) = item.change(&self.surroundings, &mut self.jitter, now_us) else {
                 item.open = false;
                 continue;

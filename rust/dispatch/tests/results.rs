@@ -14,8 +14,9 @@ use cordum_dispatch::results::ResultPlan;
 use cordum_dispatch::submit::Verdict;
 use cordum_dispatch::workers::WorkerTable;
 use cordum_wire::messages::{
-    BatchItem, BatchResponse, BusPacket, DispatchIdentity, JobRequest, JobResult, Payload,
+    BatchItem, BatchRequest, BatchResponse, BusPacket, DispatchIdentity, JobRequest, JobResult, Payload,
 };
+use cordum_wire::output_messages::{OutputCheckRequest, OutputCheckResponse, RedactionSpan};
 use prost::Message;
 use serde_json::Value;
 use support::*;
@@ -109,6 +110,94 @@ fn a_result_left_unchecked_is_fenced_by_the_record_that_was_read() {
         assert_eq!((change["rev"].as_i64(), change["to"].as_str()), (rev, Some(to)));
     }
     assert!(result_change(result(5)).unwrap().get("rev").is_none());
+}
+
+/// The change of a failed result after a kernel answered about its error text, or did not.
+fn failed_with(text: &str, answer: Option<OutputCheckResponse>, passes: bool) -> Value {
+    let message = reported(JobResult {
+        error_message: text.into(),
+        ..result(6)
+    });
+    let mut plan = ResultPlan::new(surroundings(), &[&message], 1);
+    assert_eq!(plan.output_reads(), [("j".to_owned(), false)]);
+    plan.supply_outputs(vec![OutputRow {
+        request: Some(JobRequest::default()),
+        ..OutputRow::default()
+    }]);
+    let batches = plan.output_batches();
+    let asked = BatchRequest::decode(batches[0].1.as_slice()).unwrap();
+    let asked = OutputCheckRequest::decode(asked.requests[0].as_slice()).unwrap();
+    assert!(asked.failed && asked.output_content.is_empty() && asked.error_message == text);
+    let item = answer.map(|answer| BatchItem {
+        response: answer.encode_to_vec(),
+        ..BatchItem::default()
+    });
+    let batch = item.map(|item| {
+        let items = vec![item];
+        BatchResponse {
+            items,
+            ..BatchResponse::default()
+        }
+        .encode_to_vec()
+    });
+    plan.output_answers(&[(1, batch.as_deref())], "away");
+    plan.make_copies(|content, spans| {
+        let (start, length) = spans[0];
+        let mut copy = content.to_vec();
+        copy.splice(start..start + length, *b"***");
+        Some(copy)
+    });
+    assert!(plan.copies().is_empty());
+    if passes {
+        plan.pass_errors();
+    }
+    unpack(&plan.commits(NOW)[0].1)
+}
+
+#[test]
+fn the_error_text_of_a_failed_job_is_masked_and_its_job_stays_failed() {
+    for (decision, word) in [(1, "QUARANTINE"), (2, "REDACT")] {
+        let answer = OutputCheckResponse {
+            decision,
+            policy_snapshot: "s".into(),
+            redaction_spans: vec![RedactionSpan {
+                offset: 2,
+                length: 3,
+                ..RedactionSpan::default()
+            }],
+            ..OutputCheckResponse::default()
+        };
+        let change = failed_with("a key", Some(answer), false);
+        let told = [
+            &change["to"],
+            &change["set"]["failure_reason"],
+            &change["dlq"]["reason"],
+        ];
+        assert_eq!(told, ["FAILED", "a ***", "a ***"]);
+        let record: Value = serde_json::from_str(change["output"].as_str().unwrap()).unwrap();
+        assert_eq!(
+            (&record["decision"], &record["phase"]),
+            (&word.into(), &"sync".into())
+        );
+        assert!(record.get("original_ptr").is_none());
+    }
+    let allowed = OutputCheckResponse {
+        policy_snapshot: "s".into(),
+        ..OutputCheckResponse::default()
+    };
+    let change = failed_with("a key", Some(allowed), false);
+    assert_eq!(change["set"]["failure_reason"], "a key");
+    assert!(change.get("output").is_none());
+}
+
+#[test]
+fn an_error_text_nobody_could_check_is_masked_as_a_whole() {
+    let change = failed_with("a key", None, false);
+    assert_eq!(
+        change["set"]["failure_reason"],
+        "[REDACTED] (the error text could not be checked)"
+    );
+    assert_eq!(failed_with("a key", None, true)["set"]["failure_reason"], "a key");
 }
 
 #[test]

@@ -75,13 +75,14 @@ fn simulate_output<'py>(
         .map_err(|error| PyValueError::new_err(error.to_string()))
 }
 
-/// Whether results are checked at all, and `open` or `closed` when a document says so.
+/// Whether results are checked at all, `open` or `closed` when a document says so, and whether error texts are checked.
 #[pyfunction]
-fn output_settings(policy: &PolicyEngine) -> (bool, Option<&'static str>) {
+fn output_settings(policy: &PolicyEngine) -> (bool, Option<&'static str>, bool) {
     let policy = policy.shared();
     (
         policy.output().is_active(),
         policy.output().fail_mode().map(|mode| mode.name()),
+        policy.output().checks_errors(),
     )
 }
 

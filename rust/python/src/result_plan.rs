@@ -54,8 +54,8 @@ impl ResultPlan {
         );
     }
 
-    /// Jobs whose results are to be checked.
-    fn output_reads(&self) -> Vec<String> {
+    /// Jobs whose results are to be checked, and whether their content is.
+    fn output_reads(&self) -> Vec<(String, bool)> {
         self.inner.output_reads()
     }
 
@@ -127,6 +127,10 @@ impl ResultPlan {
 
     fn fail_open(&mut self, tenants: Vec<String>) {
         self.inner.fail_open(&tenants);
+    }
+
+    fn pass_errors(&mut self) {
+        self.inner.pass_errors();
     }
 
     /// Metric labels of the results under check, each with their number.

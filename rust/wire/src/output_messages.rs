@@ -57,6 +57,9 @@ pub struct OutputCheckRequest {
     pub content_type: String,
     #[prost(btree_map = "string, string", tag = "21")]
     pub original_labels: BTreeMap<String, String>,
+    /// The job failed: only its error text is looked at.
+    #[prost(bool, tag = "100")]
+    pub failed: bool,
 }
 
 #[derive(Clone, PartialEq, Message)]

@@ -153,6 +153,11 @@ impl CompiledOutputRule {
         }
     }
 
+    /// Whether it is meant for results with an error.
+    pub fn asks_for_errors(&self) -> bool {
+        self.has_error == Some(true)
+    }
+
     /// Whether everything but the content fits; the name of the first criterion that does not.
     pub fn metadata(&self, request: &OutputRequest<'_>, size: i64) -> Result<(), &'static str> {
         let is_of_scope = match &self.scope {

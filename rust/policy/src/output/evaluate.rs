@@ -58,10 +58,10 @@ pub struct RuleTrace<'p> {
 
 /// A text that is scanned.
 #[derive(Clone, Copy)]
-struct Part<'a> {
-    bytes: &'a [u8],
-    base: usize,
-    is_content: bool,
+pub(super) struct Part<'a> {
+    pub bytes: &'a [u8],
+    pub base: usize,
+    pub is_content: bool,
 }
 
 impl OutputPolicy {
@@ -71,6 +71,9 @@ impl OutputPolicy {
         request: &OutputRequest<'c>,
         content: Option<OutputContent<'c>>,
     ) -> Result<OutputOutcome<'p>, OverBudget> {
+        if request.is_failed {
+            return self.check_failed(request);
+        }
         self.walk(request, content, &mut |_, _| {})
     }
 
@@ -190,7 +193,7 @@ impl OutputPolicy {
     }
 
     /// Everything a rule finds when all its criteria hold, else the first that does not; an error: it could not be told.
-    fn found<'p, 'c>(
+    pub(super) fn found<'p, 'c>(
         &'p self,
         rule: &'p CompiledOutputRule,
         request: &OutputRequest<'_>,
@@ -420,7 +423,11 @@ impl<'p> Redaction<'p> {
     }
 }
 
-fn reason<'p>(own: &'p str, findings: &[OutputFinding<'p>], otherwise: &'static str) -> Cow<'p, str> {
+pub(super) fn reason<'p>(
+    own: &'p str,
+    findings: &[OutputFinding<'p>],
+    otherwise: &'static str,
+) -> Cow<'p, str> {
     match findings.first() {
         _ if !own.is_empty() => Cow::Borrowed(own),
         Some(finding) => finding.detail.clone(),

@@ -7,6 +7,7 @@ pub(crate) mod compile;
 pub(crate) mod document;
 pub(crate) mod engine;
 pub(crate) mod evaluate;
+mod failures;
 mod findings;
 pub(crate) mod merge;
 pub(crate) mod read;

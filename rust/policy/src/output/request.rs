@@ -22,6 +22,8 @@ pub struct OutputRequest<'a> {
     pub capabilities: SmallVec<[&'a str; 4]>,
     pub risk_tags: SmallVec<[&'a str; 4]>,
     pub content_type: &'a str,
+    /// The job failed: only its error text is looked at (output policy spec §2.6).
+    pub is_failed: bool,
 }
 
 impl<'a> OutputRequest<'a> {
@@ -43,6 +45,7 @@ impl<'a> OutputRequest<'a> {
                 16 => push(&mut request.capabilities, value.text(tag)?, "capabilities")?,
                 17 => push(&mut request.risk_tags, value.text(tag)?, "risk tags")?,
                 20 => request.content_type = value.text(tag)?,
+                100 => request.is_failed = value.number(tag)? != 0,
                 _ => {}
             }
         }

@@ -105,6 +105,7 @@ impl Policy {
         supplied: Option<&Supplied<'c>>,
     ) -> Result<OutputOutcome<'_>, CheckError> {
         let content = match supplied {
+            _ if request.is_failed => None,
             _ if !request.content.is_empty() => Some(OutputContent::whole(request.content)),
             Some(Supplied::Content(content)) => Some(*content),
             Some(Supplied::Failed(status, error)) => {
@@ -129,7 +130,8 @@ impl Policy {
         let requests = split(batch)?;
         let wanted = requests.into_iter().enumerate().filter_map(|(index, bytes)| {
             let request = OutputRequest::decode(bytes).ok()?;
-            let is_wanted = request.content.is_empty()
+            let is_wanted = !request.is_failed
+                && request.content.is_empty()
                 && !request.result_ptr.is_empty()
                 && self.output.reads_content(&request, request.size);
             is_wanted.then(|| Pointer {

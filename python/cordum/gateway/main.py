@@ -105,6 +105,8 @@ async def _run(
         settings.http_addr.port,
         **_http_options(settings),
     )
+    # A restored backup may hold only the mirror, and the first request may already read or write policy.
+    await _align_mirror(gateway)
     spawn = service.supervisor.spawn
     spawn("access log", lambda: _flush(access_log), on_error="restart")
     spawn("api keys", gateway.auth.follow_file, on_error="restart")
@@ -168,6 +170,13 @@ def _http_options(settings: GatewaySettings) -> dict[str, Any]:
     if settings.http_tls_cert:
         options |= {"ssl_certfile": settings.http_tls_cert, "ssl_keyfile": settings.http_tls_key}
     return options
+
+
+async def _align_mirror(gateway: Gateway) -> None:
+    try:
+        await gateway.policies.align_mirror()
+    except CordumError as error:
+        _log.error("policy document and its mirror not compared", reason=error.message)
 
 
 async def _settle_audit(gateway: Gateway) -> None:

@@ -13,6 +13,8 @@ from cordum.security.principal import Caller
 __all__ = ["check_request", "decision_json"]
 
 CONTENT_MAX_BYTES: Final = 2 * 1024 * 1024
+TOPIC_MAX_BYTES: Final = 4096
+"""The kernel takes no longer ones."""
 _LISTS_MAX: Final = 256
 _LABELS_MAX: Final = 256
 _PRIORITIES: Final = {"batch": 1, "interactive": 2, "critical": 3}
@@ -64,7 +66,7 @@ def check_request(body: Mapping[str, Any], caller: Caller) -> tuple[PolicyCheckR
 
     Raises InvalidInput naming the member, Forbidden for a foreign tenant.
     """
-    topic = _text(body, "topic").strip()
+    topic = _text(body, "topic", limit=TOPIC_MAX_BYTES).strip()
     if not topic:
         raise InvalidInput("topic is required", field="topic")
     meta = _object(body, "meta")

@@ -11,6 +11,7 @@ from cordum.bus.connection import Bus
 from cordum.config.gateway import GatewaySettings
 from cordum.domain.errors import Conflict, CordumError, InvalidInput, NotFound, Unavailable
 from cordum.domain.policy_problems import problem_json
+from cordum.gateway.own_writes import OwnWrites
 from cordum.gateway.packets import config_changed
 from cordum.gateway.policy_audit import EVENT_KEY, Act, PolicyAudit
 from cordum.protocol import subjects
@@ -20,7 +21,7 @@ from cordum.runtime.clock import now_us, rfc3339
 from cordum.security.policy_signatures import Signer
 from cordum.security.signing_key import read_signer
 from cordum.store import keys
-from cordum.store.config_documents import ConfigDocuments, Document
+from cordum.store.config_documents import DOCUMENT_MAX_BYTES, ConfigDocuments, Document
 from cordum.store.connection import RedisClient
 from cordum.store.policy_bundles import (
     BUNDLES_KEY,
@@ -29,6 +30,7 @@ from cordum.store.policy_bundles import (
     bundles_snapshot,
     enabled_sources,
     parse_bundles,
+    read_mirror,
 )
 from cordum.v1 import safety_batch_pb2
 
@@ -39,6 +41,8 @@ Change = Callable[[Bundles], None]
 
 SNAPSHOTS_ID: Final = "policy_snapshots"
 SNAPSHOTS_MAX: Final = 10
+SNAPSHOTS_MAX_BYTES: Final = (SNAPSHOTS_MAX + 1) * DOCUMENT_MAX_BYTES
+"""Each snapshot holds what fits into one document, and publishing must not end because ten of them do not."""
 PREVIEW_TIMEOUT_S: Final = 25.0
 """A comparison of two policies takes up to ten seconds, and one runs at a time."""
 TESTS_TIMEOUT_S: Final = 15.0
@@ -66,6 +70,7 @@ class PolicyDocuments:
         self._documents = ConfigDocuments(redis)
         self._kernel = kernel
         self._bus = bus
+        self.own_writes = OwnWrites()
         strict = settings.policy_strict.strip().lower()
         self._enforced = strict in _ENFORCE or (not strict and settings.production)
         self._signer = _signer(settings)
@@ -224,7 +229,9 @@ class PolicyDocuments:
             kept = [entry, *document.data.get("snapshots", [])][:SNAPSHOTS_MAX]
             return {**document.data, "snapshots": kept}
 
-        await self._documents.update(SCOPE, SNAPSHOTS_ID, change, updated_at=_now())
+        await self._documents.update(
+            SCOPE, SNAPSHOTS_ID, change, updated_at=_now(), max_bytes=SNAPSHOTS_MAX_BYTES
+        )
         return entry
 
     async def snapshots(self) -> list[dict[str, Any]]:
@@ -293,6 +300,7 @@ class PolicyDocuments:
                 )
             except Conflict:
                 continue
+            self.own_writes.note(bundles_snapshot(parse_bundles(bundles)))
             await self._audit.finish(event)
             await self._announce(written, bundles)
             return bundles, warnings
@@ -328,19 +336,47 @@ class PolicyDocuments:
         unsigned = ["stored without a signature"] if self._signer is None else []
         return [*checked.warnings, *unsigned]
 
+    async def align_mirror(self) -> None:
+        """Write the mirror where it is not that of the document; recreate a document that is gone from its mirror, when
+        nobody else did (policy spec §8.1).
+
+        Raises Unavailable, CordumError for a document or mirror that cannot be read.
+        """
+        document = await self._documents.get(SCOPE, SCOPE_ID)
+        mirrored = await read_mirror(self._redis)
+        if document is not None:
+            bundles = _bundles(document)
+            if mirrored != _mirror(document, bundles):
+                await self._announce(document, bundles)
+            return
+        if mirrored is None:
+            return
+        bundles = _bundles(Document(SCOPE, SCOPE_ID, mirrored))
+        try:
+            written = await self._documents.put(
+                SCOPE, SCOPE_ID, {BUNDLES_KEY: bundles}, expected_revision=0, updated_at=_now()
+            )
+        except Conflict:
+            return
+        _log.warning("policy document restored from its mirror", bundles=len(bundles))
+        await self._announce(written, bundles)
+
     async def _announce(self, document: Document, bundles: Mapping[str, Any]) -> None:
         """Update the mirror and tell everybody; the write stands when this fails, polling finds it."""
-        mirror = {
-            "revision": document.revision,
-            "updated_at": document.updated_at,
-            "snapshot": bundles_snapshot(parse_bundles(bundles)),
-            "bundles": bundles,
-        }
         try:
-            await self._redis.execute("SET", keys.POLICIES_MIRROR, orjson.dumps(mirror))
+            await self._redis.execute("SET", keys.POLICIES_MIRROR, orjson.dumps(_mirror(document, bundles)))
             await self._bus.publish_core(subjects.CONFIG_CHANGED, config_changed(SCOPE, SCOPE_ID))
         except CordumError as error:
             _log.warning("policy change not announced", reason=error.message)
+
+
+def _mirror(document: Document, bundles: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "revision": document.revision,
+        "updated_at": document.updated_at,
+        "snapshot": bundles_snapshot(parse_bundles(bundles)),
+        "bundles": dict(bundles),
+    }
 
 
 def _readable_sources(bundles: Bundles) -> set[tuple[str, bytes]]:

@@ -12,10 +12,10 @@ from cordum.store import keys
 from cordum.store.connection import RedisClient
 from cordum.store.scripts import script
 
-__all__ = ["SCOPES", "ConfigDocuments", "Document"]
+__all__ = ["DOCUMENT_MAX_BYTES", "SCOPES", "ConfigDocuments", "Document"]
 
 SCOPES = frozenset({"system", "org", "team", "workflow", "step", "packs"})
-_MAX_BYTES = 1 << 20
+DOCUMENT_MAX_BYTES = 1 << 20
 _MAX_TRIES = 5
 
 Data = dict[str, Any]
@@ -68,16 +68,17 @@ class ConfigDocuments:
         expected_revision: int,
         updated_at: str,
         meta: Mapping[str, Any] | None = None,
+        max_bytes: int = DOCUMENT_MAX_BYTES,
     ) -> Document:
         """Write a document if its revision is still the expected one (0: absent).
 
-        Raises Conflict with details `revision`, TooLarge above 1 MiB, InvalidInput on an unknown scope,
+        Raises Conflict with details `revision`, TooLarge above ``max_bytes``, InvalidInput on an unknown scope,
         Unavailable.
         """
         document = Document(scope, scope_id, dict(data), expected_revision + 1, updated_at, dict(meta or {}))
         raw = orjson.dumps(document)
-        if len(raw) > _MAX_BYTES:
-            raise TooLarge(f"configuration document: expected at most {_MAX_BYTES} bytes, got {len(raw)}")
+        if len(raw) > max_bytes:
+            raise TooLarge(f"configuration document: expected at most {max_bytes} bytes, got {len(raw)}")
         command = script("document_put").command((_key(scope, scope_id),), (expected_revision, raw))
         outcome, revision = await self._client.execute(*command)
         if outcome != b"written":
@@ -97,6 +98,7 @@ class ConfigDocuments:
         updated_at: str,
         meta: Mapping[str, Any] | None = None,
         tries: int = _MAX_TRIES,
+        max_bytes: int = DOCUMENT_MAX_BYTES,
     ) -> Document:
         """Read, change, write; again when somebody else was first. ``change`` returns the new data, None
         for "leave it".
@@ -116,6 +118,7 @@ class ConfigDocuments:
                     expected_revision=current.revision,
                     updated_at=updated_at,
                     meta={**current.meta, **(meta or {})},
+                    max_bytes=max_bytes,
                 )
             except Conflict:
                 if attempt == tries - 1:

@@ -21,6 +21,7 @@ __all__ = [
     "enabled_sources",
     "parse_bundles",
     "read_bundles",
+    "read_mirror",
     "read_snapshots",
     "remember_snapshot",
 ]
@@ -125,14 +126,22 @@ async def read_bundles(
     document = await ConfigDocuments(client).get(scope, scope_id)
     if document is not None:
         return parse_bundles(document.data.get(key))
-    mirror = await client.execute("GET", keys.POLICIES_MIRROR)
-    if mirror is None:
-        return []
+    mirror = await read_mirror(client)
+    return parse_bundles(mirror.get("bundles")) if mirror is not None else []
+
+
+async def read_mirror(client: RedisClient) -> dict[str, Any] | None:
+    """Return what `cordum:policies` holds. Raises Unavailable, CordumError when that is no object."""
+    raw = await client.execute("GET", keys.POLICIES_MIRROR)
+    if raw is None:
+        return None
     try:
-        stored = orjson.loads(mirror)
-        return parse_bundles(stored.get("bundles"))
-    except (orjson.JSONDecodeError, AttributeError) as error:
-        raise CordumError(f"`{keys.POLICIES_MIRROR}` does not hold policy bundles") from error
+        stored = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        stored = None
+    if not isinstance(stored, dict):
+        raise CordumError(f"`{keys.POLICIES_MIRROR}` does not hold policy bundles")
+    return stored
 
 
 async def read_snapshots(client: RedisClient) -> list[str]:

@@ -62,7 +62,7 @@ async def evaluate(gateway: Gateway, caller: Caller, request: Request) -> Respon
     """Decide; open to every key that may submit jobs, because agents' guards hold no policy rights."""
     if not (is_allowed(caller.role, "policy.evaluate") or is_allowed(caller.role, "jobs.write")):
         raise Forbidden("access denied", code="access_denied")
-    return await _ask(gateway, caller, request, "policy.evaluate", gateway.kernel.evaluate)
+    return await _ask(gateway, caller, request, "policy.evaluate", gateway.kernel.evaluate, counts=True)
 
 
 async def simulate(gateway: Gateway, caller: Caller, request: Request) -> Response:
@@ -76,10 +76,18 @@ async def _ask(
     request: Request,
     action: str,
     call: Callable[[PolicyCheckRequest, float], Awaitable[PolicyCheckResponse]],
+    *,
+    counts: bool = False,
 ) -> Response:
     question, warnings = await _question(gateway, caller, request)
+    timeout_s, own_writes = gateway.settings.kernel_timeout_s, gateway.policies.own_writes
     started_s = perf_counter()
-    answer = await call(question, gateway.settings.kernel_timeout_s)
+    if counts and not question.job_id:
+        # Asked twice it would count twice.
+        await own_writes.caught_up(lambda: _active_snapshot(gateway))
+        answer = await call(question, timeout_s)
+    else:
+        answer = await own_writes.ask(lambda: call(question, timeout_s), lambda found: found.policy_snapshot)
     elapsed_ms = (perf_counter() - started_s) * 1e3
     await gateway.audit_writer.record(decision_event(action, caller, question, answer))
     return json_reply(
@@ -90,6 +98,11 @@ async def _ask(
             redacted=_is_redacted(gateway, caller),
         )
     )
+
+
+async def _active_snapshot(gateway: Gateway) -> str:
+    known = await gateway.kernel.snapshots(gateway.settings.kernel_timeout_s)
+    return known[0] if known else ""
 
 
 async def add_config(gateway: Gateway, question: PolicyCheckRequest) -> None:
@@ -121,7 +134,10 @@ async def explain(gateway: Gateway, caller: Caller, request: Request) -> Respons
     """Say what would be decided and why, both from one snapshot."""
     question, warnings = await _question(gateway, caller, request)
     started_s = perf_counter()
-    answer, trace = await gateway.kernel.explain(question, gateway.settings.kernel_timeout_s)
+    answer, trace = await gateway.policies.own_writes.ask(
+        lambda: gateway.kernel.explain(question, gateway.settings.kernel_timeout_s),
+        lambda found: found[0].policy_snapshot,
+    )
     elapsed_ms = (perf_counter() - started_s) * 1e3
     await gateway.audit_writer.record(decision_event("policy.explain", caller, question, answer))
     body = decision_json(answer, eval_time_ms=elapsed_ms, warnings=warnings, redacted=False)

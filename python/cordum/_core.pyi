@@ -69,12 +69,12 @@ class Planner:
         now_us: int,
         proofs: list[tuple[list[str], list[str]] | None] | None = None,
     ) -> tuple[
-        list[tuple[str, str, bool]], list[tuple[str, list[str]]], list[tuple[str, list[str], str]], int
+        list[tuple[str, str, bool]], list[tuple[str, list[str]]], list[tuple[str, list[str], str]], list[int]
     ]:
         """Apply heartbeat and handshake packets.
 
         Returns capacities (pool, worker id, came online), heartbeats taken (worker id, its pools), handshakes (worker
-        id, ready topics, sdk version) and how many packets were unusable.
+        id, ready topics, sdk version) and the positions of unusable packets.
         """
 
     def authenticate(
@@ -218,7 +218,9 @@ class SubmitPlan:
 
     def apply(self, replies: list[list[bytes | int]], now_us: int) -> SubmitEffects: ...
     def verdicts(self) -> list[tuple[int, float]]: ...
-    def invalid(self) -> list[str]: ...
+    def invalid(self) -> list[tuple[int, str]]:
+        """Return (position, reason) of the messages that break a rule of the protocol."""
+
     def job_of(self, position: int) -> str:
         """Return the job of a message; empty when it is not part of the plan."""
 
@@ -311,7 +313,7 @@ class ResultPlan:
     def commits(self, now_us: int) -> list[tuple[int, list[bytes]]]: ...
     def apply(self, replies: list[list[bytes | int]], now_us: int) -> ResultEffects: ...
     def verdicts(self) -> list[tuple[int, float]]: ...
-    def invalid(self) -> list[str]: ...
+    def invalid(self) -> list[tuple[int, str]]: ...
 
 class ResultEffects:
     """What follows from a committed result batch."""

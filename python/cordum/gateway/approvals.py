@@ -213,7 +213,9 @@ class Approvals:
     ) -> None:
         """Move a held job to DENIED with its dead letter, then tell the others."""
         now, job_id = now_us(), record["id"]
-        event = {"ts": now, "state": "DENIED", "ctx": {**context, "error_code": code}}
+        waited_ms = max(0, now - int(record.get("created_at", now))) // 1_000
+        outcome = {"error_code": code, "error_msg": reason, "duration_ms": waited_ms}
+        event = {"ts": now, "state": "DENIED", "ctx": {**context, **outcome}}
         revision = await self._move(
             {
                 "id": job_id,

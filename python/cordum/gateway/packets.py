@@ -14,7 +14,8 @@ __all__ = ["SENDER", "cancel_notice", "config_changed", "outcome_messages", "res
 
 SENDER: Final = "api-gateway"
 _STATUS: Final = {"CANCELLED": 7, "DENIED": 8}
-_SAFETY_DENIED: Final = 300
+_CODE_NUMBERS: Final = {"approval_rejected": 300}
+"""Of the codes the gateway gives; others have none (protocol spec §4.5)."""
 
 
 def outcome_messages(
@@ -28,7 +29,7 @@ def outcome_messages(
         worker_id=SENDER,
         error_code=code,
         error_message=reason,
-        error_code_enum=_SAFETY_DENIED if state == "DENIED" else 0,
+        error_code_enum=_CODE_NUMBERS.get(code, 0),
     )
     if dispatch_id:
         result.dispatch.dispatch_id = dispatch_id

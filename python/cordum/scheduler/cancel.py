@@ -5,17 +5,16 @@ from typing import Any
 
 import orjson
 import structlog
-from google.protobuf.message import DecodeError
 from nats.aio.msg import Msg
 
 from cordum._core import Planner
 from cordum.domain.errors import CordumError
 from cordum.domain.states import TERMINAL_STATES, JobState
 from cordum.protocol import subjects
-from cordum.protocol.cap import BusPacket
 from cordum.runtime.clock import now_us
 from cordum.scheduler import metrics
 from cordum.scheduler.duties import Duties
+from cordum.scheduler.protocol_alerts import ProtocolAlerts, fault_of, read_packet
 from cordum.scheduler.side_writes import SideWrites
 from cordum.store.jobs import JobStore
 
@@ -27,19 +26,27 @@ _WAIT_S = 1.0
 class BusEvents:
     """Applies JobCancel packets; repeated ones change nothing."""
 
-    def __init__(self, planner: Planner, jobs: JobStore, duties: Duties, side_writes: SideWrites) -> None:
+    def __init__(
+        self,
+        planner: Planner,
+        jobs: JobStore,
+        duties: Duties,
+        side_writes: SideWrites,
+        alerts: ProtocolAlerts,
+    ) -> None:
         self._planner = planner
         self._jobs = jobs
         self._duties = duties
         self._side = side_writes
+        self._alerts = alerts
 
     async def on_cancel(self, messages: list[Msg]) -> None:
         """Cancel jobs in the store; a store failure is tried again here, because core NATS does not
         redeliver."""
         for message in messages:
-            packet = _decode(message.data)
+            packet = read_packet(message.data)
             if packet is None or not packet.job_cancel.job_id:
-                metrics.INVALID_PACKETS.labels(subjects.CANCEL, "invalid").inc()
+                await self._alerts.refused(subjects.CANCEL, [(message.data, fault_of(message.data))])
                 continue
             await self._cancel(packet.job_cancel.job_id, packet.job_cancel.reason)
 
@@ -70,10 +77,3 @@ def _cancel_change(job_id: str, reason: str) -> dict[str, Any]:
         "after": ["result"],
         "events": [orjson.dumps(event).decode()],
     }
-
-
-def _decode(data: bytes) -> Any | None:
-    try:
-        return BusPacket.FromString(data)
-    except DecodeError:
-        return None

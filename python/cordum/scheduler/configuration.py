@@ -26,6 +26,7 @@ from cordum.licensing import Entitlements
 from cordum.runtime.clock import monotonic_s, rfc3339
 from cordum.scheduler import metrics
 from cordum.scheduler.boundary import Boundary
+from cordum.scheduler.worker_agents import WorkerAgents
 from cordum.store.boundary import BoundaryReader
 from cordum.store.config_documents import ConfigDocuments
 from cordum.store.connection import RedisClient
@@ -55,6 +56,7 @@ class Configuration:
         self._documents = ConfigDocuments(redis)
         self._registry = BoundaryReader(redis, settings.schema_mode, settings.config_reload_s, monotonic_s)
         self._registered = self._registry.current
+        self._agents = WorkerAgents(self._documents, redis)
         self._production = production
         self._active = b""
         self._limits = limits
@@ -112,6 +114,7 @@ class Configuration:
         self._boundary.read(data.get("boundary"))
         await self._seed(self._pools)
         registered = await self._registry.refresh()
+        await self._agents.refresh()
         encoded = self._encode(self._pools)
         if encoded != self._active or registered is not self._registered:
             self._planner.configure(encoded, registered)
@@ -163,6 +166,7 @@ class Configuration:
                 "tenant_weights": self._scheduler.tenant_weights,
                 "max_concurrent_jobs": self._limits.max_concurrent_jobs,
                 "max_workers": self._limits.max_workers,
+                "agents": self._agents.by_worker,
             }
         )
 

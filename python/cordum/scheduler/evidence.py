@@ -5,16 +5,14 @@ from typing import Any
 
 import orjson
 import structlog
-from google.protobuf.message import DecodeError
 from nats.aio.msg import Msg
 
 from cordum._core import Planner
 from cordum.domain.errors import CordumError
 from cordum.domain.states import JobState
 from cordum.protocol import subjects
-from cordum.protocol.cap import BusPacket
 from cordum.runtime.clock import now_us
-from cordum.scheduler import metrics
+from cordum.scheduler.protocol_alerts import ProtocolAlerts, fault_of, read_packet
 from cordum.store.jobs import JobStore
 
 _log = structlog.get_logger("cordum.scheduler")
@@ -23,9 +21,10 @@ _log = structlog.get_logger("cordum.scheduler")
 class Evidence:
     """Moves DISPATCHED jobs to RUNNING. What is lost here, the dispatch time-out decides (rule d)."""
 
-    def __init__(self, planner: Planner, jobs: JobStore) -> None:
+    def __init__(self, planner: Planner, jobs: JobStore, alerts: ProtocolAlerts) -> None:
         self._planner = planner
         self._jobs = jobs
+        self._alerts = alerts
 
     async def on_heartbeats(self) -> None:
         """Move all jobs the heartbeats applied so far give evidence for, in one step."""
@@ -34,10 +33,10 @@ class Evidence:
 
     async def on_progress(self, messages: list[Msg]) -> None:
         """Take progress as evidence that a dispatched job runs."""
-        job_ids = dict.fromkeys(_job_id(message.data) for message in messages)
-        if job_ids.pop("", 0) is None:
-            metrics.INVALID_PACKETS.labels(subjects.PROGRESS, "invalid").inc()
-        ids = list(job_ids)
+        named = [(_job_id(message.data), message.data) for message in messages]
+        refused = [(data, fault_of(data)) for job_id, data in named if not job_id]
+        await self._alerts.refused(subjects.PROGRESS, refused)
+        ids = list(dict.fromkeys(job_id for job_id, _ in named if job_id))
         try:
             rows = await self._jobs.fields(ids, ("state", "topic")) if ids else []
         except CordumError as error:
@@ -70,7 +69,5 @@ class Evidence:
 
 
 def _job_id(data: bytes) -> str:
-    try:
-        return str(BusPacket.FromString(data).job_progress.job_id)
-    except DecodeError:
-        return ""
+    packet = read_packet(data)
+    return str(packet.job_progress.job_id) if packet is not None else ""

@@ -47,6 +47,7 @@ from cordum.scheduler.gauges import keep_dead_letter_depth
 from cordum.scheduler.lost import Departures
 from cordum.scheduler.output_policy import OutputPolicy
 from cordum.scheduler.pace import Pace
+from cordum.scheduler.protocol_alerts import ProtocolAlerts
 from cordum.scheduler.registry import Registry
 from cordum.scheduler.result_pipeline import ResultPipeline
 from cordum.scheduler.safety import SafetyClient
@@ -130,7 +131,8 @@ class Scheduler:
         compensations = Compensations(jobs, letters, self.blobs, self.safety, self.configs, publisher)
         self.sagas = Sagas(jobs, SagaStore(redis), compensations, self.duties.perform)
         self.duties.on_sagas = self.sagas.note
-        self.evidence = Evidence(self.planner, jobs)
+        alerts = ProtocolAlerts(bus)
+        self.evidence = Evidence(self.planner, jobs, alerts)
         self.outputs = OutputPolicy(
             OutputPolicySettings.load(),
             redis,
@@ -212,7 +214,9 @@ class Scheduler:
         settler = Settler(
             self.planner, jobs, self.instances, bus, publisher, self.side, self.configs, instance
         )
-        self.events = BusEvents(self.planner, jobs, self.duties, self.side)
+        self.events = BusEvents(self.planner, jobs, self.duties, self.side, alerts)
+        for hears in (self.submits, self.results, self.registry):
+            hears.on_refused = alerts.refused
         self.nats = nats
         self.settler = settler
         self.consumers: list[BatchConsumer] = []

@@ -15,7 +15,7 @@ from cordum.scheduler.side_writes import SideWrites
 from cordum.store.jobs import JobStore, Record
 from cordum.telemetry import approvals
 
-__all__ = ["Change", "Moves", "transition_event"]
+__all__ = ["Change", "Moves", "taken_ms", "transition_event"]
 
 Change = dict[str, Any]
 Plan = Callable[[Record], Change | None]
@@ -32,6 +32,12 @@ def transition_event(now: int, state: str, **context: object) -> str:
     if context:
         event["ctx"] = context
     return orjson.dumps(event).decode()
+
+
+def taken_ms(record: Record, now: int) -> int:
+    """Return how long a job took that ends ``now`` (µs): since its last dispatch, or since it came to us."""
+    since = record.get("dispatched_at") or record.get("created_at") or ""
+    return max(0, now - int(since)) // 1_000 if since.isdecimal() else 0
 
 
 class Moves:
@@ -101,13 +107,14 @@ class Moves:
     async def fail(self, records: Sequence[Record], reason: str) -> set[str]:
         """Move jobs to FAILED without a dead letter; return the ids of those that moved. Raises Unavailable."""
 
-        def plan(_: Record) -> Change:
+        def plan(record: Record) -> Change:
             now = now_us()
+            taken = taken_ms(record, now)
             return {
                 "to": str(JobState.FAILED),
                 "set": {"failure_reason": reason},
                 "after": ["result"],
-                "events": [transition_event(now, JobState.FAILED, error_msg=reason)],
+                "events": [transition_event(now, JobState.FAILED, error_msg=reason, duration_ms=taken)],
             }
 
         moved = await self.apply(records, plan)
@@ -128,6 +135,8 @@ class Moves:
 
 def _timed_out(record: Record, reason: str) -> Change:
     now = now_us()
+    taken = taken_ms(record, now)
+    event = transition_event(now, JobState.TIMEOUT, error_code="timeout", error_msg=reason, duration_ms=taken)
     change: Change = {
         "to": str(JobState.TIMEOUT),
         "set": {"failure_reason": reason},
@@ -138,7 +147,7 @@ def _timed_out(record: Record, reason: str) -> Change:
             "reason_code": "timeout",
             "created_at": rfc3339(now),
         },
-        "events": [transition_event(now, JobState.TIMEOUT, error_code="timeout", error_msg=reason)],
+        "events": [event],
     }
     if record["state"] == JobState.APPROVAL_REQUIRED:
         change["set"] |= {

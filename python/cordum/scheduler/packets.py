@@ -23,8 +23,6 @@ _STATUS = {
 }
 _RETRYING = _STATUS[JobState.RETRYING]
 _ERROR_ENUM = {
-    "safety_denied": 300,
-    "safety_unknown": 300,
     "approval_rejected": 300,
     "policy_denied": 300,
     "policy_violation": 301,
@@ -106,7 +104,7 @@ def _dispatch_id(record: dict[str, str]) -> str:
 
 def _message(subject: str, record: dict[str, str], result: Any) -> OutMessage:
     # A masked copy that takes the place of an original is news.
-    masked = ":r" if ":redacted:" in result.result_ptr else ""
+    masked = ":redacted" if ":redacted:" in result.result_ptr else ""
     message_id = f"{subject}:{record['id']}:{result.status}:{_dispatch_id(record) or '-'}{masked}"
     return OutMessage(subject, _packet(record, job_result=result), message_id)
 

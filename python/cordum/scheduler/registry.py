@@ -18,6 +18,7 @@ from cordum.protocol.cap import Handshake
 from cordum.runtime.clock import monotonic_s, now_s, now_us, rfc3339
 from cordum.scheduler import metrics
 from cordum.scheduler.presence_gate import PresenceGate
+from cordum.scheduler.protocol_alerts import Refused, fault_of
 from cordum.store.locks import Lock
 from cordum.store.worker_snapshot import WorkerSnapshots
 
@@ -55,6 +56,8 @@ class Registry:
         self._remembered: dict[str, float] = {}
         self.on_gone: Callable[[list[str]], object] = lambda _: None
         """Hears at every look which workers fell silent."""
+        self.on_refused: Refused | None = None
+        """Hears of packets that are neither heartbeat nor handshake."""
         self._authenticated: set[str] = set()
 
     async def on_presence(self, messages: list[Msg]) -> None:
@@ -67,10 +70,13 @@ class Registry:
             found = self._planner.presence(packets, now_us())
         else:
             admitted, proofs = await self._gate.admit(packets)
+            packets = admitted
             found = self._planner.presence(admitted, now_us(), proofs)
         capacity, beats, shakes, invalid = found
-        if invalid:
-            metrics.INVALID_PACKETS.labels(subjects.HEARTBEAT, "invalid").inc(invalid)
+        if invalid and self.on_refused is not None:
+            await self.on_refused(
+                subjects.HEARTBEAT, [(packets[at], fault_of(packets[at])) for at in invalid]
+            )
         self._note_pools({pool for _, pools in beats for pool in pools})
         self._report_refused()
         await self._count([worker_id for worker_id, _ in beats])

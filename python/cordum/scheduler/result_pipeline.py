@@ -14,6 +14,7 @@ from cordum.runtime.failpoints import reach
 from cordum.scheduler import metrics, output_metrics
 from cordum.scheduler.output_checks import OutputChecks
 from cordum.scheduler.pace import Pace
+from cordum.scheduler.protocol_alerts import Refused
 from cordum.scheduler.side_writes import SideWrites
 from cordum.scheduler.submit_pipeline import SubmitPipeline, commit
 from cordum.scheduler.verdicts import settle_verdicts
@@ -54,6 +55,8 @@ class ResultPipeline:
         self._publisher = publisher
         self._pace = pace
         self._outputs = outputs
+        self.on_refused: Refused | None = None
+        """Hears of packets that break the protocol."""
         self.on_scans: Callable[[Sequence[str]], None] = lambda _: None
         """Hears which results are to be scanned later."""
         self.on_withheld: Callable[[Sequence[str]], None] = lambda _: None
@@ -77,7 +80,9 @@ class ResultPipeline:
         plan = self._planner.plan_results(
             [message.data for message in messages], int.from_bytes(os.urandom(8), "little")
         )
-        metrics.count_invalid(subjects.RESULT, plan.invalid())
+        if (invalid := plan.invalid()) and self.on_refused is not None:
+            refused = [(messages[at].data, reason) for at, reason in invalid]
+            await self.on_refused(subjects.RESULT, refused)
         reach("result.read")
         ids = plan.reads()
         if ids:

@@ -26,6 +26,7 @@ from cordum.scheduler import metrics
 from cordum.scheduler.admission import Admission
 from cordum.scheduler.outgoing import Outgoing
 from cordum.scheduler.pace import Pace
+from cordum.scheduler.protocol_alerts import Refused
 from cordum.scheduler.rollback import roll_back
 from cordum.scheduler.safety import SafetyClient
 from cordum.scheduler.side_writes import SideWrites
@@ -93,6 +94,8 @@ class SubmitPipeline:
         self._taken = asyncio.Event()
         self.is_backed_up: Callable[[], bool] = lambda: False
         """Tells whether new messages wait for a batch."""
+        self.on_refused: Refused | None = None
+        """Hears of packets that break the protocol."""
         self.on_parked: Callable[[], None] | None = None
         """Called after a batch that parked jobs, so that the wheel can plan its next turn."""
         self.perform_duties: Callable[[Sequence[str]], Awaitable[None]] | None = None
@@ -118,7 +121,9 @@ class SubmitPipeline:
                 due,
                 int.from_bytes(os.urandom(8), "little"),
             )
-            metrics.count_invalid(subjects.SUBMIT, plan.invalid())
+            if (invalid := plan.invalid()) and self.on_refused is not None:
+                refused = [(messages[at].data, reason) for at, reason in invalid]
+                await self.on_refused(subjects.SUBMIT, refused)
             await self._run(plan, len(messages) + len(due), due)
         reach("submit.answer")
         verdicts = await self._rescued(plan, messages)

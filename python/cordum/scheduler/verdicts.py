@@ -37,6 +37,8 @@ async def _trouble(
     letters: DeadLetterStore, consumer: str, stream: str, message: InMessage, kind: int, delay_s: float
 ) -> Verdict:
     corrupt = kind == _CORRUPT
+    if corrupt and message.delivered == 1:
+        metrics.INVALID_PACKETS.labels(message.subject, "malformed").inc()
     if not is_poison(message, corrupt=corrupt):
         return CORRUPT_RETRY if corrupt else NAK(delay_s)
     try:

@@ -13,15 +13,18 @@ from cordum.store.connection import RedisClient
 __all__ = ["Agent", "load_agents"]
 
 _ACTIVE: Final = frozenset({"", "active"})
+_MEMBERS: Final = ("tenant", "status", "owner", "name", "risk_tier")
 
 
 @dataclass(frozen=True, slots=True)
 class Agent:
-    """An agent's tenant, status and owner (a principal)."""
+    """An agent's tenant, status and owner (a principal), and what people call it."""
 
     tenant: str
     status: str = ""
     owner: str = ""
+    name: str = ""
+    risk_tier: str = ""
 
     def may_act_for(self, tenant: str) -> bool:
         """Tell whether the agent belongs to ``tenant`` and is neither suspended nor revoked."""
@@ -50,7 +53,7 @@ def _agent(raw: bytes | None) -> Agent | None:
         return None
     if not isinstance(record, dict):
         return None
-    tenant, status, owner = record.get("tenant"), record.get("status") or "", record.get("owner") or ""
-    if not (isinstance(tenant, str) and isinstance(status, str) and isinstance(owner, str)):
+    tenant, *others = (record.get(name) or "" for name in _MEMBERS)
+    if not isinstance(record.get("tenant"), str) or not all(isinstance(other, str) for other in others):
         return None
-    return Agent(tenant, status, owner)
+    return Agent(tenant, *others)

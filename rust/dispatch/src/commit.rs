@@ -110,11 +110,16 @@ pub(crate) fn creation_of(request: &JobRequest, trace_id: &str, now_us: i64) -> 
     };
     put_request_fields(&mut change, request, trace_id);
     let meta = request.meta.as_ref();
+    let capabilities: Vec<&str> = meta
+        .iter()
+        .map(|meta| meta.capability.as_str())
+        .filter(|capability| !capability.is_empty())
+        .collect();
     change.events.push(
         json!({"ts": now_us, "state": "PENDING", "ctx": {
             "topic": request.topic,
-            "actor_id": meta.map_or("", |meta| meta.actor_id.as_str()),
-            "capabilities": meta.map(|meta| vec![meta.capability.as_str()]).unwrap_or_default(),
+            "actor_id": change.set.get("actor_id").map_or("", String::as_str),
+            "capabilities": capabilities,
             "risk_tags": meta.map(|meta| meta.risk_tags.clone()).unwrap_or_default(),
         }})
         .to_string(),

@@ -28,6 +28,16 @@ struct Document {
     tenant_weights: HashMap<String, u32>,
     max_concurrent_jobs: i64,
     max_workers: i64,
+    agents: HashMap<String, Agent>,
+}
+
+/// The agent a worker works for.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Agent {
+    pub id: String,
+    pub name: String,
+    pub risk_tier: String,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -87,6 +97,8 @@ pub struct Config {
     pub max_concurrent_jobs: i64,
     /// Workers the licence allows to be known at once; 0 or less: no limit.
     pub max_workers: i64,
+    /// By worker id.
+    agents: HashMap<String, Agent>,
 }
 
 impl Config {
@@ -129,6 +141,7 @@ impl Config {
             tenant_weights: document.tenant_weights,
             max_concurrent_jobs: document.max_concurrent_jobs,
             max_workers: document.max_workers,
+            agents: document.agents,
         })
     }
 
@@ -182,6 +195,11 @@ impl Config {
     /// Share of scarce workers relative to other tenants, at least 1 (scheduler spec §32).
     pub fn tenant_weight(&self, tenant: &str) -> u32 {
         self.tenant_weights.get(tenant).copied().unwrap_or(1).max(1)
+    }
+
+    /// The agent a worker works for, if it has one.
+    pub fn agent_of(&self, worker_id: &str) -> Option<&Agent> {
+        self.agents.get(worker_id)
     }
 
     /// Label value of a topic in metrics: only routed and registered topics keep their name.

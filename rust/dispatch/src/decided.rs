@@ -5,7 +5,7 @@ use cordum_wire::remediations_json;
 use serde_json::Value;
 
 use crate::draft::Draft;
-use crate::event::Decision;
+use crate::event::{Approval, Decision};
 use crate::judge::Content;
 
 impl Draft<'_> {
@@ -52,6 +52,7 @@ impl Draft<'_> {
         remediations: &Value,
     ) {
         let now = self.now_us;
+        let approval = self.approval_of(word);
         let entry = Decision {
             decision: word,
             reason: &response.reason,
@@ -63,6 +64,7 @@ impl Draft<'_> {
             approval_ref: &response.approval_ref,
             job_hash: &self.item.hash,
             checked_at: now,
+            approval,
             content: if self.item.content == Content::Missing {
                 "missing"
             } else {
@@ -76,6 +78,26 @@ impl Draft<'_> {
         ));
         self.change.set.insert("safety_decision", word.to_owned());
         self.change.set.insert("safety_checked_at", now.to_string());
+    }
+
+    /// Where the question of a held job stands after this decision; nothing for a job that is not held.
+    fn approval_of(&self, word: &str) -> Option<Approval<'_>> {
+        let revision = self.item.number("approval_revision");
+        let decision = self.item.text("approval_decision");
+        if word == "REQUIRE_APPROVAL" && self.may_hold() {
+            return Some(Approval {
+                approval_status: "pending",
+                actionability: "actionable",
+                approval_revision: revision + 1,
+                approval_decision: "",
+            });
+        }
+        (word == "ALLOW" && decision == "approve").then(|| Approval {
+            approval_status: self.item.text("approval_status"),
+            actionability: self.item.text("approval_actionability"),
+            approval_revision: revision,
+            approval_decision: decision,
+        })
     }
 
     /// Set a field, or remove what an earlier decision left in it.

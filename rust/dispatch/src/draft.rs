@@ -209,12 +209,7 @@ impl<'a> Draft<'a> {
                 self.now_us.saturating_add(deadline_ms.saturating_mul(1000)),
             );
         }
-        let since = self
-            .item
-            .record
-            .as_ref()
-            .map_or(self.item.arrived_us, |record| record.number("created_at"));
-        let wait_ms = (self.now_us - since).max(0) / 1000;
+        let wait_ms = self.since_arrival_ms();
         self.event("SCHEDULED", None);
         let context = Context {
             worker_id: &assigned,
@@ -260,16 +255,24 @@ impl<'a> Draft<'a> {
             Some(Context {
                 rule,
                 reason,
+                eval_ms: self.item.eval_ms(),
                 error_code: code,
+                error_msg: reason,
+                duration_ms: Some(self.since_arrival_ms()),
                 ..Context::default()
             }),
         );
         self.finish(JobStatus::Denied, state, code, reason, true)
     }
 
+    /// Whether a human may still be asked: a job that was admitted before has no way back to the question.
+    pub(crate) fn may_hold(&self) -> bool {
+        self.item.state() == "PENDING"
+    }
+
     fn hold(&mut self, response: &PolicyCheckResponse) -> Effect {
         self.record_decision(response, "REQUIRE_APPROVAL", None);
-        if self.item.state() != "PENDING" {
+        if !self.may_hold() {
             return self.refuse(
                 "safety_denied",
                 "safety: denied: approval is required since a policy change",
@@ -297,6 +300,7 @@ impl<'a> Draft<'a> {
         let context = Context {
             rule: &response.rule_id,
             reason: &response.reason,
+            eval_ms: self.item.eval_ms(),
             ..Context::default()
         };
         self.event("APPROVAL_REQUIRED", Some(context));
@@ -376,6 +380,7 @@ impl<'a> Draft<'a> {
             Some(Context {
                 error_code: code,
                 error_msg: reason,
+                duration_ms: Some(self.since_arrival_ms()),
                 ..Context::default()
             }),
         );
@@ -413,6 +418,16 @@ impl<'a> Draft<'a> {
             reason: reason.to_owned(),
             dead_letter,
         }
+    }
+
+    /// Time since the job came to us, ms.
+    fn since_arrival_ms(&self) -> i64 {
+        let since = self
+            .item
+            .record
+            .as_ref()
+            .map_or(self.item.arrived_us, |record| record.number("created_at"));
+        (self.now_us - since).max(0) / 1000
     }
 
     fn event(&mut self, state: &str, context: Option<Context<'_>>) {

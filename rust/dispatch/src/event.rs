@@ -10,6 +10,9 @@ pub struct Context<'a> {
     pub rule: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
     pub reason: &'a str,
+    /// Of the policy, ms.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub eval_ms: Option<f64>,
     #[serde(skip_serializing_if = "str::is_empty")]
     pub worker_id: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
@@ -46,6 +49,16 @@ pub fn event(ts: i64, state: &str, ctx: Option<Context<'_>>) -> String {
     serde_json::to_string(&Event { ts, state, ctx }).unwrap_or_default()
 }
 
+/// Where a held job's question stands; empty members are left out.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Approval<'a> {
+    pub approval_status: &'a str,
+    pub actionability: &'a str,
+    pub approval_revision: i64,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub approval_decision: &'a str,
+}
+
 /// One decision entry.
 #[derive(Debug, Serialize)]
 pub struct Decision<'a> {
@@ -59,6 +72,9 @@ pub struct Decision<'a> {
     pub approval_ref: &'a str,
     pub job_hash: &'a str,
     pub checked_at: i64,
+    /// State of the question a human has to answer, or has answered.
+    #[serde(flatten)]
+    pub approval: Option<Approval<'a>>,
     /// `missing` when the payload was gone, else empty.
     #[serde(skip_serializing_if = "str::is_empty")]
     pub content: &'a str,

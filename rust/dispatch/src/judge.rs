@@ -125,7 +125,8 @@ fn put_content(check: &mut PolicyCheckRequest, bytes: &[u8], size: i64) {
 
 /// What the kernel said about one job.
 pub(crate) enum Word {
-    Judged(Judgement),
+    /// With the time the kernel took for it, µs.
+    Judged(Judgement, i64),
     NeedsContent,
 }
 
@@ -133,7 +134,7 @@ pub(crate) enum Word {
 /// the call (policy spec §15.2).
 pub(crate) fn words(count: usize, answer: Option<&[u8]>, reason: &str) -> (Vec<Word>, bool, String) {
     let failed = |reason: &str| {
-        let words = (0..count).map(|_| Word::Judged(unavailable(reason, true)));
+        let words = (0..count).map(|_| Word::Judged(unavailable(reason, true), 0));
         (words.collect(), false, String::new())
     };
     let Some(bytes) = answer else {
@@ -160,16 +161,16 @@ fn word(item: &BatchItem, well: &mut bool) -> Word {
     }
     if item.code != 0 {
         let reason = format!("safety kernel: code {} {}", item.code, item.error);
-        return Word::Judged(unavailable(&reason, false));
+        return Word::Judged(unavailable(&reason, false), 0);
     }
     match PolicyCheckResponse::decode(item.response.as_slice()) {
         Ok(response) => {
             *well &= response.decision != 0;
-            Word::Judged(judgement(response))
+            Word::Judged(judgement(response), item.eval_us)
         }
         Err(_) => {
             *well = false;
-            Word::Judged(unavailable("safety kernel gave an undecodable answer", false))
+            Word::Judged(unavailable("safety kernel gave an undecodable answer", false), 0)
         }
     }
 }

@@ -199,7 +199,10 @@ impl Item {
 
     fn hear(&mut self, word: Word) {
         match word {
-            Word::Judged(judgement) => self.judgement = Some(judgement),
+            Word::Judged(judgement, eval_us) => {
+                self.judgement = Some(judgement);
+                self.eval_us = eval_us;
+            }
             Word::NeedsContent if self.content == Content::Omitted => self.content = Content::Wanted,
             Word::NeedsContent => {
                 self.judgement = Some(judge::unavailable(

@@ -107,7 +107,7 @@ pub fn result(subject: &str, result: JobResult, trace_id: &str, now_us: i64) -> 
         .map_or("-", |dispatch| dispatch.dispatch_id.as_str());
     // A masked copy that takes the place of an original is news.
     let masked = if result.result_ptr.contains(":redacted:") {
-        ":r"
+        ":redacted"
     } else {
         ""
     };
@@ -167,7 +167,7 @@ pub fn own_result(
 /// `error_code` → `error_code_enum` (protocol spec §4.5).
 pub fn error_code_enum(code: &str) -> i32 {
     match code {
-        "approval_rejected" | "policy_denied" | "safety_denied" | "safety_unknown" => 300,
+        "approval_rejected" | "policy_denied" => 300,
         "policy_violation" => 301,
         "max_scheduling_retries" => 201,
         "timeout" => 200,
@@ -224,6 +224,33 @@ mod tests {
         assert_eq!(rfc3339(0), "1970-01-01T00:00:00Z");
         assert_eq!(rfc3339(1_772_357_400_123_456), "2026-03-01T09:30:00Z");
         assert_eq!(rfc3339(951_782_399_000_000), "2000-02-28T23:59:59Z");
+    }
+
+    #[test]
+    fn a_masked_copy_has_a_message_id_of_its_own() {
+        let told = |pointer: &str| {
+            let outcome = JobResult {
+                result_ptr: pointer.into(),
+                ..own_result("j", JobStatus::Succeeded, "", "", "j:1:aa")
+            };
+            result(SUBJECT_ACCEPTED, outcome, "t", 0).message_id
+        };
+        let plain = "sys.internal.job.result.accepted:j:5:j:1:aa";
+        assert_eq!(told("redis://res:j"), plain);
+        assert_eq!(told("redis://res:j:redacted:00ff"), format!("{plain}:redacted"));
+    }
+
+    #[test]
+    fn codes_have_the_numbers_of_the_protocol_and_others_none() {
+        let codes = [
+            "approval_rejected",
+            "policy_denied",
+            "policy_violation",
+            "max_scheduling_retries",
+        ];
+        assert_eq!(codes.map(error_code_enum), [300, 300, 301, 201]);
+        let codes = ["timeout", "permission_denied", "safety_denied", "smtp_reject"];
+        assert_eq!(codes.map(error_code_enum), [200, 202, 0, 0]);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use cordum_wire::{DeadLetter, Transition};
 
 use crate::backoff::{route_delay_us, Jitter};
 use crate::commit::{completed_word, status_name};
+use crate::config::Config;
 use crate::event::{event, Context};
 use crate::evidence::to_running;
 use crate::outgoing::{self, SUBJECT_ACCEPTED, SUBJECT_DLQ};
@@ -18,6 +19,9 @@ use crate::submit::Surroundings;
 /// States a result may end: everything that was dispatched at least once and is not over. A job that was never dispatched
 /// (PENDING, APPROVAL_REQUIRED) cannot have a genuine result.
 pub(crate) const OPEN: [&str; 4] = ["DISPATCHED", "RUNNING", "SCHEDULED", "RETRYING"];
+
+/// What a record names as the agent of a worker that has none.
+const UNLINKED: &str = "unlinked";
 
 #[derive(Debug)]
 pub(crate) struct Item {
@@ -185,6 +189,21 @@ impl Item {
                 .unwrap_or_default()
         };
         change.events.push(event(now_us, self.to, Some(context)));
+    }
+
+    /// Note on the record which agent did the job (scheduler spec §10 row 6); a change that ends nothing says nothing of it.
+    pub(crate) fn put_agent(&self, change: &mut Transition, config: &Config) {
+        if !change.set.contains_key("execution_ms") {
+            return;
+        }
+        match config.agent_of(&self.result.worker_id) {
+            Some(agent) => {
+                change.set_if("agent_id", &agent.id);
+                change.set_if("agent_name", &agent.name);
+                change.set_if("agent_risk_tier", &agent.risk_tier);
+            }
+            None => change.set_if("agent_id", UNLINKED),
+        }
     }
 
     pub(crate) fn dead(

@@ -27,6 +27,8 @@ pub struct ResultPlan {
     pub(crate) is_checked: bool,
     pub verdicts: Vec<Verdict>,
     pub invalid: Vec<&'static str>,
+    /// Positions of the refused messages, in the order of `invalid`.
+    pub invalid_at: Vec<usize>,
     /// Words for the counters of results without effect that need no script call.
     pub ignored: Vec<&'static str>,
     jitter: Jitter,
@@ -64,6 +66,7 @@ impl ResultPlan {
             is_checked: false,
             verdicts: vec![Verdict::Ack; messages.len()],
             invalid: Vec::new(),
+            invalid_at: Vec::new(),
             ignored: Vec::new(),
             jitter: Jitter::new(seed),
         };
@@ -73,6 +76,7 @@ impl ResultPlan {
                 Intake::Accepted { packet, body } => (packet, body),
                 Intake::Invalid { reason, .. } => {
                     plan.invalid.push(reason);
+                    plan.invalid_at.push(position);
                     continue;
                 }
                 Intake::Corrupt => {
@@ -182,6 +186,7 @@ impl ResultPlan {
                 continue;
             };
             change.saga = item.saga;
+            item.put_agent(&mut change, &self.surroundings.config);
             if self.is_checked && item.is_success() && item.output.is_none() {
                 // It was left out because it ends nothing; should that be different by now, it is checked first.
                 change.rev = Some(item.record.as_ref().map_or(0, Record::revision));

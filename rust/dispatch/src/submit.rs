@@ -47,6 +47,8 @@ pub struct Item {
     /// Prefetched record; `None` on the fast path, where the gateway's record is known to exist.
     pub record: Option<Record>,
     pub judgement: Option<Judgement>,
+    /// Time the kernel took for its answer, µs; 0: it gave none.
+    pub(crate) eval_us: i64,
     /// False once the item needs nothing more.
     pub open: bool,
     /// The limit on its tenant's active jobs it needs a slot under.
@@ -92,6 +94,8 @@ pub struct SubmitPlan {
     pub verdicts: Vec<Verdict>,
     /// Words for the validation counters, one per refused message.
     pub invalid: Vec<&'static str>,
+    /// Positions of the refused messages, in the order of `invalid`.
+    pub invalid_at: Vec<usize>,
     pub jitter: Jitter,
     /// Snapshot of the newest answer, empty before the first.
     pub snapshot: String,
@@ -121,6 +125,7 @@ impl SubmitPlan {
             items: Vec::with_capacity(messages.len() + due.len()),
             verdicts: vec![Verdict::Ack; messages.len()],
             invalid: Vec::new(),
+            invalid_at: Vec::new(),
             jitter: Jitter::new(seed),
             snapshot: String::new(),
             mismatches: Vec::new(),
@@ -157,6 +162,7 @@ impl SubmitPlan {
             Intake::Corrupt => self.verdict(position, Verdict::Corrupt),
             Intake::Invalid { reason, about, .. } => {
                 self.invalid.push(reason);
+                self.invalid_at.push(position);
                 if let Some(about) = about.filter(|_| reason == "tenant_mismatch") {
                     self.report(reason, *about);
                 }
@@ -310,6 +316,7 @@ impl Item {
             arrived_us: 0,
             record: None,
             judgement: None,
+            eval_us: 0,
             open: true,
             limit: None,
             over_limit: None,
@@ -385,6 +392,11 @@ impl Item {
         let parked_at = self.number("parked_at");
         let parked_us = if parked_at > 0 { now_us - parked_at } else { 0 };
         fairness::class(self.request.priority, parked_us)
+    }
+
+    /// Time the kernel took for its answer, ms.
+    pub(crate) fn eval_ms(&self) -> Option<f64> {
+        (self.eval_us > 0).then_some(self.eval_us as f64 / 1000.0)
     }
 
     /// When the job came to us, µs.

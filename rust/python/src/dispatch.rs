@@ -82,7 +82,7 @@ impl Planner {
         *lock(&self.replicas) = count.max(1);
     }
 
-    /// Apply heartbeat and handshake packets; returns (capacities, heartbeats, handshakes, invalid count). `proofs`:
+    /// Apply heartbeat and handshake packets; returns (capacities, heartbeats, handshakes, positions of invalid packets). `proofs`:
     /// per packet, the pools and topics its sender is limited to when it proved who it is.
     #[allow(clippy::type_complexity)]
     #[pyo3(signature = (packets, now_us, proofs = None))]
@@ -96,15 +96,16 @@ impl Planner {
         Vec<(String, String, bool)>,
         Vec<(String, Vec<String>)>,
         Vec<(String, Vec<String>, String)>,
-        usize,
+        Vec<usize>,
     ) {
         let config = self.surroundings().config;
         let table = Arc::clone(&self.table);
         py.detach(move || {
             let mut table = lock(&table);
-            let (mut capacity, mut beats, mut shakes, mut invalid) = (Vec::new(), Vec::new(), Vec::new(), 0);
+            let (mut capacity, mut beats, mut shakes, mut invalid) =
+                (Vec::new(), Vec::new(), Vec::new(), Vec::new());
             let mut proofs = proofs.unwrap_or_default().into_iter();
-            for packet in &packets {
+            for (position, packet) in packets.iter().enumerate() {
                 let limits = proofs.next().flatten().map(limits_of);
                 match decode_presence(packet) {
                     Some((envelope, Payload::Heartbeat(beat))) => {
@@ -124,7 +125,7 @@ impl Planner {
                         shakes.push((shake.component_id, topics.unwrap_or_default(), shake.sdk_version));
                     }
                     Some(_) => {}
-                    None => invalid += 1,
+                    None => invalid.push(position),
                 }
             }
             (tuples(capacity), beats, shakes, invalid)

@@ -313,8 +313,9 @@ impl SubmitPlan {
         self.inner.verdicts.iter().map(verdict_tuple).collect()
     }
 
-    fn invalid(&self) -> Vec<&'static str> {
-        self.inner.invalid.clone()
+    fn invalid(&self) -> Vec<(usize, &'static str)> {
+        let positions = self.inner.invalid_at.iter().copied();
+        positions.zip(self.inner.invalid.iter().copied()).collect()
     }
 
     /// Job of the message at a position; empty when it is not part of the plan.

@@ -222,8 +222,9 @@ impl ResultPlan {
         self.inner.verdicts.iter().map(verdict_tuple).collect()
     }
 
-    fn invalid(&self) -> Vec<&'static str> {
-        self.inner.invalid.clone()
+    fn invalid(&self) -> Vec<(usize, &'static str)> {
+        let positions = self.inner.invalid_at.iter().copied();
+        positions.zip(self.inner.invalid.iter().copied()).collect()
     }
 }
 

@@ -281,6 +281,12 @@ impl Job {
         self.record(&mut change, response, "DENY");
         let reason = format!("safety: denied: {}", response.reason);
         change.set.insert("failure_reason", reason.clone());
+        let mut context = judged_by(response, eval_us);
+        if let Some(map) = context.as_object_mut() {
+            map.insert("error_code".into(), "policy_denied".into());
+            map.insert("error_msg".into(), reason.as_str().into());
+            map.insert("duration_ms".into(), 0.into());
+        }
         change.dlq = Some(DeadLetter {
             status: "JOB_STATUS_DENIED".into(),
             reason,
@@ -289,7 +295,7 @@ impl Job {
                 self.now_us.div_euclid(1_000_000) * 1_000_000,
             )),
         });
-        self.event(&mut change, "DENIED", judged_by(response, eval_us));
+        self.event(&mut change, "DENIED", context);
         self.finish(change, false, outcome, plan);
     }
 

@@ -1,6 +1,8 @@
 """Native engines (crate ``rust/python``). Bytes in and out, one call per batch, the GIL released while
 working."""
 
+from collections.abc import Mapping
+
 __version__: str
 build_profile: str
 
@@ -26,6 +28,24 @@ def packet_claims(packets: list[bytes]) -> list[tuple[str, str, str, str, str, s
 
     Kinds are `heartbeat`, `handshake` (of a worker), `result`, `progress`, `request`, `cancel`; else empty.
     """
+
+def publish_frames(
+    messages: list[tuple[str, bytes, str | None, Mapping[str, str] | None]],
+    reply_prefix: str = "",
+    batch_id: str = "",
+) -> tuple[list[bytes], list[int]]:
+    """Frames of messages (subject, payload, message id, headers) in chunks for the socket, and the indexes of those
+    whose subject or reply is not one printable word: they have no frame.
+
+    ``reply_prefix`` and a message's index are its reply subject. ``batch_id`` makes all of them the first of one
+    atomic batch.
+    """
+
+def delivered_messages(
+    buffer: bytes,
+) -> tuple[list[tuple[int, bytes, bytes, bytes, bytes | None]], int, int]:
+    """Whole messages a buffer begins with as (subscription, subject, reply, payload, headers), their bytes in all, and
+    how many bytes the message after them has at least: 0 when nothing or something else follows."""
 
 def request_to_json(job_request: bytes) -> bytes:
     """Return the protojson of a serialized ``JobRequest`` with every field (the stored form); raises

@@ -16,6 +16,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 
+from cordum.bus.parser import BatchParser
 from cordum.bus.tls import make_tls_context
 from cordum.config.nats import NatsSettings
 from cordum.domain.errors import ConfigError, Unavailable
@@ -40,6 +41,7 @@ class Bus:
     def __init__(self, settings: NatsSettings) -> None:
         self.settings = settings
         self.client = Client()
+        self.client._ps = BatchParser(self.client)
         self.js: JetStreamContext = self.client.jetstream(timeout=5)
         self.jetstream = settings.use_jetstream
         """Whether JetStream answers; False means core NATS only, at most once."""

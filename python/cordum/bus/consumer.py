@@ -17,7 +17,7 @@ from nats.aio.subscription import Subscription
 from nats.js import api
 
 from cordum.bus.connection import Bus
-from cordum.bus.frames import frame, send_frames
+from cordum.bus.frames import Frame, send_frames
 from cordum.bus.messages import NAK, InMessage, Verdict
 from cordum.bus.metrics import CONSUMER_PENDING, HANDLER_FAILURES, REDELIVERIES
 from cordum.config.nats import NatsSettings
@@ -302,7 +302,7 @@ class BatchConsumer:
         """Send verdicts; one that is lost only means a redelivery."""
         if not self._bus.jetstream:
             return
-        frames = [frame(message.raw.reply, verdict.payload) for message, verdict in answers]
+        frames: list[Frame] = [(m.raw.reply, verdict.payload, None, None) for m, verdict in answers]
         try:
             await send_frames(self._bus.client, frames)
         except (OSError, nats.errors.Error) as error:
@@ -345,7 +345,7 @@ class BatchConsumer:
             if not self._bus.jetstream or not self._bus.is_connected or not self.held:
                 continue
             held = [*self._buffer, *(message for batch in self._running.values() for message in batch)]
-            frames = [frame(message.raw.reply, _IN_PROGRESS) for message in held]
+            frames: list[Frame] = [(message.raw.reply, _IN_PROGRESS, None, None) for message in held]
             try:
                 await send_frames(self._bus.client, frames)
             except (OSError, nats.errors.Error) as error:

@@ -17,7 +17,7 @@ from nats.aio.msg import Msg
 from nats.js.errors import NotFoundError
 
 from cordum.bus.connection import Bus, Seal
-from cordum.bus.frames import frame, send_frames
+from cordum.bus.frames import send_frames
 from cordum.bus.messages import MSG_ID_HEADER, FailureKind, OutMessage, PubOutcome
 from cordum.bus.metrics import PUBLISHES
 from cordum.bus.streams import ATOMIC_BATCH_LIMIT, stream_of
@@ -160,19 +160,17 @@ class Publisher:
         loop = asyncio.get_running_loop()
         reply: Msg | None = None
         try:
-            *first, last = (
-                {"Nats-Batch-Id": batch_id, "Nats-Batch-Sequence": str(number), **(_headers(message) or {})}
-                for number, message in enumerate(messages, 1)
-            )
-            await send_frames(
-                client,
-                [frame(m.subject, m.payload, headers=h) for m, h in zip(messages[:-1], first, strict=True)],
-            )
+            *first, last = messages
+            if await send_frames(client, first, batch_id=batch_id):
+                return None  # a batch with a gap is never committed
             left_s = max(0.01, deadline - loop.time())
-            commit = {**last, "Nats-Batch-Commit": "1"}
-            reply = await client.request(
-                messages[-1].subject, messages[-1].payload, timeout=left_s, headers=commit
-            )
+            commit = {
+                "Nats-Batch-Id": batch_id,
+                "Nats-Batch-Sequence": str(count),
+                "Nats-Batch-Commit": "1",
+                **(_headers(last) or {}),
+            }
+            reply = await client.request(last.subject, last.payload, timeout=left_s, headers=commit)
         except (nats.errors.NoRespondersError, nats.errors.BadSubjectError):
             return None
         except (TimeoutError, OSError, nats.errors.Error) as error:
@@ -240,21 +238,15 @@ class Publisher:
         return [outcome or unanswered for outcome in burst.outcomes]
 
     async def _send(self, messages: Sequence[OutMessage], burst: _Burst, reply_prefix: str) -> None:
-        frames: list[bytes] = []
-        for index, message in enumerate(messages):
-            try:
-                reply = f"{reply_prefix}{index}"
-                frames.append(frame(message.subject, message.payload, reply, _headers(message)))
-            except nats.errors.BadSubjectError:
-                error = f"not a subject: {message.subject!r}"
-                burst.settle(index, PubOutcome(False, kind="refused", permanent=True, error=error))
         client = self._bus.client
         kind: FailureKind = "timeout"
         try:
             if not client.is_connected:
                 kind = "connection"  # nothing was handed over: nobody has it
                 raise nats.errors.ConnectionReconnectingError
-            await send_frames(client, frames)
+            for index in await send_frames(client, messages, reply_prefix=reply_prefix):
+                error = f"not a subject: {messages[index].subject!r}"
+                burst.settle(index, PubOutcome(False, kind="refused", permanent=True, error=error))
         except (OSError, nats.errors.Error) as error:
             failure = _failure(kind, str(error) or type(error).__name__)
             for index in range(len(messages)):

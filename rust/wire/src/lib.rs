@@ -3,11 +3,13 @@
 mod canonical;
 mod claims;
 mod decision;
+pub mod delivery;
 pub mod json;
 pub mod messages;
 pub mod output_messages;
 mod partition;
 mod policy_messages;
+pub mod publish;
 mod record;
 mod request;
 pub mod saga;

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import deque
+from contextlib import suppress
 from typing import Final
 
 import structlog
@@ -43,12 +44,16 @@ class AuditWriter:
         """Take an event. A full buffer is waited for a quarter of a second, then the event is told to the log."""
         if len(self._waiting) >= self._size:
             self._room.clear()
-            try:
+            with suppress(TimeoutError):
                 async with asyncio.timeout(_PATIENCE_S):
                     await self._room.wait()
-            except TimeoutError:
-                self._give_up(event, "buffer_full")
-                return
+        self.offer(event)
+
+    def offer(self, event: AuditEvent) -> None:
+        """Take an event without waiting: when the buffer is full it is told to the log."""
+        if len(self._waiting) >= self._size:
+            self._give_up(event, "buffer_full")
+            return
         self._waiting.append(event)
         WAITING.set(len(self._waiting))
         self._more.set()

@@ -1,29 +1,21 @@
 """Decisions of policy and of people as audit events (policy spec §17.2, §21)."""
 
-from typing import Final, Literal
+from typing import Literal
 
-from cordum.audit import AuditEvent
+from cordum.audit import SAFETY_DECISION, AuditEvent, decision_word
 from cordum.protocol.cap import PolicyCheckRequest, PolicyCheckResponse
 from cordum.security.principal import Caller
 
 __all__ = ["approval_event", "decision_event"]
-
-DECISION: Final = "safety.decision"
-_WORDS: Final[dict[int, tuple[str, Literal["HIGH", "MEDIUM", "LOW", "INFO"]]]] = {
-    1: ("allow", "INFO"),
-    3: ("require_approval", "MEDIUM"),
-    4: ("throttle", "MEDIUM"),
-    5: ("constrain", "LOW"),
-}
 
 
 def decision_event(
     action: str, caller: Caller, asked: PolicyCheckRequest, answer: PolicyCheckResponse
 ) -> AuditEvent:
     """Return the event of one question; an unknown decision is a denial."""
-    word, severity = _WORDS.get(int(answer.decision), ("deny", "HIGH"))
+    word, severity = decision_word(int(answer.decision))
     return AuditEvent(
-        DECISION,
+        SAFETY_DECISION,
         severity,
         asked.tenant,
         action,

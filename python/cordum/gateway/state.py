@@ -68,7 +68,13 @@ class Gateway:
         self.configs = EffectiveConfigs(ConfigDocuments(self.redis), CONFIG_FRESH_S, monotonic_s)
         self.boundary = BoundaryReader(self.redis, self.settings.schema_mode, CONFIG_FRESH_S, monotonic_s)
         self.submitter = Submitter(
-            self.settings, self.jobs, self.kernel, self.publisher, self.configs, self.boundary
+            self.settings,
+            self.jobs,
+            self.kernel,
+            self.publisher,
+            self.configs,
+            self.boundary,
+            self.audit_writer,
         )
         self.actions = JobActions(
             self.jobs, self.letters, self.blobs, self.bus, self.publisher, self.submitter

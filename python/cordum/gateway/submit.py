@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 import orjson
 
 from cordum._core import SubmitBatch
+from cordum.audit import AuditWriter, held_decisions
 from cordum.bus.messages import OutMessage
 from cordum.bus.publisher import Publisher
 from cordum.config.gateway import GatewaySettings
@@ -84,8 +85,10 @@ class Submitter:
         publisher: Publisher,
         configs: EffectiveConfigs,
         boundary: BoundaryReader,
+        audit: AuditWriter,
     ) -> None:
         self._settings = settings
+        self._audit = audit
         self._jobs = jobs
         self._kernel = kernel
         self._configs = configs
@@ -178,6 +181,8 @@ class Submitter:
         admission = await admit(self._jobs.client, batch, self._configs)
         request = batch.policy_request(admission.configs)
         answer = await self._judge(request) if request else None
+        if answer is not None:
+            self._note(request, answer)
         groups, jobs, messages, planned = batch.plan(answer, self._jobs.partitions)
         outcomes = [Outcome(*outcome) for outcome in planned]
         await self._take_back(admission.counted, jobs)
@@ -204,6 +209,13 @@ class Submitter:
                 "jobs accepted without judgement, the scheduler will hold them", reason=error.message
             )
             return None
+
+    def _note(self, request: bytes, answer: bytes) -> None:
+        """Tell the audit trail what is refused or held here. What runs the scheduler judges again, and of a throttled
+        request nothing is stored (policy spec §16.4)."""
+        for event in held_decisions(request, answer, "job.submit"):
+            if event.decision in ("deny", "require_approval"):
+                self._audit.offer(event)
 
     async def _take_back(self, counted: Sequence[tuple[str, str]], jobs: Sequence[Job]) -> None:
         """Jobs that are not stored after all are no open jobs; what is missed here the repair of the sets finds."""

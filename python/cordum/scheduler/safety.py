@@ -113,7 +113,9 @@ class SafetyClient:
         for request in requests:
             if failure is None:
                 try:
-                    answers.append(await self._kernel.evaluate_encoded(request, _CALL_TIMEOUT_S))
+                    answer = await self._kernel.evaluate_encoded(request, _CALL_TIMEOUT_S)
+                    answers.append(answer)
+                    self._trail.decisions(request, answer)
                     continue
                 except KernelCallFailed as error:
                     if not error.is_failure:

@@ -20,6 +20,15 @@ pub enum Decision {
 }
 
 impl Decision {
+    /// Every decision there is, in the order of their numbers in memory.
+    pub const ALL: [Decision; 5] = [
+        Decision::Allow,
+        Decision::AllowWithConstraints,
+        Decision::RequireApproval,
+        Decision::Throttle,
+        Decision::Deny,
+    ];
+
     /// Number of the decision on the wire.
     pub fn wire(self) -> i32 {
         let value = match self {
@@ -41,6 +50,11 @@ impl Decision {
             Decision::Throttle => "THROTTLE",
             Decision::Deny => "DENY",
         }
+    }
+
+    /// The decision of that name in HTTP and storage.
+    pub fn named(name: &str) -> Option<Decision> {
+        Decision::ALL.into_iter().find(|decision| decision.name() == name)
     }
 
     /// Whether a decision lets the job go.

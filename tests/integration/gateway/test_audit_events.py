@@ -70,6 +70,29 @@ async def test_every_policy_question_is_one_event(
     assert (await alice.get("/audit/verify")).json()["status"] == "ok"
 
 
+async def test_a_job_that_is_refused_or_held_at_submit_is_an_event(as_person: Clients) -> None:
+    alice = as_person("alice")
+    jobs = [{"prompt": "x", "topic": f"job.{name}"} for name in ("blocked", "review", "slow", "echo")]
+    answers = (await alice.post("/jobs/batch", json={"jobs": jobs})).json()["results"]
+    assert [answer["http_status"] for answer in answers] == [403, 200, 429, 200]
+    await wait_until(there(alice, 2, event_type="safety.decision"))
+    events = {event["decision"]: event for event in await listed(alice, event_type="safety.decision")}
+    told = {word: (event["severity"], event["matched_rule"]) for word, event in events.items()}
+    assert told == {
+        "deny": ("HIGH", "deny-blocked"),
+        "require_approval": ("MEDIUM", "hold-review"),
+    }
+    denied = events["deny"]
+    assert (denied["action"], denied["job_id"]) == ("job.submit", answers[0]["job_id"])
+    assert (denied["identity"], denied["extra"], denied["tenant_id"]) == (
+        "alice",
+        {"topic": "job.blocked"},
+        "acme",
+    )
+    assert denied["reason"] == "this topic is blocked"
+    assert denied["policy_version"].startswith("1:")
+
+
 async def test_a_humans_answer_is_an_event(as_person: Clients) -> None:
     alice, bob = as_person("alice"), as_person("bob")
     held = (await alice.post("/jobs", json={"prompt": "x", "topic": "job.review"})).json()["job_id"]

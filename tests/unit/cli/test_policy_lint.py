@@ -20,7 +20,7 @@ def test_a_rule_that_never_decides_is_shown_with_a_request(tmp_path: Path) -> No
     done = run("policy", "lint", str(file))
     assert done.returncode == 1, done.stderr
     assert (
-        "error: rule `never` (rules[1]) can never decide: `broad` (rules[0]) always match first"
+        "error: rule `never` (rules[1]) can never decide: `broad` (rules[0]) always matches first"
         in done.stdout
     )
     assert '"topic": "job.db.drop"' in done.stdout

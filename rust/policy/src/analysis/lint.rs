@@ -106,8 +106,9 @@ impl Model<'_> {
                         "covered_by_union"
                     },
                     message: format!(
-                        "rule {} can never decide: {names} always match first",
-                        named(rule)
+                        "rule {} can never decide: {names} always {} first",
+                        named(rule),
+                        if rules.len() == 1 { "matches" } else { "match" }
                     ),
                     witness: Some((&witness, &verdict)),
                 });

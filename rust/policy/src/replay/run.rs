@@ -11,7 +11,7 @@ use ahash::{AHashMap, AHashSet, RandomState};
 use serde::{Deserialize, Serialize};
 
 use super::columns::{flags, Column, Row, Segment};
-use super::scan::{decided, Compiled, Filter, ALL};
+use super::scan::{decided, Compiled, Filter};
 use crate::agents::{is_refusal, AGENT_LABEL};
 use crate::compile::Policy;
 use crate::document::Decision;
@@ -283,7 +283,7 @@ impl Replay {
             .hits
             .iter()
             .flat_map(|(rule_id, counts)| {
-                let counts = counts.iter().zip(ALL).filter(|(count, _)| **count > 0);
+                let counts = counts.iter().zip(Decision::ALL).filter(|(count, _)| **count > 0);
                 counts.map(move |(count, decision)| RuleHits {
                     rule_id,
                     decision: decision.name(),

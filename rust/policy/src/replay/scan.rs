@@ -67,23 +67,16 @@ impl Compiled {
     }
 }
 
-/// Every decision there is, in the order of their numbers in memory.
-pub(crate) const ALL: [Decision; 5] = [
-    Decision::Allow,
-    Decision::AllowWithConstraints,
-    Decision::RequireApproval,
-    Decision::Throttle,
-    Decision::Deny,
-];
-
 fn named(name: &str) -> Option<Decision> {
-    ALL.into_iter().find(|decision| decision.name() == name)
+    Decision::named(name)
 }
 
 /// The decision of a row; `None` for a number this version does not know.
 pub fn decided(row: &Row<'_>) -> Option<Decision> {
     let number = row.number(Column::Decision);
-    ALL.into_iter().find(|decision| decision.wire() as u32 == number)
+    Decision::ALL
+        .into_iter()
+        .find(|decision| decision.wire() as u32 == number)
 }
 
 /// One decision as listed.

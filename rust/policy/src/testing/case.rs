@@ -181,10 +181,18 @@ fn read_agent(reader: &mut Reader, case: &Object<'_>) -> Option<Agent> {
     })
 }
 
+/// A decision under its name in answers and reports, as `REQUIRE_APPROVAL`.
+fn named_decision(object: &Object<'_>) -> Option<Decision> {
+    match &object.node.get("decision")?.value {
+        Value::Str(text) => Decision::named(text),
+        _ => None,
+    }
+}
+
 fn read_expectation(reader: &mut Reader, case: &Object<'_>) -> Option<Expectation> {
     let object = reader.child(case, "expect", EXPECT)?;
     require(reader, &object, "decision");
-    let decision = read_decision(reader, &object);
+    let decision = named_decision(&object).or_else(|| read_decision(reader, &object));
     let rule_id = reader.string(&object, "rule_id").map(|id| id.trim().to_owned());
     let reason_contains = reader.string(&object, "reason_contains");
     // Reading them finds what is wrong with them.

@@ -151,13 +151,13 @@ def test_no_policy_is_no_answer() -> None:
 @pytest.mark.parametrize(
     ("documents", "expected"),
     [
-        ([b"output_policy: {enabled: true, fail_mode: open}"], (False, "open")),
-        ([SECRETS], (True, None)),
-        ([SECRETS + b"\noutput_policy: {enabled: true, fail_mode: open}"], (True, "open")),
+        ([b"output_policy: {enabled: true, fail_mode: open}"], (False, "open", False)),
+        ([SECRETS], (True, None, False)),
+        ([SECRETS + b"\noutput_policy: {enabled: true, fail_mode: open}"], (True, "open", False)),
     ],
 )
 def test_what_the_documents_say_about_failures(
-    documents: list[bytes], expected: tuple[bool, str | None]
+    documents: list[bytes], expected: tuple[bool, str | None, bool]
 ) -> None:
     assert output_settings(PolicyEngine.compile(documents[0])) == expected
 

@@ -11,6 +11,7 @@ from google.protobuf.json_format import MessageToJson
 
 from cordum._core import SubmitBatch, request_from_json, request_hash
 from cordum.bus.publisher import Publisher
+from cordum.domain.approval_repairs import GATES, approval_fields, deadline_of, snapshot_base, stamped_request
 from cordum.domain.errors import Conflict, Forbidden, NotFound, Unavailable
 from cordum.gateway.job_actions import JobActions
 from cordum.gateway.packets import outcome_messages, resubmit_message
@@ -26,15 +27,17 @@ from cordum.store.blobs import BlobStore
 from cordum.store.effective_config import EffectiveConfigs
 from cordum.store.jobs import JobStore, Record
 from cordum.store.locks import Lock
+from cordum.telemetry import approvals
 from cordum.v1.safety_batch_pb2 import BatchResponse
 
-__all__ = ["Approvals"]
+__all__ = ["Approvals", "check_other_person", "clip"]
 
 LOCK_TTL_S: Final = 10.0
 LOCK_WAIT_S: Final = 2.0
 LOCK_POLL_S: Final = 0.025
 TEXT_BYTES: Final = 512
 WAITING: Final = "APPROVAL_REQUIRED"
+_RUNS_OVER: Final = frozenset({b"succeeded", b"failed", b"denied", b"cancelled", b"timed_out"})
 _ALLOW, _REQUIRE_HUMAN, _THROTTLE, _CONSTRAINED = 1, 3, 4, 5
 
 _log = get_logger()
@@ -64,29 +67,31 @@ class Approvals:
     async def approve(self, caller: Caller, job_id: str, reason: str, note: str) -> dict[str, object]:
         """Release a held job; return the HTTP body. Raises NotFound, Conflict, Forbidden, Unavailable."""
         await self._actions.find(caller, job_id, "approval_not_found")
-        async with self._locked(job_id):
+        async with self.locked(job_id):
             record = await self._actions.find(caller, job_id, "approval_not_found")
             if record.get("approval_decision") == "approve":
                 return _repeated(record, "already_approved", "approved")
             _check_waiting(record)
-            _check_other_person(caller, record)
+            check_other_person(caller, record)
+            await self._check_run(record)
             request = await self._checked_request(record)
-            snapshot = await self._current_snapshot(record, request)
-            return await self._release(caller, record, request, snapshot, _clip(reason), _clip(note))
+            snapshot = await self.current_snapshot(record, request)
+            return await self._release(caller, record, request, snapshot, clip(reason), clip(note))
 
     async def reject(self, caller: Caller, job_id: str, reason: str, note: str) -> dict[str, object]:
         """Deny a held job; return the HTTP body. Raises NotFound, Conflict, Forbidden."""
         await self._actions.find(caller, job_id, "approval_not_found")
-        async with self._locked(job_id):
+        async with self.locked(job_id):
             record = await self._actions.find(caller, job_id, "approval_not_found")
             if record.get("approval_decision") == "reject":
                 return _repeated(record, "already_rejected", "rejected")
             _check_waiting(record)
-            _check_other_person(caller, record)
-            return await self._refuse(caller, record, _clip(reason), _clip(note))
+            check_other_person(caller, record)
+            await self._check_run(record)
+            return await self._refuse(caller, record, clip(reason), clip(note))
 
     @asynccontextmanager
-    async def _locked(self, job_id: str) -> AsyncIterator[None]:
+    async def locked(self, job_id: str) -> AsyncIterator[None]:
         lock = Lock(self._jobs.client, keys.job_lock(job_id), LOCK_TTL_S)
         end_s = asyncio.get_running_loop().time() + LOCK_WAIT_S
         while not await lock.acquire():
@@ -102,6 +107,17 @@ class Approvals:
         finally:
             await lock.release()
 
+    async def is_run_over(self, record: Record) -> bool:
+        """Tell whether a job is the gate of a workflow run that has ended. Raises Unavailable."""
+        if record.get("topic") not in GATES or not record.get("run_id"):
+            return False
+        key = keys.workflow_run(record["run_id"])
+        return bool(await self._jobs.client.execute("HGET", key, "status") in _RUNS_OVER)
+
+    async def _check_run(self, record: Record) -> None:
+        if await self.is_run_over(record):
+            raise Conflict("the workflow run is over", code="approval_terminal_run")
+
     async def _checked_request(self, record: Record) -> bytes:
         """Return the stored request if it still is the one that was held for approval."""
         request = await self._jobs.request(record["id"])
@@ -110,7 +126,7 @@ class Approvals:
             raise Conflict("the request changed since it was held", code="approval_stale_request")
         return request
 
-    async def _current_snapshot(self, record: Record, request: bytes) -> dict[str, str]:
+    async def current_snapshot(self, record: Record, request: bytes) -> dict[str, str]:
         """Return the safety fields the approval is bound to; judge again when the policy changed meanwhile."""
         context = await self._blobs.get(keys.context_blob(record["id"])) or b""
         batch = SubmitBatch.again(
@@ -124,7 +140,7 @@ class Approvals:
             raise Unavailable("safety kernel gave no decision")
         response = PolicyCheckResponse.FromString(judged.items[0].response)
         stored = record.get("safety_snapshot", "")
-        if stored and _base(response.policy_snapshot) == _base(stored):
+        if stored and snapshot_base(response.policy_snapshot) == snapshot_base(stored):
             return {"safety_snapshot": stored}
         if response.decision in {_ALLOW, _CONSTRAINED, _REQUIRE_HUMAN}:
             return _rebound(response)
@@ -135,7 +151,7 @@ class Approvals:
     async def _invalidate(self, record: Record, response: Any) -> None:
         """Deny a held job that today's policy denies."""
         reason = f"safety: denied: {response.reason}"
-        await self._end(
+        await self.end(
             record,
             reason,
             "safety_denied",
@@ -154,16 +170,8 @@ class Approvals:
     async def _release(
         self, caller: Caller, record: Record, request: bytes, safety: dict[str, str], reason: str, note: str
     ) -> dict[str, object]:
-        now, job_id = now_us(), record["id"]
-        document = orjson.loads(request)
-        bus_message_id = f"approval:{job_id}"
-        document["labels"] |= {
-            "approval_granted": "true",
-            "approval_snapshot": safety["safety_snapshot"],
-            "cordum.bus_msg_id": bus_message_id,
-            **{f"approval_{key}": text for key, text in (("reason", reason), ("note", note)) if text},
-        }
-        stamped = orjson.dumps(document)
+        now, job_id, snapshot = now_us(), record["id"], safety["safety_snapshot"]
+        stamped = stamped_request(request, job_id, snapshot, reason, note)
         resolution = _resolution(caller, record, "approve", "approved", reason, note, now)
         change: dict[str, Any] = {
             "id": job_id,
@@ -173,37 +181,42 @@ class Approvals:
             "set": {
                 **safety,
                 **resolution,
-                "approval_policy_snapshot": safety["safety_snapshot"],
-                "approval_job_hash": record["safety_job_hash"],
-                "approval_publish_status": "pending",
-                "approval_publish_target": "submit",
+                **approval_fields(record, snapshot),
             },
             "req": stamped,
             "events": [_event(now, "PENDING", caller, note)],
         }
-        deadline_ms = int((document.get("budget") or {}).get("deadlineMs", 0))
-        if deadline_ms > 0:
-            change["deadline"] = now + deadline_ms * 1000
-        await self._move(change, now)
+        if deadline := deadline_of(request, now):
+            change["deadline"] = deadline
+        await self.move(change, now)
+        _note_answer("approved", record, now)
         await self._blobs.keep([keys.context_blob(job_id)])
-        outcome = (await self._publisher.publish_burst([resubmit_message(record, stamped, bus_message_id)]))[
-            0
-        ]
         body: dict[str, object] = {"job_id": job_id, "trace_id": record.get("trace_id", "")}
-        if not outcome.ok:
-            _log.warning("approved job not published, the replayer will", job_id=job_id, error=outcome.error)
+        if await self.publish_submit(record, stamped):
             body["publish_deferred"] = True
         return body
+
+    async def publish_submit(self, record: Record, stamped: bytes) -> str:
+        """Publish an approved request; return why that failed, empty when it is out. The replayer tries again."""
+        message = resubmit_message(record, stamped, f"approval:{record['id']}")
+        outcome = (await self._publisher.publish_burst([message]))[0]
+        if outcome.ok:
+            return ""
+        _log.warning(
+            "approved job not published, the replayer will", job_id=record["id"], error=outcome.error
+        )
+        return outcome.error or outcome.kind
 
     async def _refuse(self, caller: Caller, record: Record, reason: str, note: str) -> dict[str, object]:
         text = reason or "approval rejected"
         now = now_us()
         resolution = _resolution(caller, record, "reject", "rejected", reason, note, now)
         context = {"approved_by": caller.effective_principal, "approval_role": caller.role, "reason": text}
-        await self._end(record, text, "approval_rejected", resolution, context)
+        await self.end(record, text, "approval_rejected", resolution, context)
+        _note_answer("denied", record, now)
         return {"job_id": record["id"]}
 
-    async def _end(
+    async def end(
         self,
         record: Record,
         reason: str,
@@ -216,7 +229,7 @@ class Approvals:
         waited_ms = max(0, now - int(record.get("created_at", now))) // 1_000
         outcome = {"error_code": code, "error_msg": reason, "duration_ms": waited_ms}
         event = {"ts": now, "state": "DENIED", "ctx": {**context, **outcome}}
-        revision = await self._move(
+        revision = await self.move(
             {
                 "id": job_id,
                 "from": [WAITING],
@@ -239,7 +252,7 @@ class Approvals:
         messages = outcome_messages(record, "DENIED", reason, code, targets)
         await self._actions.finish(record, revision, messages)
 
-    async def _move(self, change: dict[str, Any], now: int) -> int:
+    async def move(self, change: dict[str, Any], now: int) -> int:
         """Apply a decision; return the new revision. Raises Conflict when the job moved meanwhile."""
         reply = await self._jobs.move(change, now_us=now)
         if reply[0] == b"moved":
@@ -247,6 +260,11 @@ class Approvals:
         if not reply[2]:
             raise NotFound("approval not found", code="approval_not_found")
         raise Conflict("the job is not waiting for approval", code="approval_not_actionable")
+
+
+def _note_answer(decision: str, record: Record, now: int) -> None:
+    approvals.DECISIONS.labels(decision).inc()
+    approvals.LATENCY.observe(max(0, now - int(record.get("created_at", now))) / 1e6)
 
 
 def _rebound(response: Any) -> dict[str, str]:
@@ -268,7 +286,8 @@ def _check_waiting(record: Record) -> None:
         raise Conflict("the job is not waiting for approval", code="approval_not_actionable")
 
 
-def _check_other_person(caller: Caller, record: Record) -> None:
+def check_other_person(caller: Caller, record: Record) -> None:
+    """Refuse whoever submitted the job. Raises Forbidden."""
     # A job that came over the bus has no submitting key, only a principal.
     submitter = record.get("submitted_by") or f"|principal:{record.get('principal', '')}"
     if caller.source == "anonymous" or caller.is_same_person(submitter):
@@ -311,10 +330,6 @@ def _repeated(record: Record, status: str, verb: str) -> dict[str, object]:
     return body
 
 
-def _base(snapshot: str) -> str:
-    return snapshot.partition("|")[0]
-
-
-def _clip(text: str) -> str:
+def clip(text: str) -> str:
     """Mask secrets, then keep 512 bytes."""
     return mask_text(text.strip()).encode()[:TEXT_BYTES].decode("utf-8", "ignore")

@@ -33,7 +33,7 @@ def decision_event(
 
 
 def approval_event(
-    word: Literal["approve", "reject"], caller: Caller, job_id: str, reason: str
+    word: Literal["approve", "reject", "repair"], caller: Caller, job_id: str, reason: str
 ) -> AuditEvent:
     """Return the event of a human's answer to a held job."""
     return AuditEvent(

@@ -7,6 +7,7 @@ from cordum.audit import AuditChain, AuditWriter
 from cordum.bus.connection import Bus
 from cordum.bus.publisher import Publisher
 from cordum.config.gateway import GatewaySettings
+from cordum.gateway.approval_repairs import ApprovalRepairs
 from cordum.gateway.approvals import Approvals
 from cordum.gateway.auth import Authenticator
 from cordum.gateway.config_documents import ConfigEditor
@@ -86,6 +87,14 @@ class Gateway:
             self.publisher,
             self.actions,
             self.configs,
+            self.settings.kernel_timeout_s,
+        )
+        self.approval_repairs = ApprovalRepairs(
+            self.approvals,
+            self.actions,
+            self.jobs,
+            self.blobs,
+            self.kernel,
             self.settings.kernel_timeout_s,
         )
         self.policies = PolicyDocuments(

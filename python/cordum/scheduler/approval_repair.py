@@ -3,7 +3,7 @@
 Scheduler spec §17, policy spec §16.3.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import orjson
@@ -11,11 +11,21 @@ import structlog
 from google.protobuf.json_format import MessageToDict
 
 from cordum._core import config_scope, policy_check, request_from_json, request_hash
+from cordum.domain.approval_repairs import (
+    AUTOMATIC,
+    RepairPlan,
+    approval_fields,
+    deadline_of,
+    plan_repair,
+    resolution_fields,
+    stamped_request,
+)
 from cordum.domain.states import JobState
 from cordum.protocol.cap import PolicyCheckResponse
 from cordum.runtime.clock import now_us, rfc3339
 from cordum.scheduler.duties import Duties
 from cordum.scheduler.job_locks import APPROVAL_TTL_S, under_job_lock
+from cordum.scheduler.moves import taken_ms, transition_event
 from cordum.scheduler.payloads import payload_of
 from cordum.scheduler.safety import SafetyClient
 from cordum.store import keys
@@ -26,17 +36,33 @@ from cordum.store.jobs import JobStore, Record
 _log = structlog.get_logger("cordum.scheduler")
 _WINDOW: Final = 8
 """Waiting jobs looked at per partition and pass."""
-_GATES: Final = frozenset({"sys.approval.gate", "job.cordum.approval-gate"})
 _UNSPECIFIED: Final = 0
 _STILL_HELD: Final = frozenset({1, 3, 4, 5})
 _REQUIRE_HUMAN: Final = 3
 _ACTOR: Final = "system/reconciler"
+_ROLE: Final = "system"
 
 
 @dataclass(frozen=True, slots=True)
 class _Held:
     record: Record
     request: bytes
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """Labels of the stored request; none when it is damaged."""
+        try:
+            return orjson.loads(self.request).get("labels") or {}
+        except (orjson.JSONDecodeError, AttributeError):
+            return {}
+
+    @property
+    def request_hash(self) -> str:
+        """Hash of the stored request; empty when it is damaged."""
+        try:
+            return request_hash(request_from_json(self.request))
+        except ValueError:
+            return ""
 
 
 class ApprovalRepair:
@@ -60,11 +86,31 @@ class ApprovalRepair:
     async def sweep(self) -> None:
         """Check a window of waiting jobs. Raises Unavailable."""
         current = await self._safety.check(())
+        snapshot = current.policy_snapshot if current is not None else ""
         for job in await self._window():
-            if _is_altered(job):
-                await self._deny(job, "the request changed since it was held", {})
-            elif current is not None and _is_stale(job.record, current.policy_snapshot):
-                await self._judge_again(job)
+            plan = plan_repair(job.record, job.labels, job.request_hash, snapshot)
+            if plan.kind == "apply_approved_resolution":
+                await self._approve(job, plan)
+            elif plan.kind == "reevaluate_stale_snapshot":
+                await self._judge_again(job, plan)
+            elif plan.kind in AUTOMATIC:
+                await self._deny(job, plan)
+
+    async def _approve(self, job: _Held, plan: RepairPlan) -> None:
+        """Finish an approval that stopped half way: the replayer publishes it."""
+        now, record = now_us(), job.record
+        snapshot = record.get("safety_snapshot", "")
+        texts = (record.get("approval_reason", ""), record.get("approval_note", ""))
+        fields = resolution_fields(record, plan, _ACTOR, _ROLE, plan.reason, now)
+        change: dict[str, Any] = {
+            "to": str(JobState.PENDING),
+            "set": {**fields, **approval_fields(record, snapshot)},
+            "req": stamped_request(job.request, record["id"], snapshot, *texts),
+            "events": [_event(now, JobState.PENDING, f"repair: {plan.reason}")],
+        }
+        if deadline := deadline_of(job.request, now):
+            change["deadline"] = deadline
+        await self._apply(job, change, plan.kind)
 
     async def _window(self) -> list[_Held]:
         """Return the next waiting jobs of every partition with their requests."""
@@ -86,7 +132,7 @@ class ApprovalRepair:
             if record and request and record.get("state") == JobState.APPROVAL_REQUIRED
         ]
 
-    async def _judge_again(self, job: _Held) -> None:
+    async def _judge_again(self, job: _Held, plan: RepairPlan) -> None:
         """Ask today's policy about a job that yesterday's held. No answer leaves it as it is."""
         config = await self._configs.get(config_scope(job.request))
         check = policy_check(job.request, await payload_of(self._blobs, job.request), config.for_policy)
@@ -97,7 +143,14 @@ class ApprovalRepair:
         if response.decision in _STILL_HELD:
             await self._rebind(job, response)
         elif response.decision != _UNSPECIFIED:
-            await self._deny(job, response.reason, _denial(response))
+            denied = replace(
+                plan,
+                approval_status="invalidated",
+                actionability="invalidated",
+                decision="invalidate",
+                reason=response.reason,
+            )
+            await self._deny(job, denied, _denial(response))
 
     async def _rebind(self, job: _Held, response: Any) -> None:
         """Bind the open question to the new snapshot; the job still waits for the human it was promised."""
@@ -119,31 +172,41 @@ class ApprovalRepair:
         }
         await self._apply(job, change, "reevaluate_stale_snapshot")
 
-    async def _deny(self, job: _Held, reason: str, fields: dict[str, str]) -> None:
-        """End a job whose question no longer stands."""
-        now = now_us()
-        text = f"safety: denied: {reason}"
+    async def _deny(self, job: _Held, plan: RepairPlan, safety: dict[str, str] | None = None) -> None:
+        """End a job whose question no longer stands, or was answered with no."""
+        now, record = now_us(), job.record
+        is_rejected = plan.kind == "apply_rejected_resolution"
+        code = "approval_rejected" if is_rejected else "safety_denied"
+        text = f"safety: denied: {plan.reason}"
+        if is_rejected:
+            text = record.get("approval_reason") or "approval rejected"
         change = {
             "to": str(JobState.DENIED),
             "set": {
-                **fields,
-                "approval_status": "invalidated",
-                "approval_actionability": "invalidated",
-                "approval_decision": "invalidate",
+                **(safety or {}),
+                **resolution_fields(record, plan, _ACTOR, _ROLE, plan.reason, now),
                 "failure_reason": text,
             },
             "after": ["result", "dlq"],
             "dlq": {
                 "status": "JOB_STATUS_DENIED",
                 "reason": text,
-                "reason_code": "safety_denied",
+                "reason_code": code,
                 "created_at": rfc3339(now),
             },
-            "events": [_event(now, JobState.DENIED, f"repair: {reason}")],
+            "events": [
+                _event(
+                    now,
+                    JobState.DENIED,
+                    f"repair: {plan.reason}",
+                    error_code=code,
+                    error_msg=text,
+                    duration_ms=taken_ms(record, now),
+                )
+            ],
         }
-        kind = "reevaluate_stale_snapshot" if fields else "invalidate_stale_request"
-        if await self._apply(job, change, kind):
-            await self._duties.perform([job.record["id"]])
+        if await self._apply(job, change, plan.kind):
+            await self._duties.perform([record["id"]])
 
     async def _apply(self, job: _Held, change: dict[str, Any], kind: str) -> bool:
         """Apply under the job's lock unless somebody keeps it; the revision fences the rest."""
@@ -159,24 +222,6 @@ class ApprovalRepair:
         if moved:
             _log.info("approval repaired", job_id=job_id, kind=kind, state=change["to"], actor=_ACTOR)
         return moved
-
-
-def _is_altered(job: _Held) -> bool:
-    pinned = job.record.get("safety_job_hash", "")
-    try:
-        return pinned not in {"", request_hash(request_from_json(job.request))}
-    except ValueError:
-        return True
-
-
-def _is_stale(record: Record, current: str) -> bool:
-    stored = record.get("safety_snapshot", "")
-    known = bool(stored and current) and record.get("topic") not in _GATES
-    return known and _base(stored) != _base(current)
-
-
-def _base(snapshot: str) -> str:
-    return snapshot.partition("|")[0]
 
 
 def _denial(response: Any) -> dict[str, str]:
@@ -209,9 +254,10 @@ def _decision(record: Record, constraints: dict[str, Any] | None, now: int) -> s
     ).decode()
 
 
-def _event(now: int, state: JobState, note: str) -> str:
-    context = {"approved_by": _ACTOR, "approval_role": "system", "approval_note": note}
-    return orjson.dumps({"ts": now, "state": str(state), "ctx": context}).decode()
+def _event(now: int, state: JobState, note: str, **outcome: object) -> str:
+    return transition_event(
+        now, state, approved_by=_ACTOR, approval_role=_ROLE, approval_note=note, **outcome
+    )
 
 
 def _waiting_index(tag: str) -> str:

@@ -320,3 +320,8 @@ def audit_seen(tenant: str) -> str:
 def audit_sources(tenant: str) -> str:
     """Return the hash of the last event id taken over from each outbox; no TTL: one small field per outbox."""
     return f"audit:sources:{{{tenant}}}"
+
+
+def workflow_run(run_id: str) -> str:
+    """Return the key of a workflow run (hash; workflow spec §16)."""
+    return f"wf:run:{run_id}"

@@ -254,3 +254,30 @@ async def test_approval_against_a_denying_policy_has_one_winner(tmp_path: Path) 
             assert answer.status_code in {200, 409}
             assert await here.ends(job_id) == ["DENIED"]
             assert "dispatch_id" not in record
+
+
+async def test_answers_that_stopped_half_way_are_finished(tmp_path: Path) -> None:
+    async with house(tmp_path) as here:
+        approved, rejected, stamped = [await here.held() for _ in range(3)]
+
+        async def leave(job_id: str, **fields: str) -> None:
+            key = keys.job_meta(here.jobs.tag(job_id), job_id)
+            await here.jobs.client.execute("HSET", key, *[part for pair in fields.items() for part in pair])
+
+        key = keys.job_request(here.jobs.tag(stamped), stamped)
+        request = orjson.loads(await here.jobs.client.execute("GET", key))
+        request["labels"]["approval_granted"] = "true"
+        await here.jobs.client.execute("SET", key, orjson.dumps(request))
+        await leave(approved, approval_decision="approve", approval_by="ann", approval_role="operator")
+        await leave(rejected, approval_decision="reject", approval_by="ann", approval_reason="too much")
+
+        record = await here.wait(approved, lambda r: r.get("last_cause") == "no_workers", 40)
+        assert (record["safety_reason"], record["approval_status"]) == ("approval granted", "approved")
+        assert record["approval_by"] == "ann"
+        assert record["approval_note"].startswith("repair: ")
+        record = await here.wait(rejected, lambda r: r["state"] == "DENIED")
+        letter = await DeadLetterStore(here.jobs).get(rejected)
+        assert letter is not None
+        assert (letter["reason_code"], letter["reason"]) == ("approval_rejected", "too much")
+        # A label says nothing without the record of a human.
+        assert (await here.record(stamped))["state"] == "APPROVAL_REQUIRED"

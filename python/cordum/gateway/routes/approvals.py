@@ -23,6 +23,10 @@ _DECISION: Final[dict[str, Any]] = {
     "type": "object",
     "properties": {"reason": {"type": "string"}, "note": {"type": "string"}},
 }
+_REPAIR: Final[dict[str, Any]] = {
+    "type": "object",
+    "properties": {"apply": {"type": "boolean", "default": False}, "note": {"type": "string"}},
+}
 
 
 def add_approval_routes(api: Api) -> None:
@@ -43,6 +47,22 @@ def add_approval_routes(api: Api) -> None:
             body=_DECISION,
             body_required=False,
         )
+    api.add(
+        "POST",
+        "/approvals/{job_id}/repair",
+        "jobs.approve",
+        repair,
+        summary="Plan or perform the repair of an approval whose record and job disagree",
+        body=_REPAIR,
+        body_required=False,
+    )
+    api.add(
+        "GET",
+        "/approvals/{job_id}/context",
+        "jobs.approve",
+        context,
+        summary="Show what helps to decide about a held job",
+    )
 
 
 async def list_page(gateway: Gateway, caller: Caller, request: Request) -> Response:
@@ -88,6 +108,24 @@ async def reject(gateway: Gateway, caller: Caller, request: Request) -> Response
     answer = await gateway.approvals.reject(caller, job_id, reason, note)
     await gateway.audit_writer.record(approval_event("reject", caller, job_id, reason))
     return json_reply(answer)
+
+
+async def repair(gateway: Gateway, caller: Caller, request: Request) -> Response:
+    """Plan the repair of an approval; with `apply` perform it."""
+    body = await json_object(request, gateway.settings.max_json_body_bytes)
+    apply, note = body.get("apply") or False, body.get("note") or ""
+    if not isinstance(apply, bool) or not isinstance(note, str):
+        raise InvalidInput("apply must be a boolean, note a string", code="approval_bad_request")
+    job_id = request.path_params["job_id"]
+    answer = await gateway.approval_repairs.repair(caller, job_id, apply=apply, note=note)
+    if answer["applied"]:
+        await gateway.audit_writer.record(approval_event("repair", caller, job_id, note))
+    return json_reply(answer)
+
+
+async def context(gateway: Gateway, caller: Caller, request: Request) -> Response:
+    """Show what helps to decide about a held job."""
+    return json_reply(await gateway.approval_repairs.context(caller, request.path_params["job_id"]))
 
 
 async def _words(gateway: Gateway, request: Request) -> tuple[str, str]:

@@ -297,8 +297,23 @@ static ROWS: &[(Kind, Spelling, &str)] = &[
     ),
 ];
 
-static PHRASES: LazyLock<Automaton<Kind>> = LazyLock::new(|| {
-    let phrases = ROWS.iter().flat_map(|(kind, spelling, words)| {
+/// Two halves of a pair further apart than this have nothing to do with each other.
+pub(crate) const PAIR: usize = 200;
+
+impl Kind {
+    /// The half of a pair that ordinary text is full of: it is looked for only around the other half.
+    const fn is_common_half(self) -> bool {
+        matches!(self, Kind::Target | Kind::Limit | Kind::Ask | Kind::Call)
+    }
+
+    const fn is_rare_half(self) -> bool {
+        matches!(self, Kind::Verb | Kind::Lead | Kind::Confided | Kind::Address)
+    }
+}
+
+fn compiled(is_wanted: impl Fn(Kind) -> bool) -> Automaton<Kind> {
+    let rows = ROWS.iter().filter(|(kind, ..)| is_wanted(*kind));
+    let phrases = rows.flat_map(|(kind, spelling, words)| {
         words.split('·').map(|text| Phrase {
             text,
             spelling: *spelling,
@@ -306,11 +321,38 @@ static PHRASES: LazyLock<Automaton<Kind>> = LazyLock::new(|| {
         })
     });
     Automaton::new(&phrases.collect::<Vec<_>>())
-});
+}
 
-/// Everything in `content[range]` that is a reason to look closer, by offset.
-pub(crate) fn find(content: &[u8], range: Range<usize>) -> Vec<Sighting> {
-    PHRASES.find(content, range)
+/// Everything but the common halves of pairs.
+static RARE: LazyLock<Automaton<Kind>> = LazyLock::new(|| compiled(|kind| !kind.is_common_half()));
+static COMMON: LazyLock<Automaton<Kind>> = LazyLock::new(|| compiled(Kind::is_common_half));
+
+/// Everything in `content[range]` that is a reason to look closer, by offset; common halves of pairs only where the other
+/// half is near, and only when pairs are asked for.
+pub(crate) fn find(content: &[u8], range: Range<usize>, with_pairs: bool) -> Vec<Sighting> {
+    let mut found = RARE.find(content, range);
+    if with_pairs {
+        let common = COMMON.find_in(content, &around_rare_halves(content, &found));
+        if !common.is_empty() {
+            found.extend(common);
+            found.sort();
+        }
+    }
+    found
+}
+
+/// Where the other halves of pairs may end.
+fn around_rare_halves(content: &[u8], found: &[Sighting]) -> Vec<Range<usize>> {
+    let mut around: Vec<Range<usize>> = Vec::new();
+    for sighting in found.iter().filter(|sighting| sighting.kind.is_rare_half()) {
+        let start = sighting.end.saturating_sub(PAIR + 1);
+        let end = (sighting.end + PAIR).min(content.len());
+        match around.last_mut().filter(|last| start <= last.end) {
+            Some(last) => last.end = end,
+            None => around.push(start..end),
+        }
+    }
+    around
 }
 
 #[cfg(test)]
@@ -318,9 +360,54 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_automaton_is_small() {
-        let (states, classes) = PHRASES.size();
-        assert!(states <= 8192, "{states} states");
-        assert!(classes <= 64, "{classes} classes");
+    fn the_automata_are_small() {
+        for automaton in [&RARE, &COMMON] {
+            let (states, classes) = automaton.size();
+            assert!(states <= 8192, "{states} states");
+            assert!(classes <= 64, "{classes} classes");
+        }
+    }
+
+    /// Halves of pairs that are near each other are all found.
+    #[test]
+    fn pairs_are_found_as_one_search_finds_them() {
+        let all = compiled(|_| true);
+        let words = [
+            "ignore ",
+            "the rules ",
+            "instructions",
+            "you are now ",
+            "no limits ",
+            "print ",
+            "system prompt ",
+            "assistant, ",
+            "call ",
+            "weather and other things ",
+            "x ",
+            "\n\n",
+            "1gn0r3 ",
+            "i g n o r e ",
+        ];
+        let mut state = 11_u32;
+        let mut draw = |below: usize| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 16) as usize % below
+        };
+        for _ in 0..200 {
+            let mut text = String::new();
+            for _ in 0..draw(60) {
+                text.push_str(words[draw(words.len())]);
+                text.push_str(&" ".repeat(if draw(8) == 0 { draw(260) } else { 0 }));
+            }
+            let (text, found) = (text.as_bytes(), find(text.as_bytes(), 0..text.len(), true));
+            let whole = all.find_plainly(text);
+            let is_near = |one: &&Sighting| {
+                let rare = whole.iter().filter(|other| other.kind.is_rare_half());
+                !one.kind.is_common_half() || rare.clone().any(|other| other.end.abs_diff(one.end) <= PAIR)
+            };
+            let expected: Vec<_> = whole.iter().filter(is_near).copied().collect();
+            let kept: Vec<_> = found.iter().filter(is_near).copied().collect();
+            assert_eq!(kept, expected);
+        }
     }
 }

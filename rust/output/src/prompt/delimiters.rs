@@ -1,6 +1,7 @@
 //! `fake_role_delimiter` and `tool_call_injection`: text that poses as the frame around the text.
 
 use super::overrides::Read;
+use super::vocabulary::WAKES_CALL;
 use super::Draft;
 use crate::around::{has_word, line_at, slice};
 use crate::engine::ScanOptions;
@@ -170,7 +171,7 @@ pub(super) fn starts_with_order(sentence: &str) -> bool {
 
 /// Orders to call a tool, addressed to the model.
 pub(super) fn find_orders(read: &Read<'_>, found: &mut Vec<Draft>) {
-    for place in 0..read.roles.len() {
+    for place in read.waking(WAKES_CALL) {
         let Some((first, strength)) = address(read, place) else {
             continue;
         };

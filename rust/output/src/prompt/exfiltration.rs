@@ -1,7 +1,7 @@
 //! `data_exfil_instruction`: orders that carry data out.
 
 use super::overrides::Read;
-use super::vocabulary::{NOT, YOUR};
+use super::vocabulary::{NOT, WAKES_SEND, YOUR};
 use super::Draft;
 use crate::around::slice;
 
@@ -9,7 +9,7 @@ const ORDER: &str = "data_exfil_instruction";
 
 /// Orders to send what is private to a place outside.
 pub(super) fn find_orders(content: &[u8], read: &Read<'_>, found: &mut Vec<Draft>) {
-    for place in 0..read.roles.len() {
+    for place in read.waking(WAKES_SEND) {
         if is_send(read, place) && !read.preceding(place, 2).any(|at| read.has(at, NOT)) {
             found.extend(order_at(content, read, place));
         }

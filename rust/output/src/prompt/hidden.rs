@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::delimiters::{addresses_model, starts_with_order};
-use super::view::{is_zero_width, tag_letter};
+use super::fold::{is_zero_width, tag_letter};
 use super::Draft;
 use crate::around::slice;
 use crate::definition::Severity;

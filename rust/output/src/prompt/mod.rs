@@ -9,6 +9,7 @@ mod cjk;
 mod delimiters;
 mod encoded;
 mod exfiltration;
+mod fold;
 mod hidden;
 mod links;
 mod overrides;

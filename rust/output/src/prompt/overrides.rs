@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::cjk;
 use super::persona::is_ask;
 use super::view::{View, Word};
-use super::vocabulary::*;
+use super::vocabulary::{self, *};
 use super::Draft;
 
 /// Words between verb and target, at most (output policy spec §16.5).
@@ -16,13 +16,43 @@ const ID: &str = "instruction_override";
 /// A window's words beside what they stand for.
 pub(super) struct Read<'a> {
     pub view: &'a View,
-    pub roles: Vec<Roles>,
+    roles: Vec<Roles>,
+    wakes: Vec<Wakes>,
+    /// What all words together wake.
+    awake: Wakes,
 }
 
 impl<'a> Read<'a> {
     pub(super) fn new(view: &'a View) -> Self {
-        let roles = view.words.iter().map(|word| roles(view.word(word))).collect();
-        Self { view, roles }
+        let mut read = Self {
+            view,
+            roles: Vec::with_capacity(view.words.len()),
+            wakes: Vec::with_capacity(view.words.len()),
+            awake: 0,
+        };
+        for word in &view.words {
+            let (roles, mut wakes) = vocabulary::read(view.word(word));
+            if word.is_spaced {
+                wakes |= WAKES_OVERRIDE;
+            }
+            read.roles.push(roles);
+            read.wakes.push(wakes);
+            read.awake |= wakes;
+        }
+        read
+    }
+
+    /// Places of the words that wake a detector.
+    pub(super) fn waking(&self, wakes: Wakes) -> impl Iterator<Item = usize> + '_ {
+        let all = if self.awake & wakes == 0 {
+            &[]
+        } else {
+            self.wakes.as_slice()
+        };
+        let places = all.iter().enumerate();
+        places
+            .filter(move |(_, one)| **one & wakes != 0)
+            .map(|(place, _)| place)
     }
 
     pub(super) fn at(&self, place: usize) -> Roles {
@@ -84,7 +114,7 @@ impl<'a> Read<'a> {
 
 /// All overrides in the words of a view.
 pub(super) fn find(read: &Read<'_>, found: &mut Vec<Draft>) {
-    for place in 0..read.roles.len() {
+    for place in read.waking(WAKES_OVERRIDE) {
         let draft = spaced(read, place)
             .or_else(|| from_verb(read, place))
             .or_else(|| voided(read, place));
@@ -369,7 +399,7 @@ fn everything(read: &Read<'_>, place: usize, verb: &Verb) -> Option<(usize, f64)
 
 /// `system override:` and `this message overrides your instructions` need no verb in the imperative.
 fn announced(read: &Read<'_>, found: &mut Vec<Draft>) {
-    for place in 0..read.roles.len().saturating_sub(1) {
+    for place in read.waking(WAKES_ANNOUNCEMENT) {
         let is_claim = matches!(
             read.text(place),
             "overrides" | "supersedes" | "replaces" | "cancels" | "invalidates"

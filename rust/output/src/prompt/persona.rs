@@ -1,7 +1,7 @@
 //! `role_hijack` and `system_prompt_exfiltration`: who the model should be, and what it should give away.
 
 use super::overrides::Read;
-use super::vocabulary::{ALL, ARTICLE, MY, NOT, PRIOR, YOUR};
+use super::vocabulary::{ALL, ARTICLE, MY, NOT, PRIOR, WAKES_JAILBREAK, WAKES_PERSONA, WAKES_THEFT, YOUR};
 use super::Draft;
 
 const ROLE: &str = "role_hijack";
@@ -12,14 +12,18 @@ const REACH: usize = 10;
 
 /// All hijacks and thefts in the words of a view.
 pub(super) fn find(read: &Read<'_>, found: &mut Vec<Draft>) {
-    for place in 0..read.roles.len() {
+    for place in read.waking(WAKES_PERSONA) {
         if let Some((first, strength)) = lead(read, place) {
             if let Some((last, persona)) = persona_after(read, place) {
                 found.push(Draft::new(ROLE, read.source(first, last), strength.min(persona)));
             }
         }
         released(read, place, found);
+    }
+    for place in read.waking(WAKES_JAILBREAK) {
         jailbreak(read, place, found);
+    }
+    for place in read.waking(WAKES_THEFT) {
         theft(read, place, found);
     }
 }

@@ -2,10 +2,9 @@
 
 use std::ops::Range;
 
-use smallvec::SmallVec;
-use unicode_normalization::char::{decompose_compatible, is_combining_mark};
-
-use crate::around::without_escapes;
+use super::fold::Folded;
+use crate::around::{slice, without_escapes};
+use crate::bytes::{end_of, ALNUM};
 
 /// A word of the view.
 #[derive(Clone, Debug)]
@@ -24,11 +23,17 @@ pub(super) struct Word {
     pub is_capital: bool,
 }
 
+/// Offset in the content of the character each byte of a view's text came from.
+enum Origin {
+    /// Byte for byte from this offset on.
+    Plain(usize),
+    Each(Vec<usize>),
+}
+
 /// A normalised piece of the content.
 pub(super) struct View {
     text: String,
-    /// Offset in the content of the character each byte of `text` came from.
-    origin: Vec<usize>,
+    origin: Origin,
     pub words: Vec<Word>,
 }
 
@@ -39,26 +44,40 @@ impl View {
         let bytes = content.get(range.clone()).unwrap_or(&[]);
         let plain = without_escapes(bytes);
         let bytes = plain.as_deref().unwrap_or(bytes);
-        let mut view = Self {
-            text: String::with_capacity(bytes.len()),
-            origin: Vec::with_capacity(bytes.len()),
-            words: Vec::new(),
+        let mut view = match plain_text(bytes) {
+            Some(text) => Self {
+                words: cut_plain_words(&text, content, range.start),
+                text,
+                origin: Origin::Plain(range.start),
+            },
+            None => Self::folded(content, bytes, range.start),
         };
-        let mut at = range.start;
+        view.join_spaced_letters();
+        view
+    }
+
+    /// A view of text that has more than ASCII, or broken characters.
+    fn folded(content: &[u8], bytes: &[u8], start: usize) -> Self {
+        let mut text = Folded::with_capacity(bytes.len());
+        let mut at = start;
         for chunk in bytes.utf8_chunks() {
             for character in chunk.valid().chars() {
-                view.push_folded(character, at);
+                text.push_folded(character, at);
                 at += character.len_utf8();
             }
             if !chunk.invalid().is_empty() {
-                view.push('\u{fffd}', at);
+                text.push('\u{fffd}', at);
                 at += chunk.invalid().len();
             }
         }
-        view.origin.push(at);
-        view.map_lookalikes();
+        text.origin.push(at);
+        text.map_lookalikes();
+        let mut view = Self {
+            text: text.text,
+            origin: Origin::Each(text.origin),
+            words: Vec::new(),
+        };
         view.cut_words(content);
-        view.join_spaced_letters();
         view
     }
 
@@ -96,65 +115,14 @@ impl View {
 
     /// Bytes of the content behind a span of the view.
     pub(super) fn source(&self, span: Range<usize>) -> Range<usize> {
-        let start = self.origin.get(span.start).copied().unwrap_or(0);
-        let end = self.origin.get(span.end).copied().unwrap_or(start);
-        start..end.max(start)
-    }
-
-    fn push(&mut self, character: char, at: usize) {
-        self.text.push(character);
-        self.origin.resize(self.text.len(), at);
-    }
-
-    /// NFKC, case folding, no marks, no invisible characters.
-    fn push_folded(&mut self, character: char, at: usize) {
-        if character.is_ascii() {
-            self.push(character.to_ascii_lowercase(), at);
-        } else if let Some(hidden) = tag_letter(character) {
-            self.push(hidden.to_ascii_lowercase(), at);
-        } else if is_invisible(character) {
-        } else if matches!(character, 'ß' | 'ẞ') {
-            self.push('s', at);
-            self.push('s', at);
-        } else if matches!(character, 'ł' | 'Ł') {
-            self.push('l', at);
-        } else if is_kept_whole(character) {
-            self.push(character, at);
-        } else {
-            let mut parts: SmallVec<[char; 8]> = SmallVec::new();
-            decompose_compatible(character, |part| parts.push(part));
-            for part in parts.into_iter().filter(|part| !is_combining_mark(*part)) {
-                part.to_lowercase().for_each(|lower| self.push(lower, at));
+        match &self.origin {
+            Origin::Plain(start) => start + span.start..start + span.end,
+            Origin::Each(origin) => {
+                let start = origin.get(span.start).copied().unwrap_or(0);
+                let end = origin.get(span.end).copied().unwrap_or(start);
+                start..end.max(start)
             }
         }
-    }
-
-    /// Cyrillic and Greek letters that look Latin become Latin inside words that have Latin letters.
-    fn map_lookalikes(&mut self) {
-        if self.text.is_ascii() {
-            return;
-        }
-        let (old, origin) = (std::mem::take(&mut self.text), std::mem::take(&mut self.origin));
-        let mut at = 0;
-        while let Some(rest) = old.get(at..).filter(|rest| !rest.is_empty()) {
-            let length = rest.find(|c: char| !c.is_alphanumeric()).unwrap_or(rest.len());
-            let run = rest.get(..length).unwrap_or("");
-            let is_mixed = run.bytes().any(|byte| byte.is_ascii_lowercase()) && !run.is_ascii();
-            for (place, character) in run.char_indices() {
-                let mapped = if is_mixed {
-                    latin_twin(character)
-                } else {
-                    character
-                };
-                self.push(mapped, origin.get(at + place).copied().unwrap_or(0));
-            }
-            at += length;
-            if let Some(gap) = old.get(at..).and_then(|rest| rest.chars().next()) {
-                self.push(gap, origin.get(at).copied().unwrap_or(0));
-                at += gap.len_utf8();
-            }
-        }
-        self.origin.extend(origin.last());
     }
 
     fn cut_words(&mut self, content: &[u8]) {
@@ -193,17 +161,12 @@ impl View {
         if let Some(from) = start {
             finish(from, self.text.len(), &mut ended, &mut paused);
         }
-        let is_capital = |source: &Range<usize>| {
-            let mut letters = content.get(source.clone()).unwrap_or(&[]).iter();
-            letters.next().is_some_and(u8::is_ascii_uppercase)
-                && letters.next().is_some_and(u8::is_ascii_lowercase)
-        };
         self.words = words
             .into_iter()
             .map(|(view, starts_sentence, starts_clause)| {
                 let source = self.source(view.clone());
                 Word {
-                    is_capital: is_capital(&source),
+                    is_capital: is_capital(content, source.start, source.end),
                     source,
                     view,
                     starts_sentence,
@@ -216,27 +179,35 @@ impl View {
 
     /// `i g n o r e  a l l` becomes `ignore`, `all`; letters all at one distance become one long word.
     fn join_spaced_letters(&mut self) {
-        let is_letter = |word: &Word| self.word(word).chars().count() == 1;
-        let gap = |pair: &[Word]| match pair {
-            [left, right] => right.view.start - left.view.end,
-            _ => usize::MAX,
-        };
+        /// Fewer letters are no word.
+        const LETTERS: usize = 4;
+        let is_letter = |word: &Word| word.view.len() <= 4 && self.word(word).chars().count() == 1;
+        let gap = |left: &Word, right: &Word| right.view.start - left.view.end;
         let mut joined: Vec<Word> = Vec::new();
         let mut text = String::new();
         let mut origin = Vec::new();
-        let mut at = 0;
+        // Words before this place are in `joined`, when there are any.
+        let (mut taken, mut at) = (0, 0);
         while let Some(rest) = self.words.get(at..).filter(|rest| !rest.is_empty()) {
-            let letters = rest.iter().take_while(|word| is_letter(word)).count();
-            let run = rest.get(..letters).unwrap_or(&[]);
-            let close = run.windows(2).take_while(|pair| gap(pair) <= 6).count() + 1;
-            let run = rest.get(..close.min(letters)).unwrap_or(&[]);
-            if run.len() < 4 {
-                joined.extend(rest.first().cloned());
+            let mut before: Option<&Word> = None;
+            let letters = rest.iter().take_while(|word| {
+                let is_next = is_letter(word) && before.is_none_or(|before| gap(before, word) <= 6);
+                before = Some(word);
+                is_next
+            });
+            let count = letters.count();
+            let run = rest.get(..count).unwrap_or(&[]);
+            if count < LETTERS {
                 at += 1;
                 continue;
             }
-            let narrow = run.windows(2).map(gap).min().unwrap_or(1);
-            for group in run.chunk_by(|left, right| right.view.start - left.view.end <= narrow) {
+            joined.extend_from_slice(self.words.get(taken..at).unwrap_or(&[]));
+            let pairs = run.windows(2).map(|pair| match pair {
+                [left, right] => gap(left, right),
+                _ => usize::MAX,
+            });
+            let narrow = pairs.min().unwrap_or(1);
+            for group in run.chunk_by(|left, right| gap(left, right) <= narrow) {
                 let from = self.text.len() + text.len();
                 for letter in group {
                     text.push_str(self.word(letter));
@@ -252,18 +223,85 @@ impl View {
                     ..first.clone()
                 });
             }
-            at += run.len();
+            at += count;
+            taken = at;
         }
         if text.is_empty() {
             return;
         }
-        // Joined words live behind the text, so that every word is a slice of it.
-        let end = self.origin.pop().unwrap_or(0);
-        self.text.push_str(&text);
-        self.origin.extend(origin);
-        self.origin.push(end);
+        joined.extend_from_slice(self.words.get(taken..).unwrap_or(&[]));
         self.words = joined;
+        self.append(&text, origin);
     }
+
+    /// Joined words live behind the text, so that every word is a slice of it.
+    fn append(&mut self, text: &str, origin: Vec<usize>) {
+        let mut all = match std::mem::replace(&mut self.origin, Origin::Plain(0)) {
+            Origin::Plain(start) => (start..=start + self.text.len()).collect(),
+            Origin::Each(all) => all,
+        };
+        let end = all.pop().unwrap_or(0);
+        all.extend(origin);
+        all.push(end);
+        self.origin = Origin::Each(all);
+        self.text.push_str(text);
+    }
+}
+
+/// ASCII in lower case; `None` when there is more.
+fn plain_text(bytes: &[u8]) -> Option<String> {
+    if !bytes.is_ascii() {
+        return None;
+    }
+    String::from_utf8(bytes.to_ascii_lowercase()).ok()
+}
+
+/// The words of a text that is all ASCII, as `View::cut_words` cuts them. The text starts at `base` of the content.
+fn cut_plain_words(text: &str, content: &[u8], base: usize) -> Vec<Word> {
+    let bytes = text.as_bytes();
+    let is_letter = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_alphanumeric);
+    let mut words = Vec::with_capacity(bytes.len() / 5 + 1);
+    let (mut ended, mut paused) = (true, true);
+    let mut at = 0;
+    while let Some(byte) = bytes.get(at) {
+        let is_next = is_letter(at + 1);
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'@' | b'$') && is_next {
+            let mut end = at + 1;
+            loop {
+                end = end_of(bytes, end, ALNUM, usize::MAX);
+                let joins = matches!(bytes.get(end), Some(b'@' | b'$' | b'!' | b'\''));
+                if !joins || !is_letter(end + 1) {
+                    break;
+                }
+                end += 1;
+            }
+            words.push(Word {
+                view: at..end,
+                source: base + at..base + end,
+                starts_sentence: ended,
+                starts_clause: ended || paused,
+                is_spaced: false,
+                is_capital: is_capital(content, base + at, base + end),
+            });
+            (ended, paused) = (false, false);
+            at = end;
+            continue;
+        }
+        match byte {
+            b'.' | b'?' | b'!' if !is_next => ended = true,
+            b'\n' if bytes.get(at + 1) == Some(&b'\n') => ended = true,
+            b' ' | b'\t' | b'-' | b'_' | b'/' | b'.' => {}
+            _ => paused = true,
+        }
+        at += 1;
+    }
+    words
+}
+
+/// Starts with a capital and goes on in small letters.
+fn is_capital(content: &[u8], start: usize, end: usize) -> bool {
+    let mut letters = slice(content, start..end).iter();
+    letters.next().is_some_and(u8::is_ascii_uppercase) && letters.next().is_some_and(u8::is_ascii_lowercase)
 }
 
 fn whole_characters(content: &[u8], range: Range<usize>) -> Range<usize> {
@@ -276,68 +314,6 @@ fn whole_characters(content: &[u8], range: Range<usize>) -> Range<usize> {
         end += usize::from(end < content.len() && is_inside(end));
     }
     start..end.max(start)
-}
-
-/// The ASCII character a Unicode tag character stands for.
-pub(super) fn tag_letter(character: char) -> Option<char> {
-    let offset = u32::from(character).checked_sub(0xe_0000)?;
-    char::from_u32(offset).filter(|letter| matches!(letter, ' '..='~'))
-}
-
-/// Zero-width and direction-changing characters, soft hyphens, variation selectors.
-pub(super) fn is_invisible(character: char) -> bool {
-    is_zero_width(character)
-        || matches!(
-            character,
-            '\u{ad}' | '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}'
-        )
-        || matches!(character, '\u{2061}'..='\u{2064}' | '\u{2066}'..='\u{206f}' | '\u{fe00}'..='\u{fe0f}')
-        || matches!(character, '\u{e0000}'..='\u{e01ef}' | '\u{180b}'..='\u{180f}' | '\u{115f}' | '\u{1160}')
-        || matches!(character, '\u{3164}' | '\u{ffa0}' | '\u{34f}')
-}
-
-pub(super) fn is_zero_width(character: char) -> bool {
-    matches!(
-        character,
-        '\u{200b}'..='\u{200d}' | '\u{2060}' | '\u{feff}' | '\u{180e}'
-    )
-}
-
-/// Scripts in which a decomposition would only take letters apart.
-fn is_kept_whole(character: char) -> bool {
-    matches!(character, '\u{3000}'..='\u{9fff}' | '\u{ac00}'..='\u{d7a3}') && character != '\u{3000}'
-        || matches!(character, 'а'..='я' | 'ё')
-}
-
-/// The Latin letter a Cyrillic or Greek one looks like.
-fn latin_twin(character: char) -> char {
-    match character {
-        'а' | 'α' => 'a',
-        'в' | 'β' => 'b',
-        'с' | 'ϲ' => 'c',
-        'ԁ' => 'd',
-        'е' | 'ε' | 'є' => 'e',
-        'ɡ' => 'g',
-        'н' | 'һ' | 'η' => 'h',
-        'і' | 'ι' | 'ı' | 'ɩ' => 'i',
-        'ј' => 'j',
-        'к' | 'κ' => 'k',
-        'ӏ' | 'ⅼ' => 'l',
-        'м' | 'μ' => 'm',
-        'п' | 'ո' | 'ν' => 'n',
-        'о' | 'ο' | 'օ' | 'σ' => 'o',
-        'р' | 'ρ' => 'p',
-        'ԛ' => 'q',
-        'г' => 'r',
-        'ѕ' => 's',
-        'т' | 'τ' => 't',
-        'υ' | 'ս' => 'u',
-        'ѵ' => 'v',
-        'ѡ' | 'ω' | 'ԝ' => 'w',
-        'х' | 'χ' => 'x',
-        'у' | 'γ' => 'y',
-        other => other,
-    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,6 @@
 //! A stem ends in `*` (up to seven more letters), `+` (up to two) or stands for itself. Stems are written as the view
 //! writes words: lower case, no marks. Sources: dictionaries; inflections by hand.
 
-use std::collections::HashMap;
 use std::sync::LazyLock;
 
 /// What a word can be; several at once.
@@ -47,6 +46,44 @@ pub(super) const EVERYDAY_VERB: Roles = 1 << 20;
 /// Void, revoked, suspended: `your instructions are void`.
 pub(super) const VOID: Roles = 1 << 22;
 pub(super) const NOUN: Roles = STRONG_NOUN | WEAK_NOUN | LOOSE_NOUN;
+
+/// Which detectors a word is reason enough to look at its neighbours for. Every other word they pass by.
+pub(super) type Wakes = u8;
+
+pub(super) const WAKES_OVERRIDE: Wakes = 1;
+pub(super) const WAKES_ANNOUNCEMENT: Wakes = 1 << 1;
+pub(super) const WAKES_PERSONA: Wakes = 1 << 2;
+pub(super) const WAKES_JAILBREAK: Wakes = 1 << 3;
+pub(super) const WAKES_THEFT: Wakes = 1 << 4;
+pub(super) const WAKES_CALL: Wakes = 1 << 5;
+pub(super) const WAKES_SEND: Wakes = 1 << 6;
+/// Roles that `overrides` starts from.
+const OVERRIDING: Roles = VERB | TECHNICAL_VERB | EVERYDAY_VERB | FOLLOW | NOUN;
+
+/// Stems in `-` may go on in any way.
+static WAKING: &[(Wakes, &str)] = &[
+    (WAKES_OVERRIDE, "aside mind"),
+    (WAKES_ANNOUNCEMENT, "overrides supersedes replaces cancels invalidates precedence system"),
+    (
+        WAKES_PERSONA,
+        "now on as like be are pretend roleplay you u you're simulate emulate impersonate of to an become will",
+    ),
+    (WAKES_JAILBREAK, "jailbr-"),
+    (
+        WAKES_THEFT,
+        "prompt- instruction- rule- guideline- directive- message- text words everything content conversation above \
+         were have",
+    ),
+    (
+        WAKES_CALL,
+        "now must should shall this assistant assistants agent agents ai model llm chatbot copilot",
+    ),
+    (
+        WAKES_SEND,
+        "mail send post upload email forward exfiltrate transmit leak submit deliver put append curl request fetch \
+         visit open load call",
+    ),
+];
 
 type Row = (Roles, &'static str);
 
@@ -235,53 +272,126 @@ static LANGUAGES: [&[Row]; 11] = [
     ENGLISH, MESSAGES, GERMAN, FRENCH, SPANISH, ITALIAN, PORTUGUESE, DUTCH, POLISH, RUSSIAN, HEBREW,
 ];
 
-/// A stem, how many letters may follow it, and what it stands for.
-type Stem = (&'static str, usize, Roles);
-
-/// Stems by their first three bytes.
-static STEMS: LazyLock<HashMap<[u8; 3], Vec<Stem>>> = LazyLock::new(|| {
-    let mut stems: HashMap<[u8; 3], Vec<Stem>> = HashMap::new();
-    for (roles, words) in LANGUAGES.iter().flat_map(|rows| rows.iter()) {
-        for word in words.split_ascii_whitespace() {
-            let (stem, more) = match word.strip_suffix('*') {
-                Some(stem) => (stem, 7),
-                None => word.strip_suffix('+').map_or((word, 0), |stem| (stem, 2)),
-            };
-            stems.entry(head(stem)).or_default().push((stem, more, *roles));
-        }
-    }
-    stems
-});
-
-/// First three bytes; a shorter word is filled up with zeros.
-fn head(word: &str) -> [u8; 3] {
-    let mut head = [0; 3];
-    head.iter_mut()
-        .zip(word.bytes())
-        .for_each(|(slot, byte)| *slot = byte);
-    head
+/// A stem and what it stands for.
+struct Stem {
+    text: &'static str,
+    /// Letters that may follow it.
+    more: usize,
+    roles: Roles,
+    wakes: Wakes,
 }
 
-/// What a word of the view stands for; 0 for any other word.
-pub(super) fn roles(word: &str) -> Roles {
-    let plain = roles_as_spelled(word);
-    if plain != 0 {
-        return plain;
+/// Stems by the first three bytes of a word.
+struct Stems {
+    all: Vec<Stem>,
+    /// Where the stems of a slot begin; they end where those of the next begin.
+    starts: Vec<u16>,
+}
+
+const SLOTS: usize = 4096;
+/// Longest word with a leet character that can be one of the stems.
+const LONGEST_LEET: usize = 64;
+
+static STEMS: LazyLock<Stems> = LazyLock::new(|| {
+    let meanings = LANGUAGES.iter().flat_map(|rows| rows.iter());
+    let meanings = meanings.map(|(roles, words)| (*roles, 0, *words));
+    let waking = WAKING.iter().map(|(wakes, words)| (0, *wakes, *words));
+    let mut all: Vec<Stem> = Vec::new();
+    for (roles, wakes, words) in meanings.chain(waking) {
+        for word in words.split_ascii_whitespace() {
+            let more = match word.as_bytes().last() {
+                Some(b'*') => 7,
+                Some(b'+') => 2,
+                Some(b'-') => usize::MAX,
+                _ => 0,
+            };
+            let text = word.strip_suffix(['*', '+', '-']).unwrap_or(word);
+            all.push(Stem {
+                text,
+                more,
+                roles,
+                wakes,
+            });
+        }
     }
-    if word
-        .bytes()
-        .any(|byte| matches!(byte, b'0'..=b'9' | b'@' | b'$' | b'!'))
-    {
-        let read = |one: char| roles_as_spelled(&word.chars().map(|c| letter_of(c, one)).collect::<String>());
-        return read('i') | read('l');
+    all.sort_by_key(|stem| slot(stem.text.as_bytes()));
+    let starts = (0..=SLOTS).map(|wanted| {
+        let start = all.partition_point(|stem| slot(stem.text.as_bytes()) < wanted);
+        u16::try_from(start).unwrap_or(u16::MAX)
+    });
+    Stems {
+        starts: starts.collect(),
+        all,
+    }
+});
+
+/// Slot of the first three bytes; a shorter word is filled up with zeros.
+fn slot(word: &[u8]) -> usize {
+    let byte = |place: usize| u32::from(word.get(place).copied().unwrap_or(0));
+    let head = byte(0) | byte(1) << 8 | byte(2) << 16;
+    (head.wrapping_mul(0x9E37_79B1) >> 20) as usize % SLOTS
+}
+
+impl Stems {
+    fn of(&self, word: &[u8]) -> &[Stem] {
+        let slot = slot(word);
+        match self.starts.get(slot..slot + 2) {
+            Some([start, end]) => self
+                .all
+                .get(usize::from(*start)..usize::from(*end))
+                .unwrap_or(&[]),
+            _ => &[],
+        }
+    }
+
+    /// What a word stands for as it is spelled, and which detectors it wakes.
+    fn read(&self, word: &str) -> (Roles, Wakes) {
+        let (mut roles, mut wakes) = (0, 0);
+        for stem in self.of(word.as_bytes()) {
+            let Some(rest) = word.strip_prefix(stem.text) else {
+                continue;
+            };
+            if rest.len() <= stem.more || stem.more > 0 && rest.chars().count() <= stem.more {
+                roles |= stem.roles;
+                wakes |= stem.wakes;
+            }
+        }
+        (roles, wakes)
+    }
+}
+
+/// What a word of the view stands for, 0 for any other word, and which detectors it wakes.
+pub(super) fn read(word: &str) -> (Roles, Wakes) {
+    let (plain, wakes) = STEMS.read(word);
+    let roles = if plain == 0 {
+        roles_in_disguise(word)
+    } else {
+        plain
+    };
+    let overriding = if roles & OVERRIDING != 0 {
+        WAKES_OVERRIDE
+    } else {
+        0
+    };
+    (roles, wakes | overriding)
+}
+
+/// Roles of a word that is none as it is spelled.
+fn roles_in_disguise(word: &str) -> Roles {
+    let is_leet = |byte: u8| matches!(byte, b'0'..=b'9' | b'@' | b'$' | b'!');
+    if word.bytes().any(is_leet) {
+        return as_letters(word, 'i') | as_letters(word, 'l');
     }
     // Hebrew writes prepositions and the article with the noun.
     let mut rest = word;
     for _ in 0..2 {
+        if rest.is_ascii() {
+            break;
+        }
         let Some(shorter) = rest.strip_prefix(['מ', 'ה', 'ב', 'ל', 'ו', 'ש', 'כ']) else {
             break;
         };
-        let found = roles_as_spelled(shorter);
+        let (found, _) = STEMS.read(shorter);
         if found != 0 {
             return found;
         }
@@ -290,15 +400,25 @@ pub(super) fn roles(word: &str) -> Roles {
     0
 }
 
-fn roles_as_spelled(word: &str) -> Roles {
-    let mut found = 0;
-    for (stem, more, roles) in STEMS.get(&head(word)).into_iter().flatten() {
-        let rest = word.strip_prefix(stem);
-        if rest.is_some_and(|rest| rest.is_empty() || (*more > 0 && rest.chars().count() <= *more)) {
-            found |= roles;
-        }
+/// Roles of a word with its leet characters read as letters.
+fn as_letters(word: &str, one: char) -> Roles {
+    let mut letters = [0_u8; LONGEST_LEET];
+    let Some(letters) = letters.get_mut(..word.len()) else {
+        return 0;
+    };
+    for (letter, byte) in letters.iter_mut().zip(word.bytes()) {
+        let read = letter_of(char::from(byte), one);
+        // A byte of a longer character stays as it is.
+        *letter = if byte.is_ascii() {
+            u8::try_from(read).unwrap_or(byte)
+        } else {
+            byte
+        };
     }
-    found
+    if STEMS.of(letters).is_empty() {
+        return 0;
+    }
+    std::str::from_utf8(letters).map_or(0, |word| STEMS.read(word).0)
 }
 
 /// The letter a leet character stands for; `1` and `!` can be two.
@@ -319,6 +439,19 @@ pub(super) fn letter_of(character: char, one: char) -> char {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn roles(word: &str) -> Roles {
+        read(word).0
+    }
+
+    #[test]
+    fn words_wake_the_detectors_that_start_from_them() {
+        assert_eq!(read("you").1, WAKES_PERSONA);
+        assert_eq!(read("instructions").1, WAKES_OVERRIDE | WAKES_THEFT);
+        assert_eq!(read("promptly").1, WAKES_THEFT);
+        assert_eq!(read("1gn0re").1, WAKES_OVERRIDE);
+        assert_eq!(read("banana").1, 0);
+    }
 
     #[test]
     fn words_stand_for_what_the_tables_say() {

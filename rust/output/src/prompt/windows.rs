@@ -4,10 +4,8 @@ use std::ops::Range;
 
 use super::hidden::Invisible;
 use crate::around::slice;
-use crate::phrases::{Kind, Sighting};
+use crate::phrases::{Kind, Sighting, PAIR};
 
-/// Two halves of a pair further apart than this have nothing to do with each other.
-const PAIR: usize = 200;
 /// Text read before and after what woke the detectors.
 const BEFORE: usize = 200;
 const AFTER: usize = 320;
@@ -136,9 +134,10 @@ fn first_beyond_ascii(bytes: &[u8]) -> Option<usize> {
 fn has_address(near: &[u8]) -> bool {
     memchr::memmem::find(near, b"://").is_some()
         || memchr::memchr(b'@', near).is_some()
-        || near.windows(3).any(
-            |three| matches!(three, [a, b'.', b] if a.is_ascii_alphanumeric() && b.is_ascii_alphanumeric()),
-        )
+        || memchr::memchr_iter(b'.', near).any(|dot| {
+            let around = near.get(dot.saturating_sub(1)..dot + 2);
+            matches!(around, Some([a, b'.', b]) if a.is_ascii_alphanumeric() && b.is_ascii_alphanumeric())
+        })
 }
 
 /// Whether a character can be part of hidden or disguised words, or of a language with its own letters.

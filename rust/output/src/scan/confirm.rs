@@ -244,6 +244,12 @@ impl Block<'_> {
         for first in 0..groups.len() {
             let mut key = 0u64;
             let tail = groups.get(first..).unwrap_or_default();
+            if !tail
+                .first()
+                .is_some_and(|group| TABLES.begins_shape(group.length))
+            {
+                continue;
+            }
             for (count, group) in tail.iter().enumerate().take(8) {
                 key = extend_key(key, group.length);
                 for (place, shape) in TABLES.of_shape(key) {

@@ -1,12 +1,11 @@
-//! Words and fragments that lead to parsers, in one packed search (output policy spec §16.7.1).
+//! Words and fragments that lead to parsers, in one search (output policy spec §16.7.1).
 //!
 //! Fragments are chosen to be rare: `cret` stands for every word with "secret" in it. A fragment costs nothing until it
 //! occurs; then its parser looks at what it is part of.
 
 use std::ops::Range;
 
-use aho_corasick::packed::{Config, MatchKind, Searcher};
-use aho_corasick::AhoCorasick;
+use crate::sightings::{Automaton, Phrase, Spelling, LONGEST};
 
 /// What to do where a fragment stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,24 +66,31 @@ const SECRET_FRAGMENTS: &[(&str, Lead)] = &[
     ("sig=", Lead::Signature),
 ];
 
+/// One way a fragment is written.
+#[derive(Debug)]
+struct Written {
+    text: String,
+    lead: Lead,
+    /// Of two fragments that begin at one place the first in order counts.
+    order: usize,
+}
+
 /// A set of fragments.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Literals {
-    leads: Vec<Lead>,
-    packed: Option<Searcher>,
-    /// Where the machine has no vector instructions.
-    plain: Option<AhoCorasick>,
+    automaton: Automaton<u16>,
+    /// Fragments that differ in the case of letters only, by what the automaton calls them.
+    written: Vec<Vec<Written>>,
 }
 
 impl Literals {
     /// The fragments of secrets when asked for, and the catalogue's words: as written, in capitals, with one capital.
     pub fn new(with_secrets: bool, words: impl Iterator<Item = &'static str>) -> Literals {
-        let mut texts: Vec<String> = Vec::new();
-        let mut leads = Vec::new();
+        let mut all: Vec<Written> = Vec::new();
         let mut add = |text: String, lead: Lead| {
-            if !texts.contains(&text) {
-                texts.push(text);
-                leads.push(lead);
+            if !all.iter().any(|known| known.text == text) {
+                let order = all.len();
+                all.push(Written { text, lead, order });
             }
         };
         if with_secrets {
@@ -98,32 +104,88 @@ impl Literals {
             add(word.to_ascii_uppercase(), Lead::Near);
             add(capital + word.get(1..).unwrap_or_default(), Lead::Near);
         }
-        let packed = Config::new()
-            .match_kind(MatchKind::LeftmostFirst)
-            .builder()
-            .extend(&texts)
-            .build();
-        let plain = match packed {
-            Some(_) => None,
-            None => AhoCorasick::new(&texts).ok(),
-        };
-        Literals { leads, packed, plain }
+        let mut written: Vec<Vec<Written>> = Vec::new();
+        for one in all {
+            let is_alike = |known: &Written| known.text.eq_ignore_ascii_case(&one.text);
+            match written.iter_mut().find(|ways| ways.iter().any(is_alike)) {
+                Some(ways) => ways.push(one),
+                None => written.push(vec![one]),
+            }
+        }
+        let phrases = written.iter().zip(0u16..).filter_map(|(ways, kind)| {
+            Some(Phrase {
+                text: ways.first()?.text.as_str(),
+                spelling: Spelling::Literal,
+                kind,
+            })
+        });
+        Literals {
+            automaton: Automaton::new(&phrases.collect::<Vec<_>>()),
+            written,
+        }
     }
 
-    /// Next fragment that begins in `range`: what it leads to, and where it stands.
-    #[inline]
-    pub fn find(&self, content: &[u8], range: Range<usize>) -> Option<(Lead, Range<usize>)> {
-        let (pattern, found) = match (&self.packed, &self.plain) {
-            (Some(searcher), _) => {
-                let hit = searcher.find_in(content, range.into())?;
-                (hit.pattern().as_usize(), hit.start()..hit.end())
-            }
-            (None, Some(automaton)) => {
-                let hit = automaton.find(aho_corasick::Input::new(content).range(range))?;
-                (hit.pattern().as_usize(), hit.start()..hit.end())
-            }
-            (None, None) => return None,
-        };
-        Some((*self.leads.get(pattern)?, found))
+    /// Fragments that begin in `range`, none inside of another: what each leads to, and where it stands.
+    pub fn find(&self, content: &[u8], range: Range<usize>) -> Vec<(Lead, Range<usize>)> {
+        // A fragment that begins in the range may end behind it.
+        let limit = range.end.saturating_add(LONGEST).min(content.len());
+        let sightings = self.automaton.find(content, range.start..limit);
+        let mut found: Vec<_> = sightings
+            .iter()
+            .filter_map(|sighting| {
+                let ways = self.written.get(usize::from(sighting.kind))?;
+                let start = sighting.end.checked_sub(ways.first()?.text.len())?;
+                let text = content.get(start..sighting.end)?;
+                let way = ways.iter().find(|way| way.text.as_bytes() == text)?;
+                range
+                    .contains(&start)
+                    .then_some((start, way.order, way.lead, sighting.end))
+            })
+            .collect();
+        found.sort_by_key(|(start, order, ..)| (*start, *order));
+        let mut free = range.start;
+        found.retain(|(start, _, _, end)| {
+            let is_free = *start >= free;
+            free = if is_free { *end } else { free };
+            is_free
+        });
+        found
+            .into_iter()
+            .map(|(start, _, lead, end)| (lead, start..end))
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fragments_are_found_as_they_are_written() {
+        let literals = Literals::new(true, ["born", "born in", "medical rec"].into_iter());
+        let text = "-BEGIN  KEY kEy Token born in Medical rec MEDICAL REC medical Rec $2b$ auth\" auth'";
+        let found = literals.find(text.as_bytes(), 0..text.len());
+        let texts: Vec<&str> = found.iter().map(|(_, at)| &text[at.clone()]).collect();
+        assert_eq!(
+            texts,
+            [
+                "-BEGIN ",
+                "KEY",
+                "oken",
+                "born",
+                "Medical rec",
+                "MEDICAL REC",
+                "$2b$",
+                "auth\""
+            ]
+        );
+        for cut in 0..=text.len() {
+            let parts = [0..cut, cut..text.len()];
+            let count: usize = parts
+                .into_iter()
+                .map(|part| literals.find(text.as_bytes(), part).len())
+                .sum();
+            assert_eq!(count, found.len(), "cut at {cut}");
+        }
     }
 }

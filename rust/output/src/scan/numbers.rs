@@ -1,7 +1,5 @@
 //! Numbers whose grouping is free: payment cards, phone numbers, IBAN (output policy spec §16.3).
 
-use smallvec::SmallVec;
-
 use crate::bytes::{follows_escape, is, is_at, is_before, slice, ALNUM, DIGIT};
 use crate::catalogue::detector;
 use crate::check::digits::{all_equal, luhn, part, Digits};
@@ -33,12 +31,18 @@ impl Block<'_> {
     }
 
     fn digits(&self, groups: &[DigitGroup]) -> Digits {
-        let content = self.content;
-        groups
-            .iter()
-            .flat_map(|group| slice(content, group.start, group.end()))
-            .map(|byte| u32::from(byte.wrapping_sub(b'0')))
-            .collect()
+        self.first_digits(groups, usize::MAX)
+    }
+
+    /// At most `limit` digits of the groups.
+    fn first_digits(&self, groups: &[DigitGroup], limit: usize) -> Digits {
+        let mut digits = Digits::new();
+        for group in groups {
+            let left = limit.saturating_sub(digits.len()).min(group.length);
+            let text = slice(self.content, group.start, group.start.saturating_add(left));
+            digits.extend(text.iter().map(|byte| u32::from(byte.wrapping_sub(b'0'))));
+        }
+        digits
     }
 
     fn cards(&mut self, groups: &[DigitGroup]) {
@@ -48,7 +52,14 @@ impl Block<'_> {
         let mut first = 0usize;
         while let Some(group) = groups.get(first) {
             let tail = groups.get(first..).unwrap_or_default();
-            let found = (1..=tail.len().min(8)).find(|count| self.is_card(tail, *count, first > 0));
+            // One group, or several of three digits and more with one separator.
+            let joins = |other: &&DigitGroup| {
+                other.length >= 3
+                    && other.separator == group.separator
+                    && matches!(other.separator, b' ' | b'-')
+            };
+            let most = tail.iter().take_while(joins).count().saturating_add(1);
+            let found = (1..=most.min(tail.len()).min(8)).find(|count| self.is_card(tail, *count, first > 0));
             match found {
                 Some(count) => {
                     let end = tail.get(count.saturating_sub(1)).map_or(0, DigitGroup::end);
@@ -169,17 +180,17 @@ impl Block<'_> {
 
     /// `+` and eight to fifteen digits of a known country code.
     fn international(&self, groups: &[DigitGroup]) -> Option<(usize, f32)> {
+        const MOST: usize = 15;
+        let digits = self.first_digits(groups, MOST);
         let mut length = 0usize;
         let mut best = None;
         for (place, group) in groups.iter().enumerate() {
             length = length.saturating_add(group.length);
-            let count = place.saturating_add(1);
-            if length > 15 {
+            if length > MOST {
                 break;
             }
-            let digits = self.digits(groups.get(..count).unwrap_or_default());
-            if is_international(&digits) {
-                best = Some((count, 0.9));
+            if digits.get(..length).is_some_and(is_international) {
+                best = Some((place.saturating_add(1), 0.9));
             }
             if group.separator == b'/' {
                 break;
@@ -190,20 +201,24 @@ impl Block<'_> {
 
     /// National forms: North America, Israel, United Kingdom, and others that start with 0.
     fn national(&self, groups: &[DigitGroup], start: usize) -> Option<(usize, f32)> {
-        let lengths: SmallVec<[usize; 5]> = groups.iter().take(5).map(|group| group.length).collect();
-        let separators: SmallVec<[u8; 5]> = groups.iter().take(5).map(|group| group.separator).collect();
+        let (mut lengths, mut separators) = ([0usize; 5], [0u8; 5]);
+        for ((length, separator), group) in lengths.iter_mut().zip(&mut separators).zip(groups) {
+            (*length, *separator) = (group.length, group.separator);
+        }
+        let count = groups.len().min(5);
+        let lengths = lengths.get(..count).unwrap_or_default();
+        let separators = separators.get(..count).unwrap_or_default();
         let lead = self.content.get(start) == Some(&b'(');
         let nanp = |from: usize| {
+            if lengths.get(from..from.saturating_add(3)) != Some(&[3, 3, 4][..]) {
+                return false;
+            }
             let digits = self.digits(groups.get(from..from.saturating_add(3)).unwrap_or_default());
             let is_code = |place: usize| digits.get(place).is_some_and(|digit| *digit >= 2);
             let inner = separators.get(from..from.saturating_add(2)).unwrap_or_default();
             let is_separated = matches!(inner, [b')' | b'-' | b'.' | b' ', b'-' | b'.' | b' ']);
             let is_even = matches!(inner, [first, second] if first == second || *first == b')');
-            lengths.get(from..from.saturating_add(3)) == Some(&[3, 3, 4][..])
-                && is_code(0)
-                && is_code(3)
-                && is_separated
-                && is_even
+            is_code(0) && is_code(3) && is_separated && is_even
         };
         if nanp(0) {
             let is_blank = !lead && separators.first() == Some(&b' ');
@@ -216,7 +231,7 @@ impl Block<'_> {
             let one = self.digits(groups.get(..1).unwrap_or_default());
             return (one.as_slice() == [1]).then_some((4, 0.85));
         }
-        self.leading_zero(groups, &lengths, &separators)
+        self.leading_zero(groups, lengths, separators)
     }
 
     fn leading_zero(
@@ -225,7 +240,7 @@ impl Block<'_> {
         lengths: &[usize],
         separators: &[u8],
     ) -> Option<(usize, f32)> {
-        let digits = self.digits(groups.get(..groups.len().min(5)).unwrap_or_default());
+        let digits = self.first_digits(groups.get(..lengths.len()).unwrap_or_default(), 4);
         let joined = |count: usize| {
             let inner = separators.get(..count.saturating_sub(1)).unwrap_or_default();
             inner

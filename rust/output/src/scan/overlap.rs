@@ -40,11 +40,37 @@ type Key = (
 );
 
 /// The hits that stay, in order of offset, then detector.
-pub(crate) fn resolve(hits: Vec<Hit>) -> Vec<Hit> {
+pub(crate) fn resolve(mut hits: Vec<Hit>) -> Vec<Hit> {
+    hits.sort_unstable_by_key(|hit| (hit.offset, hit.detector, hit.length));
+    let mut kept = Vec::with_capacity(hits.len());
+    let mut rest = hits.as_mut_slice();
+    // Most hits stand alone; only those that touch each other, perhaps through others, have to be compared.
+    while let Some(first) = rest.first() {
+        let mut end = first.end();
+        let count = rest.iter().take_while(|hit| {
+            let touches = hit.offset < end;
+            end = end.max(if touches { hit.end() } else { end });
+            touches
+        });
+        let count = count.count().max(1);
+        let (together, others) = rest.split_at_mut(count);
+        match together {
+            [alone] => kept.push(*alone),
+            _ => settle(together, &mut kept),
+        }
+        rest = others;
+    }
+    kept.dedup();
+    kept
+}
+
+/// Adds the hits that stay of some that touch each other.
+fn settle(hits: &[Hit], kept: &mut Vec<Hit>) {
+    let before = kept.len();
     let mut keyed: Vec<(Key, Group, Hit)> = hits
-        .into_iter()
+        .iter()
         .map(|hit| {
-            let (group, rank, is_absorbing) = traits_of(&hit);
+            let (group, rank, is_absorbing) = traits_of(hit);
             let key = (
                 Reverse(is_absorbing),
                 Reverse(rank),
@@ -53,13 +79,12 @@ pub(crate) fn resolve(hits: Vec<Hit>) -> Vec<Hit> {
                 Reverse(hit.confidence.to_bits()),
                 hit.detector,
             );
-            (key, group, hit)
+            (key, group, *hit)
         })
         .collect();
     keyed.sort_unstable_by_key(|(key, _, _)| *key);
     let mut absorbed = Spans::default();
     let mut by_group: [Spans; 5] = Default::default();
-    let mut kept = Vec::with_capacity(keyed.len());
     for ((Reverse(is_absorbing), ..), group, hit) in keyed {
         let Some(spans) = by_group.get_mut(group as usize) else {
             continue;
@@ -76,7 +101,7 @@ pub(crate) fn resolve(hits: Vec<Hit>) -> Vec<Hit> {
         }
         kept.push(hit);
     }
-    kept.sort_unstable_by_key(|hit| (hit.offset, hit.detector, hit.length));
-    kept.dedup();
-    kept
+    if let Some(added) = kept.get_mut(before..) {
+        added.sort_unstable_by_key(|hit| (hit.offset, hit.detector, hit.length));
+    }
 }

@@ -12,9 +12,9 @@ use crate::mask::Mask;
 use crate::operator::Customs;
 use crate::scan::block::{Block, Work};
 use crate::scan::decode::{self, Decoding};
-use crate::scan::literals::Lead;
+use crate::scan::literals::{Lead, Literals};
 use crate::scan::sweep::{for_each_cluster, for_each_run};
-use crate::scan::tables::TABLES;
+use crate::scan::tables::{ALL_WORDS, PII_WORDS, SECRET_WORDS, TABLES};
 use crate::scan::{overlap, utf16};
 use crate::{injection, phrases, prompt};
 
@@ -166,6 +166,9 @@ impl Block<'_> {
         ];
         let [secrets, pii, code, prompts] = groups.map(|group| self.wants(group));
         let customs = self.customs.are_wanted(self.mask);
+        if secrets || pii {
+            self.words(secrets, pii);
+        }
         let mut start = self.range.start;
         while start < self.range.end && !self.work.is_over() {
             let end = start.saturating_add(PASS_BYTES).min(self.range.end);
@@ -175,7 +178,6 @@ impl Block<'_> {
                 self.runs(piece.clone());
             }
             if secrets || pii {
-                self.words(piece.clone(), secrets, pii);
                 self.marks(piece.clone());
             }
             if pii {
@@ -202,7 +204,7 @@ impl Block<'_> {
             .min(self.content.len());
         let window = self.content.get(from..to).unwrap_or_default();
         let range = self.range.start.saturating_sub(from)..self.range.end.saturating_sub(from);
-        let sightings = phrases::find(window, 0..window.len());
+        let sightings = phrases::find(window, 0..window.len(), prompts);
         let mut hits = Vec::new();
         if code {
             injection::scan_code(window, range.clone(), &sightings, self.mask, &mut hits);
@@ -251,23 +253,16 @@ impl Block<'_> {
         }
     }
 
-    fn words(&mut self, piece: Range<usize>, secrets: bool, pii: bool) {
-        let literals = match (secrets, pii) {
-            (true, true) => &TABLES.all_words,
-            (true, false) => &TABLES.secret_words,
-            _ => &TABLES.pii_words,
+    fn words(&mut self, secrets: bool, pii: bool) {
+        let literals: &Literals = match (secrets, pii) {
+            (true, true) => &ALL_WORDS,
+            (true, false) => &SECRET_WORDS,
+            _ => &PII_WORDS,
         };
-        // A fragment that begins in the piece may end behind it.
-        let limit = piece.end.saturating_add(32).min(self.content.len());
-        let mut at = piece.start;
-        while at < piece.end && !self.work.is_over() {
-            let Some((lead, found)) = literals.find(self.content, at..limit) else {
-                return;
-            };
-            if found.start >= piece.end {
+        for (lead, found) in literals.find(self.content, self.range.clone()) {
+            if self.work.is_over() {
                 return;
             }
-            at = found.end;
             self.lead(lead, found);
         }
     }

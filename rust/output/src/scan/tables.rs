@@ -47,6 +47,8 @@ pub(crate) struct Shape {
     /// Separator after each group but the last; `_` is one kind of blank or dash throughout.
     pub separators: Vec<u8>,
     key: u64,
+    /// Length of the first group, as keys have it.
+    head: u64,
 }
 
 impl Shape {
@@ -65,6 +67,7 @@ impl Shape {
         lengths.push(length);
         Shape {
             separators,
+            head: extend_key(0, lengths.first().copied().unwrap_or(0)),
             key: shape_key(lengths.into_iter()),
         }
     }
@@ -89,14 +92,30 @@ pub(crate) struct Tables {
     by_length: Vec<Vec<usize>>,
     shapes: AHashMap<u64, Vec<(usize, usize)>>,
     shape_filter: Vec<u64>,
+    /// Lengths that the first group of some shape has, a bit each.
+    shape_heads: u32,
     /// Word and form of forms that are searched near words.
     pub near: Vec<(&'static str, usize)>,
-    pub secret_words: Literals,
-    pub pii_words: Literals,
-    pub all_words: Literals,
 }
 
 pub(crate) static TABLES: LazyLock<Tables> = LazyLock::new(|| Tables::new(&CATALOGUE));
+
+/// The words of the catalogue's forms of one group, or of all.
+fn near_words(group: Option<Group>) -> impl Iterator<Item = &'static str> {
+    let is_wanted = move |place: usize| {
+        let entry = TABLES.entries.get(place);
+        entry.is_some_and(|entry| group.is_none_or(|group| entry.definition.group == group))
+    };
+    let near = TABLES.near.iter();
+    near.filter(move |(_, place)| is_wanted(*place))
+        .map(|(word, _)| *word)
+}
+
+pub(crate) static SECRET_WORDS: LazyLock<Literals> =
+    LazyLock::new(|| Literals::new(true, near_words(Some(Group::SecretLeak))));
+pub(crate) static PII_WORDS: LazyLock<Literals> =
+    LazyLock::new(|| Literals::new(false, near_words(Some(Group::Pii))));
+pub(crate) static ALL_WORDS: LazyLock<Literals> = LazyLock::new(|| Literals::new(true, near_words(None)));
 
 impl Tables {
     fn new(catalogue: &[&'static Definition]) -> Tables {
@@ -107,29 +126,14 @@ impl Tables {
             by_length: vec![Vec::new(); MAX_RUN_FORM + 1],
             shapes: AHashMap::new(),
             shape_filter: vec![0; 64],
+            shape_heads: 0,
             near: Vec::new(),
-            secret_words: Literals::default(),
-            pii_words: Literals::default(),
-            all_words: Literals::default(),
         };
         for (definition, id) in catalogue.iter().zip((0u16..).map(DetectorId)) {
             for form in definition.forms {
                 tables.add(definition, id, form);
             }
         }
-        let near: Vec<(&'static str, Group)> = tables
-            .near
-            .iter()
-            .filter_map(|(word, entry)| Some((*word, tables.entries.get(*entry)?.definition.group)))
-            .collect();
-        let words = |group: Group| {
-            near.iter()
-                .filter(move |(_, of)| *of == group)
-                .map(|(word, _)| *word)
-        };
-        tables.secret_words = Literals::new(true, words(Group::SecretLeak));
-        tables.pii_words = Literals::new(false, words(Group::Pii));
-        tables.all_words = Literals::new(true, near.iter().map(|(word, _)| *word));
         tables
     }
 
@@ -158,6 +162,7 @@ impl Tables {
             Trigger::Groups(texts) => {
                 for text in texts {
                     let shape = Shape::parse(text);
+                    self.shape_heads |= 1 << shape.head;
                     let (word, bit) = shape_place(shape.key);
                     if let Some(bits) = self.shape_filter.get_mut(word) {
                         *bits |= 1 << bit;
@@ -201,6 +206,12 @@ impl Tables {
     /// Forms of runs of this length.
     pub fn of_length(&self, length: usize) -> &[usize] {
         self.by_length.get(length).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether some shape begins with a group of this length.
+    #[inline]
+    pub fn begins_shape(&self, length: usize) -> bool {
+        self.shape_heads & 1 << extend_key(0, length) != 0
     }
 
     /// Form and shape of groups of digits with these lengths.

@@ -1,0 +1,267 @@
+//! From phrases to an automaton: byte sets, classes, subset construction.
+
+use std::collections::HashMap;
+
+use super::{is_blank, is_word, Automaton, Phrase, Spelling, CLASSES, COMPLETE, STATES};
+
+/// One byte of a phrase.
+#[derive(Clone)]
+pub(super) struct Element {
+    set: [bool; 256],
+    is_optional: bool,
+}
+
+/// Elements of all phrases in one row; a place is an index into it.
+pub(super) struct Places<K> {
+    elements: Vec<Element>,
+    /// The kind a place completes: it lies behind the last element of a phrase.
+    completes: Vec<Option<K>>,
+    /// Classes the element at a place takes.
+    takes: Vec<Vec<u8>>,
+    /// First places of the phrases.
+    entry: Vec<u16>,
+    /// Places behind the borders that phrases begin with.
+    inside: Vec<u16>,
+    /// Place of the letter of `\n`, which is a border though a letter.
+    escape: u16,
+}
+
+/// Places reached in the phrases, sorted; one state of the automaton.
+type Set = Vec<u16>;
+
+impl<K: Copy + Ord> Places<K> {
+    pub fn new(phrases: &[Phrase<'_, K>], samples: &[u8]) -> Self {
+        let mut places = Self {
+            elements: Vec::new(),
+            completes: Vec::new(),
+            takes: Vec::new(),
+            entry: Vec::new(),
+            inside: Vec::new(),
+            escape: 0,
+        };
+        let mut firsts = Vec::new();
+        for phrase in phrases {
+            firsts.push(u16::try_from(places.elements.len()).unwrap_or(u16::MAX));
+            let spelled = elements(phrase);
+            if spelled.first().is_some_and(is_border) {
+                places
+                    .inside
+                    .push(u16::try_from(places.elements.len() + 1).unwrap_or(u16::MAX));
+            }
+            places
+                .completes
+                .extend(spelled.iter().map(|_| None).chain([Some(phrase.kind)]));
+            places.elements.extend(spelled);
+            // The end of a phrase takes nothing.
+            places.elements.push(Element {
+                set: [false; 256],
+                is_optional: false,
+            });
+        }
+        // Strings write line ends and tabs as escapes.
+        firsts.push(u16::try_from(places.elements.len()).unwrap_or(u16::MAX));
+        places.elements.extend(escape());
+        places.escape = u16::try_from(places.elements.len() - 1).unwrap_or(u16::MAX);
+        places.completes.extend([None, None]);
+        for element in &places.elements {
+            let classes = samples
+                .iter()
+                .zip(0..)
+                .filter(|(byte, _)| has(&element.set, **byte));
+            places.takes.push(classes.map(|(_, class)| class).collect());
+        }
+        let mut entry = Vec::new();
+        firsts
+            .into_iter()
+            .for_each(|first| places.open(first, &mut entry));
+        places.entry = entry;
+        places
+    }
+
+    /// Add a place and those behind optional elements.
+    fn open(&self, mut place: u16, set: &mut Set) {
+        set.push(place);
+        while self
+            .elements
+            .get(usize::from(place))
+            .is_some_and(|element| element.is_optional)
+        {
+            place += 1;
+            set.push(place);
+        }
+    }
+
+    /// Where the places lead, by class.
+    fn moved(&self, set: &[u16]) -> Vec<Set> {
+        let mut next = vec![Set::new(); CLASSES];
+        for place in set {
+            for class in self.takes.get(usize::from(*place)).into_iter().flatten() {
+                let Some(reached) = next.get_mut(usize::from(*class)) else {
+                    continue;
+                };
+                if *place == self.escape {
+                    self.inside.iter().for_each(|inside| self.open(*inside, reached));
+                } else {
+                    self.open(place + 1, reached);
+                }
+            }
+        }
+        next
+    }
+
+    fn kinds(&self, set: &[u16]) -> Vec<K> {
+        let completed = set
+            .iter()
+            .filter_map(|place| self.completes.get(usize::from(*place)).copied().flatten());
+        let mut kinds: Vec<K> = completed.collect();
+        kinds.sort_unstable();
+        kinds.dedup();
+        kinds
+    }
+}
+
+/// Subset construction. Most steps of most states only start phrases anew: those are worked out once.
+pub(super) fn build<K: Copy + Ord>(places: &Places<K>, classes: [u8; 256]) -> Automaton<K> {
+    let mut numbers: HashMap<Set, u16> = HashMap::from([(Set::new(), 0)]);
+    let mut sets: Vec<Set> = vec![Set::new()];
+    let entered = places.moved(&places.entry);
+    let mut started: Vec<u16> = Vec::new();
+    let mut table = vec![[0; CLASSES]; STATES];
+    let mut built = 0;
+    let mut kinds: Vec<Vec<K>> = Vec::new();
+    while let Some(set) = sets.get(built).cloned() {
+        kinds.push(places.kinds(&set));
+        let mut row = [0; CLASSES];
+        for ((class, cell), mut next) in row.iter_mut().enumerate().zip(places.moved(&set)) {
+            if let (true, Some(known)) = (next.is_empty(), started.get(class)) {
+                *cell = *known;
+                continue;
+            }
+            next.extend(entered.get(class).into_iter().flatten());
+            next.sort_unstable();
+            next.dedup();
+            let fresh = u16::try_from(sets.len()).unwrap_or(u16::MAX) & !COMPLETE;
+            let is_complete = !places.kinds(&next).is_empty();
+            let number = *numbers.entry(next).or_insert_with_key(|next| {
+                sets.push(next.clone());
+                fresh
+            });
+            *cell = if is_complete { number | COMPLETE } else { number };
+        }
+        if built == 0 {
+            started.extend(row);
+        }
+        if let Some(place) = table.get_mut(built) {
+            *place = row;
+        }
+        built += 1;
+    }
+    Automaton {
+        classes,
+        table,
+        kinds,
+    }
+}
+
+fn has(set: &[bool; 256], byte: u8) -> bool {
+    set.get(usize::from(byte)).copied().unwrap_or(false)
+}
+
+/// Number bytes by the sets they are in; also one sample byte of each class.
+pub(super) fn classes_of(elements: &[Element]) -> ([u8; 256], Vec<u8>) {
+    let mut distinct: Vec<[bool; 256]> = Vec::new();
+    for element in elements {
+        if !distinct.contains(&element.set) {
+            distinct.push(element.set);
+        }
+    }
+    let mut numbers: HashMap<Vec<bool>, u8> = HashMap::new();
+    let mut classes = [0; 256];
+    let mut samples = Vec::new();
+    for (class, byte) in classes.iter_mut().zip(0..=u8::MAX) {
+        let signature: Vec<bool> = distinct.iter().map(|set| has(set, byte)).collect();
+        *class = *numbers.entry(signature).or_insert_with(|| {
+            samples.push(byte);
+            u8::try_from(samples.len() - 1).unwrap_or(u8::MAX)
+        });
+    }
+    (classes, samples)
+}
+
+pub(super) fn elements<K>(phrase: &Phrase<'_, K>) -> Vec<Element> {
+    let mut out = Vec::new();
+    match phrase.spelling {
+        Spelling::Plain => phrase.text.bytes().for_each(|byte| push_plain(&mut out, byte)),
+        Spelling::Leet => phrase.text.bytes().for_each(|byte| match byte {
+            b'a'..=b'z' => push(&mut out, false, |other| is_leet_of(other, byte)),
+            other => push_plain(&mut out, other),
+        }),
+        Spelling::Literal => phrase.text.bytes().for_each(|byte| {
+            push(&mut out, false, |other| other.eq_ignore_ascii_case(&byte));
+        }),
+        Spelling::Spaced => {
+            push(&mut out, false, |other| !is_word(other));
+            for place in 0..4 {
+                for gap in 0..if place == 0 { 0 } else { 3 } {
+                    push(&mut out, gap > 0, |other| !is_word(other));
+                }
+                push(&mut out, false, |other| other.is_ascii_alphanumeric());
+            }
+            push(&mut out, false, |other| !is_word(other));
+        }
+    }
+    out
+}
+
+/// `\n`, `\r` and `\t` as strings write them; classes do not tell the case of letters.
+pub(super) fn escape() -> Vec<Element> {
+    let mut out = Vec::new();
+    push(&mut out, false, |byte| byte == b'\\');
+    push(&mut out, false, |byte| {
+        matches!(byte.to_ascii_lowercase(), b'n' | b'r' | b't')
+    });
+    out
+}
+
+/// An element that takes every byte that is no part of a word.
+fn is_border(element: &Element) -> bool {
+    !element.is_optional
+        && element
+            .set
+            .iter()
+            .zip(0..=u8::MAX)
+            .all(|(takes, byte)| *takes != is_word(byte))
+}
+
+fn push_plain(out: &mut Vec<Element>, byte: u8) {
+    match byte {
+        b'^' => push(out, false, |other| !is_word(other)),
+        b' ' => (0..4).for_each(|place| push(out, place > 0, is_blank)),
+        b'?' => (0..2).for_each(|_| push(out, true, is_blank)),
+        b'9' => push(out, false, |other| other.is_ascii_digit()),
+        b'"' => push(out, false, |other| matches!(other, b'"' | b'\'' | b'`')),
+        _ => push(out, false, |other| other.to_ascii_lowercase() == byte),
+    }
+}
+
+fn push(out: &mut Vec<Element>, is_optional: bool, holds: impl Fn(u8) -> bool) {
+    let mut set = [false; 256];
+    for (slot, byte) in set.iter_mut().zip(0..=u8::MAX) {
+        *slot = holds(byte);
+    }
+    out.push(Element { set, is_optional });
+}
+
+/// Whether `byte` may stand for the lower-case letter.
+fn is_leet_of(byte: u8, letter: u8) -> bool {
+    byte.to_ascii_lowercase() == letter
+        || matches!(
+            (byte, letter),
+            (b'0', b'o')
+                | (b'1' | b'!', b'i' | b'l')
+                | (b'3', b'e')
+                | (b'4' | b'@', b'a')
+                | (b'5' | b'$', b's')
+                | (b'7', b't')
+        )
+}

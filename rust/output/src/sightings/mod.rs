@@ -1,0 +1,170 @@
+//! Fast search for many short phrases at once: one automaton over a folded alphabet, several lanes of it at a time.
+//!
+//! A phrase is a sequence of byte *sets*, so letter case, leet digits, spaced letters and "any blank" cost nothing when
+//! searching. Each step of an automaton waits for the step before it; lanes over several parts of a text keep the
+//! processor busy meanwhile. What is found is a reason to look closer, never a finding.
+
+mod compile;
+mod search;
+
+use compile::{build, classes_of, elements, escape, Element, Places};
+
+/// Classes of bytes the phrases tell apart, at most.
+const CLASSES: usize = 64;
+/// Longest phrase in bytes; lanes start this far before their part.
+pub(crate) const LONGEST: usize = 40;
+/// States of an automaton, at most. A table of exactly so many rows needs no check of the place in it.
+const STATES: usize = 8192;
+/// Set in a state that completes a phrase.
+const COMPLETE: u16 = 0x8000;
+
+/// How the letters of a phrase may be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Spelling {
+    /// Any case.
+    Plain,
+    /// Any case, leet digits allowed (`1gn0re`).
+    Leet,
+    /// Any four letters, set apart by one to three other characters (`i g n o`), whatever the text of the phrase.
+    Spaced,
+    /// Any case; every byte stands for itself.
+    Literal,
+}
+
+/// A phrase to look for and what it stands for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Phrase<'t, K> {
+    pub text: &'t str,
+    pub spelling: Spelling,
+    pub kind: K,
+}
+
+/// A place where a phrase ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Sighting<K> {
+    /// Offset behind the last byte.
+    pub end: usize,
+    pub kind: K,
+}
+
+/// The compiled phrases.
+#[derive(Debug)]
+pub(crate) struct Automaton<K> {
+    classes: [u8; 256],
+    table: Vec<[u16; CLASSES]>,
+    /// Kinds of the phrases each state completes.
+    kinds: Vec<Vec<K>>,
+}
+
+impl<K: Copy + Ord> Automaton<K> {
+    /// Compile phrases. `^` is a byte that is no letter, digit or `_`; a blank is one to four blanks; `?` none to two
+    /// blanks; `9` a digit; `"` any quote; everything else is itself.
+    pub(crate) fn new(phrases: &[Phrase<'_, K>]) -> Self {
+        let spelled: Vec<Element> = phrases.iter().flat_map(elements).chain(escape()).collect();
+        let (classes, samples) = classes_of(&spelled);
+        build(&Places::new(phrases, &samples), classes)
+    }
+
+    /// States and classes in use.
+    #[cfg(test)]
+    pub(crate) fn size(&self) -> (usize, usize) {
+        let last = self.classes.iter().copied().max().unwrap_or(0);
+        (self.kinds.len(), usize::from(last) + 1)
+    }
+}
+
+/// Letter, digit, underscore or part of a character beyond ASCII.
+pub(crate) fn is_word(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'_' || byte >= 0x80
+}
+
+pub(crate) fn is_blank(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn phrase(text: &'static str, spelling: Spelling, kind: u8) -> Phrase<'static, u8> {
+        Phrase { text, spelling, kind }
+    }
+
+    fn automaton() -> Automaton<u8> {
+        Automaton::new(&[
+            phrase("ignor", Spelling::Leet, 1),
+            phrase("ignor", Spelling::Spaced, 2),
+            phrase("^rm -", Spelling::Plain, 3),
+            phrase("{{?9", Spelling::Plain, 4),
+            phrase("drop table", Spelling::Plain, 5),
+        ])
+    }
+
+    fn found(text: &str) -> Vec<(usize, u8)> {
+        let found = automaton().find(text.as_bytes(), 0..text.len());
+        found
+            .iter()
+            .map(|sighting| (sighting.end, sighting.kind))
+            .collect()
+    }
+
+    #[test]
+    fn phrases_are_found_however_they_are_spelled() {
+        assert_eq!(found("please 1GN0Re"), [(12, 1)]);
+        assert_eq!(found("i g n o r e"), [(8, 2), (10, 2), (12, 2)]);
+        assert_eq!(found("rm  -x; farm -x"), [(5, 3)]);
+        assert_eq!(found("{{ 7*7 {{x"), [(4, 4)]);
+        assert_eq!(found("DROP \n\tTABLE"), [(12, 5)]);
+        assert_eq!(found("ignition drop  tab"), []);
+        assert_eq!(found("{\"a\": \"b\\nrm -x\"}"), [(14, 3)]);
+        assert_eq!(found("b\\xrm -x"), []);
+    }
+
+    fn mixture(length: usize) -> String {
+        let words = [
+            "ignore ",
+            "i-g-n-o ",
+            "x",
+            "rm  -rf",
+            "drop    table ",
+            "{{ 1",
+            "ab c",
+        ];
+        let mut state = 7_u32;
+        let mut text = String::new();
+        while text.len() < length {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            text.push_str(words[(state >> 16) as usize % words.len()]);
+        }
+        text
+    }
+
+    #[test]
+    fn lanes_find_what_one_pass_finds() {
+        let (text, automaton) = (mixture(80_000), automaton());
+        for cut in (0..LONGEST * 2).chain([70_000, 79_000, 79_900, 79_990, 79_999]) {
+            let text = &text.as_bytes()[cut..];
+            assert_eq!(automaton.find(text, 0..text.len()), automaton.find_plainly(text));
+        }
+    }
+
+    #[test]
+    fn ranges_share_out_the_sightings() {
+        let (text, automaton) = (mixture(3_000), automaton());
+        let (text, all) = (text.as_bytes(), automaton.find_plainly(text.as_bytes()));
+        for step in [1, 63, 64, 65, 440, 999] {
+            let ranges: Vec<_> = (0..text.len())
+                .step_by(step)
+                .map(|start| start..(start + step).min(text.len()))
+                .collect();
+            assert_eq!(automaton.find_in(text, &ranges), all, "{step}");
+            let ranges: Vec<_> = ranges.into_iter().step_by(2).collect();
+            let within = |sighting: &&Sighting<u8>| {
+                let place = (sighting.end - 1).min(text.len() - 1);
+                ranges.iter().any(|range| range.contains(&place))
+            };
+            let some: Vec<_> = all.iter().filter(within).copied().collect();
+            assert_eq!(automaton.find_in(text, &ranges), some, "{step}");
+        }
+    }
+}

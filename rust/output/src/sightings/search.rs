@@ -1,0 +1,156 @@
+//! The search: lanes over parts of a text, so that one is read while the others wait for the table.
+
+use std::ops::Range;
+
+use super::{Automaton, Sighting, CLASSES, COMPLETE, LONGEST, STATES};
+
+/// Parts searched at a time.
+const LANES: usize = 8;
+/// Bytes of a part, at most.
+const PART: usize = 4096;
+/// Bytes of every lane between two looks at where its part ends.
+const STRIDE: usize = 64;
+/// What stands behind the end of a text: a border like any other.
+const BEHIND: [u8; STRIDE] = [b'\n'; STRIDE];
+
+impl<K: Copy + Ord> Automaton<K> {
+    /// Ends of all phrases in `text[range]`, by offset in the text. A phrase may begin before the range.
+    pub(crate) fn find(&self, text: &[u8], range: Range<usize>) -> Vec<Sighting<K>> {
+        self.find_in(text, std::slice::from_ref(&range))
+    }
+
+    /// Ends of all phrases in ranges of the text, which are in order and apart.
+    pub(crate) fn find_in(&self, text: &[u8], ranges: &[Range<usize>]) -> Vec<Sighting<K>> {
+        let mut found = Vec::new();
+        let mut lanes: [Vec<Sighting<K>>; LANES] = std::array::from_fn(|_| Vec::new());
+        for parts in parts_of(text.len(), ranges).chunks(LANES) {
+            self.find_in_parts(text, parts, &mut lanes);
+            // Each lane is in order, and so are the lanes.
+            lanes.iter_mut().for_each(|lane| found.append(lane));
+        }
+        found
+    }
+
+    /// One lane over each part.
+    fn find_in_parts(&self, text: &[u8], parts: &[Range<usize>], found: &mut [Vec<Sighting<K>>; LANES]) {
+        let Some(table) = self.table.first_chunk() else {
+            return;
+        };
+        let start = |lane: usize| parts.get(lane).map_or(text.len(), |part| part.start);
+        let mut states: [u16; LANES] = std::array::from_fn(|lane| self.state_before(text, start(lane)));
+        let longest = parts.iter().map(Range::len).max().unwrap_or(0);
+        let mut ends = [BEHIND; LANES];
+        for done in (0..longest).step_by(STRIDE) {
+            let mut strides = [&BEHIND; LANES];
+            for ((stride, end), part) in strides.iter_mut().zip(&mut ends).zip(parts) {
+                *stride = stride_at(text, part.start + done, end);
+            }
+            for place in 0..STRIDE {
+                let mut any = 0;
+                for (state, stride) in states.iter_mut().zip(&strides) {
+                    let byte = stride.get(place).copied().unwrap_or(0);
+                    *state = step(table, &self.classes, *state, byte);
+                    any |= *state;
+                }
+                if any & COMPLETE != 0 {
+                    self.report(&states, parts, done + place + 1, found);
+                }
+            }
+        }
+    }
+
+    /// Adds what the lanes complete with their first `count` bytes.
+    #[inline(never)]
+    fn report(
+        &self,
+        states: &[u16; LANES],
+        parts: &[Range<usize>],
+        count: usize,
+        found: &mut [Vec<Sighting<K>>; LANES],
+    ) {
+        for ((state, part), found) in states.iter().zip(parts).zip(found) {
+            let end = part.start + count;
+            if state & COMPLETE != 0 && end <= part.end {
+                let kinds = self.kinds.get(usize::from(state & !COMPLETE));
+                found.extend(
+                    kinds
+                        .into_iter()
+                        .flatten()
+                        .map(|kind| Sighting { end, kind: *kind }),
+                );
+            }
+        }
+    }
+
+    /// State of the automaton just before offset `at`.
+    fn state_before(&self, text: &[u8], at: usize) -> u16 {
+        let Some(table) = self.table.first_chunk() else {
+            return 0;
+        };
+        // The start of a text is a border like its end.
+        let border = step(table, &self.classes, 0, b'\n');
+        let before = text.get(at.saturating_sub(LONGEST)..at).unwrap_or(&[]);
+        before
+            .iter()
+            .fold(border, |state, byte| step(table, &self.classes, state, *byte))
+    }
+
+    /// One lane over everything: what the lanes are tested against.
+    #[cfg(test)]
+    pub(crate) fn find_plainly(&self, text: &[u8]) -> Vec<Sighting<K>> {
+        let table = self.table.first_chunk().unwrap();
+        let mut state = self.state_before(text, 0);
+        let mut found = Vec::new();
+        for (place, byte) in text.iter().chain(b"\n").enumerate() {
+            state = step(table, &self.classes, state, *byte);
+            if state & COMPLETE != 0 {
+                let kinds = self.kinds.get(usize::from(state & !COMPLETE)).unwrap();
+                let end = place + 1;
+                found.extend(kinds.iter().map(|kind| Sighting { end, kind: *kind }));
+            }
+        }
+        found
+    }
+}
+
+/// One step; the sizes of the tables make the checks of the places in them vanish.
+#[inline(always)]
+fn step(table: &[[u16; CLASSES]; STATES], classes: &[u8; 256], state: u16, byte: u8) -> u16 {
+    let class = classes.get(usize::from(byte)).copied().unwrap_or(0);
+    let row = table.get(usize::from(state) % STATES);
+    let next = row.and_then(|row| row.get(usize::from(class) % CLASSES));
+    next.copied().unwrap_or(0)
+}
+
+/// Bytes of the text from `at` on, continued behind its end in `end`.
+#[inline]
+fn stride_at<'a>(text: &'a [u8], at: usize, end: &'a mut [u8; STRIDE]) -> &'a [u8; STRIDE] {
+    let rest = text.get(at..).unwrap_or(&[]);
+    if let Some(stride) = rest.first_chunk() {
+        return stride;
+    }
+    *end = BEHIND;
+    end.iter_mut().zip(rest).for_each(|(slot, byte)| *slot = *byte);
+    end
+}
+
+/// The ranges in parts of about one size, as many as fill all lanes. The last byte of a text has a border behind it.
+fn parts_of(length: usize, ranges: &[Range<usize>]) -> Vec<Range<usize>> {
+    let whole = |range: &Range<usize>| {
+        let is_last = range.end >= length;
+        range.start..range.end.min(length) + usize::from(is_last)
+    };
+    let total: usize = ranges.iter().map(|range| whole(range).len()).sum();
+    let rounds = total.div_ceil(LANES * PART).max(1);
+    let size = total
+        .div_ceil(LANES * rounds)
+        .next_multiple_of(STRIDE)
+        .max(STRIDE);
+    let cut = |range: Range<usize>| {
+        let (from, end) = (range.start, range.end);
+        (from..end)
+            .step_by(size)
+            .map(move |start| start..(start + size).min(end))
+    };
+    ranges.iter().map(whole).flat_map(cut).collect()
+}

@@ -51,12 +51,12 @@ pub(crate) fn aws_key_id(candidate: &Candidate<'_>) -> Verdict {
 /// 40 characters of base64, random, not hexadecimal; context decides the rest.
 pub(crate) fn aws_secret(candidate: &Candidate<'_>) -> Verdict {
     let text = candidate.text();
-    Verdict::accept_if(is_aws_secret(text) && !text.contains(&b'-') && !text.contains(&b'_'))
+    Verdict::accept_if(!text.contains(&b'-') && !text.contains(&b'_') && is_aws_secret(text))
 }
 
 fn is_aws_secret(text: &[u8]) -> bool {
     let has = |test: fn(&u8) -> bool| text.iter().any(test);
-    !is_hex(text) && is_random(text) && has(u8::is_ascii_lowercase) && has(u8::is_ascii_uppercase)
+    has(u8::is_ascii_lowercase) && has(u8::is_ascii_uppercase) && !is_hex(text) && is_random(text)
 }
 
 /// An AWS secret beside an access key id.

@@ -380,7 +380,12 @@ pub(super) fn read(word: &str) -> (Roles, Wakes) {
 fn roles_in_disguise(word: &str) -> Roles {
     let is_leet = |byte: u8| matches!(byte, b'0'..=b'9' | b'@' | b'$' | b'!');
     if word.bytes().any(is_leet) {
-        return as_letters(word, 'i') | as_letters(word, 'l');
+        let other = if word.contains(['1', '!']) {
+            as_letters(word, b'l')
+        } else {
+            0
+        };
+        return as_letters(word, b'i') | other;
     }
     // Hebrew writes prepositions and the article with the noun.
     let mut rest = word;
@@ -401,24 +406,40 @@ fn roles_in_disguise(word: &str) -> Roles {
 }
 
 /// Roles of a word with its leet characters read as letters.
-fn as_letters(word: &str, one: char) -> Roles {
+fn as_letters(word: &str, one: u8) -> Roles {
     let mut letters = [0_u8; LONGEST_LEET];
     let Some(letters) = letters.get_mut(..word.len()) else {
         return 0;
     };
-    for (letter, byte) in letters.iter_mut().zip(word.bytes()) {
-        let read = letter_of(char::from(byte), one);
-        // A byte of a longer character stays as it is.
-        *letter = if byte.is_ascii() {
-            u8::try_from(read).unwrap_or(byte)
-        } else {
-            byte
-        };
+    let fill = |letters: &mut [u8]| {
+        for (letter, byte) in letters.iter_mut().zip(word.bytes()) {
+            *letter = plain_letter(byte, one);
+        }
+    };
+    // The first three tell nearly always.
+    if let Some(head) = letters.get_mut(..word.len().min(3)) {
+        fill(head);
     }
     if STEMS.of(letters).is_empty() {
         return 0;
     }
+    fill(letters);
     std::str::from_utf8(letters).map_or(0, |word| STEMS.read(word).0)
+}
+
+/// `letter_of`, for a byte; those of longer characters stay as they are.
+fn plain_letter(byte: u8, one: u8) -> u8 {
+    match byte {
+        b'0' => b'o',
+        b'1' | b'!' => one,
+        b'3' => b'e',
+        b'4' | b'@' => b'a',
+        b'5' | b'$' => b's',
+        b'7' => b't',
+        b'8' => b'b',
+        b'9' => b'g',
+        other => other,
+    }
 }
 
 /// The letter a leet character stands for; `1` and `!` can be two.

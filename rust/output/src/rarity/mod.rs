@@ -6,6 +6,7 @@ mod placeholder;
 use std::sync::LazyLock;
 
 use ahash::AHashSet;
+use smallvec::SmallVec;
 
 use bigrams::SURPRISE;
 pub(crate) use placeholder::{is_documented, is_placeholder, is_worn_out};
@@ -24,22 +25,67 @@ static COUNT_LOG: LazyLock<Vec<f32>> = LazyLock::new(|| {
     (0..=MAX_JUDGED).map(weigh).collect()
 });
 
+/// How often each byte occurs.
+pub(crate) struct Counts {
+    of: [u16; 256],
+    /// Bytes that occur more than once, a bit each.
+    repeated: [u64; 4],
+    total: usize,
+    most: u16,
+}
+
+impl Counts {
+    /// Of the beginning of a value.
+    pub fn new(value: &[u8]) -> Counts {
+        let value = value.get(..MAX_JUDGED).unwrap_or(value);
+        let mut counts = Counts {
+            of: [0; 256],
+            repeated: [0; 4],
+            total: value.len(),
+            most: 0,
+        };
+        for byte in value {
+            let Some(count) = counts.of.get_mut(usize::from(*byte)) else {
+                continue;
+            };
+            *count = count.saturating_add(1);
+            counts.most = counts.most.max(*count);
+            if let Some(bits) = counts.repeated.get_mut(usize::from(byte >> 6)) {
+                *bits |= u64::from(*count > 1) << (byte & 63);
+            }
+        }
+        counts
+    }
+
+    /// Shannon entropy in bits per byte.
+    pub fn entropy(&self) -> f32 {
+        if self.total == 0 {
+            return 0.0;
+        }
+        // -Σ p·log p is log n - Σ c·log c / n, and a single byte adds nothing.
+        let mut sum = 0.0f32;
+        for (bits, base) in self.repeated.iter().zip((0u32..).step_by(64)) {
+            let mut left = *bits;
+            while left != 0 {
+                let byte = base.saturating_add(left.trailing_zeros()) as usize;
+                let count = self.of.get(byte).copied().unwrap_or(0);
+                sum += COUNT_LOG.get(usize::from(count)).copied().unwrap_or(0.0);
+                left &= left.wrapping_sub(1);
+            }
+        }
+        let total = self.total as f32;
+        total.log2() - sum / total
+    }
+
+    /// Occurrences of the commonest byte.
+    pub fn most(&self) -> usize {
+        usize::from(self.most)
+    }
+}
+
 /// Shannon entropy in bits per byte.
 pub(crate) fn entropy(value: &[u8]) -> f32 {
-    let value = value.get(..MAX_JUDGED).unwrap_or(value);
-    let mut counts = [0u16; 256];
-    for byte in value {
-        if let Some(count) = counts.get_mut(usize::from(*byte)) {
-            *count = count.saturating_add(1);
-        }
-    }
-    if value.is_empty() {
-        return 0.0;
-    }
-    // -Σ p·log p is log n - Σ c·log c / n.
-    let total = value.len() as f32;
-    let weight = |count: &u16| COUNT_LOG.get(usize::from(*count)).copied().unwrap_or(0.0);
-    total.log2() - counts.iter().map(weight).sum::<f32>() / total
+    Counts::new(value).entropy()
 }
 
 fn symbol(byte: u8) -> Option<usize> {
@@ -80,7 +126,7 @@ pub(crate) fn surprise(value: &[u8]) -> f32 {
 pub(crate) fn word_coverage(value: &[u8]) -> f32 {
     let value = value.get(..MAX_JUDGED).unwrap_or(value);
     let (mut letters, mut covered) = (0usize, 0usize);
-    let mut word: Vec<u8> = Vec::with_capacity(32);
+    let mut word: SmallVec<[u8; 64]> = SmallVec::new();
     let mut previous = 0u8;
     for byte in value.iter().copied().chain([0]) {
         let is_hump = byte.is_ascii_uppercase() && previous.is_ascii_lowercase();
@@ -101,6 +147,30 @@ pub(crate) fn word_coverage(value: &[u8]) -> f32 {
     }
 }
 
+/// First four letters of the words that have as many, hashed: most places of a random value begin no word.
+static BEGINNINGS: LazyLock<Vec<u64>> = LazyLock::new(|| {
+    let mut filter = vec![0u64; 1024];
+    for head in WORDS.iter().filter_map(|word| word.first_chunk::<4>()) {
+        let (place, bit) = beginning(*head);
+        if let Some(bits) = filter.get_mut(place) {
+            *bits |= 1 << bit;
+        }
+    }
+    filter
+});
+
+fn beginning(head: [u8; 4]) -> (usize, u32) {
+    let hash = u32::from_le_bytes(head).wrapping_mul(0x9E37_79B1) >> 16;
+    ((hash >> 6) as usize, hash & 63)
+}
+
+fn begins_word(text: &[u8]) -> bool {
+    text.first_chunk::<4>().is_some_and(|head| {
+        let (place, bit) = beginning(*head);
+        BEGINNINGS.get(place).is_some_and(|bits| bits & 1 << bit != 0)
+    })
+}
+
 /// Letters of `word` that common words cover, taken greedily from the left.
 fn words_within(word: &[u8]) -> usize {
     if word.len() >= 3 && is_word(word) {
@@ -108,10 +178,11 @@ fn words_within(word: &[u8]) -> usize {
     }
     let (mut at, mut covered) = (0usize, 0usize);
     while at.saturating_add(4) <= word.len() {
-        let longest = word.len().saturating_sub(at).min(14);
+        let rest = word.get(at..).unwrap_or_default();
+        let longest = if begins_word(rest) { rest.len().min(14) } else { 0 };
         let found = (4..=longest)
             .rev()
-            .find(|length| word.get(at..at.saturating_add(*length)).is_some_and(is_word));
+            .find(|length| rest.get(..*length).is_some_and(is_word));
         match found {
             Some(length) => {
                 covered = covered.saturating_add(length);

@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use aho_corasick::AhoCorasick;
 
-use super::entropy;
+use super::{Counts, MAX_JUDGED};
 
 /// Keys that vendors print in their documentation, in two parts so that they are no token here.
 const DOCUMENTED: &[(&str, &str, &str)] = &[
@@ -133,14 +133,24 @@ pub(crate) fn is_worn_out(body: &[u8]) -> bool {
     }
     // A short body of different characters has log2(length) bits at most.
     let reachable = (body.len() as f32).log2() - 1.0;
+    let counts = Counts::new(body);
+    let most = if body.len() <= MAX_JUDGED {
+        counts.most()
+    } else {
+        most_of(body)
+    };
+    counts.entropy() < reachable.min(2.5) || most.saturating_mul(5) >= body.len().saturating_mul(3)
+}
+
+/// Occurrences of the commonest byte of a long text.
+fn most_of(text: &[u8]) -> usize {
     let mut counts = [0usize; 256];
-    for byte in body {
+    for byte in text {
         if let Some(count) = counts.get_mut(usize::from(*byte)) {
             *count = count.saturating_add(1);
         }
     }
-    let most = counts.iter().max().copied().unwrap_or(0);
-    entropy(body) < reachable.min(2.5) || most.saturating_mul(5) >= body.len().saturating_mul(3)
+    counts.iter().max().copied().unwrap_or(0)
 }
 
 /// Parts that only hints have.

@@ -183,19 +183,19 @@ impl Block<'_> {
             self.judge(entry, start..limit, start..limit);
             return;
         }
-        let Some(regex) = entry.regex() else { return };
         let window = slice(self.content, start, limit);
-        let Some(whole) = regex.find(window) else {
+        let Some(length) = entry.match_length(window) else {
             self.work.spend(64);
             return;
         };
-        self.work.spend(whole.len().saturating_add(64));
-        let end = start.saturating_add(whole.end());
+        self.work.spend(length.saturating_add(64));
+        let end = start.saturating_add(length);
         if !entry.form.is_open && is_at(self.content, end, WORD) {
             return;
         }
-        let value = if entry.form.pattern.contains("(?P<value>") {
-            let group = regex.captures(window).and_then(|captures| captures.name("value"));
+        let value = if entry.has_value {
+            let captures = entry.regex().and_then(|regex| regex.captures(window));
+            let group = captures.and_then(|captures| captures.name("value"));
             group.map_or(start..end, |group| {
                 start.saturating_add(group.start())..start.saturating_add(group.end())
             })

@@ -13,6 +13,7 @@ mod manifest;
 mod numbers;
 mod overlap;
 mod pem;
+mod rows;
 mod scanner;
 mod secrecy;
 pub(crate) mod sweep;

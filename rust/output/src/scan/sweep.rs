@@ -1,7 +1,6 @@
 //! Byte-class sweeps: long runs of token characters, and groups of digits (output policy spec §16.7.2).
 //!
-//! Both look at one byte in about fifteen, or eight, of ordinary text: a place that cannot lie inside a long run lets the
-//! sweep jump over everything before it.
+//! Both look at many bytes at once; what stands in no long run and beside no digit is passed by.
 
 use std::ops::Range;
 
@@ -16,61 +15,99 @@ pub(crate) const MAX_GROUPS: usize = 12;
 
 /// Calls `found` with every maximal run of `MIN_RUN` or more token characters that begins in `range`.
 ///
-/// A run that long covers eight bytes in a row at some multiple of eight, so only those are looked at, sixty-four at once.
+/// Sixty-four bytes are one word of bits, in which runs are found by shifting it against itself.
 pub(crate) fn for_each_run(content: &[u8], range: Range<usize>, mut found: impl FnMut(usize, usize)) {
     let mut at = range.start;
     if is_before(content, at, RUN) {
         // The run that reaches into the range belongs to the range before.
         at = end_of_run(content, at, range.end);
     }
-    // Bytes before this one are known not to begin a run.
-    let mut floor = at;
-    while at < range.end {
+    // Where the run that reaches up to `at` began.
+    let mut open = at;
+    while at < range.end || open < at {
         let tail = content.get(at..).unwrap_or_default();
         let Some(chunk) = tail.first_chunk::<64>() else {
-            let head = content.get(floor..at).unwrap_or_default();
-            let before = head.iter().rev().take_while(|byte| is(**byte, RUN)).count();
-            scalar_runs(content, at.saturating_sub(before), range.end, &mut found);
+            scalar_runs(content, open, range.end, &mut found);
             return;
         };
-        let Some(eight) = first_full(chunk) else {
-            at = at.saturating_add(64);
-            continue;
-        };
-        let inside = at.saturating_add(eight.saturating_mul(8));
-        let head = content.get(floor..inside).unwrap_or_default();
-        let before = head.iter().rev().take_while(|byte| is(**byte, RUN)).count();
-        let start = inside.saturating_sub(before);
-        let end = end_of_run(content, inside.saturating_add(8), content.len());
-        if start >= range.end {
+        let mut bits = run_bits(chunk);
+        let end = at.saturating_add(64);
+        if open < at {
+            let length = bits.trailing_ones();
+            if length == 64 {
+                at = end;
+                continue;
+            }
+            let behind = at.saturating_add(length as usize);
+            if behind.saturating_sub(open) >= MIN_RUN {
+                found(open, behind);
+            }
+            bits &= bits.wrapping_add(1);
+            if behind >= range.end {
+                return;
+            }
+        }
+        let last = bits.leading_ones();
+        open = end.saturating_sub(last as usize);
+        if last > 0 {
+            bits &= u64::MAX.checked_shr(last).unwrap_or(0);
+        }
+        let mut starts = long_runs(bits);
+        while starts != 0 {
+            let first = starts.trailing_zeros();
+            let length = (bits >> first).trailing_ones();
+            let start = at.saturating_add(first as usize);
+            if start >= range.end {
+                return;
+            }
+            found(start, start.saturating_add(length as usize));
+            // `first` and `length` are 63 at most: the last run of the word is not among these.
+            starts &= u64::MAX << (first + length).min(63);
+        }
+        if open >= range.end {
             return;
         }
-        if end.saturating_sub(start) >= MIN_RUN {
-            found(start, end);
-        }
-        floor = end;
         at = end;
     }
 }
 
-/// Place of the first eight bytes, of eight times eight, that are all token characters. Compiled to vector code.
+/// Bits where `MIN_RUN` ones begin.
 #[inline]
-fn first_full(chunk: &[u8; 64]) -> Option<usize> {
-    let strange: [u8; 64] = std::array::from_fn(|place| chunk.get(place).map_or(1, |byte| is_strange(*byte)));
-    strange.chunks_exact(8).position(|eight| {
-        eight
-            .first_chunk::<8>()
-            .is_some_and(|eight| u64::from_ne_bytes(*eight) == 0)
+fn long_runs(bits: u64) -> u64 {
+    let two = bits & bits >> 1;
+    let four = two & two >> 2;
+    let eight = four & four >> 4;
+    // 15 ones are eight ones and eight more, seven places behind.
+    eight & eight >> (MIN_RUN - 8)
+}
+
+/// A bit for each byte that is a token character. Compiled to vector code.
+#[inline]
+fn run_bits(chunk: &[u8; 64]) -> u64 {
+    let mut ones = [0u8; 64];
+    for (one, byte) in ones.iter_mut().zip(chunk) {
+        *one = is_part(*byte);
+    }
+    bits_of(&ones)
+}
+
+/// One bit for each byte that is 0 or 1.
+#[inline]
+fn bits_of(ones: &[u8; 64]) -> u64 {
+    ones.chunks_exact(8).rev().fold(0, |bits, eight| {
+        let eight = eight.first_chunk().map_or(0, |eight| u64::from_le_bytes(*eight));
+        // Eight products of one bit each, of which the top byte gathers all.
+        bits << 8 | eight.wrapping_mul(0x0102_0408_1020_4080) >> 56
     })
 }
 
-/// 0 for `A-Za-z0-9_+/-`, without a branch.
+/// 1 for `A-Za-z0-9_+/-`, without a branch.
 #[inline]
-fn is_strange(byte: u8) -> u8 {
+fn is_part(byte: u8) -> u8 {
     let letter = (byte | 0x20).wrapping_sub(b'a') < 26;
     // `+` to `9` without `,` and `.`.
     let digit = byte.wrapping_sub(b'+') < 15 && byte != b',' && byte != b'.';
-    u8::from(!(letter | digit | (byte == b'_')))
+    u8::from(letter | digit | (byte == b'_'))
 }
 
 /// The same, byte by byte, for the end of a content.

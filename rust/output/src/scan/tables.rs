@@ -9,6 +9,7 @@ use crate::catalogue::CATALOGUE;
 use crate::definition::{Definition, Form, Group, Trigger};
 use crate::mask::DetectorId;
 use crate::scan::literals::Literals;
+use crate::scan::rows::Rows;
 use crate::scan::sweep::MIN_RUN;
 
 /// Longest run whose exact length selects forms.
@@ -21,10 +22,22 @@ pub(crate) struct Entry {
     pub definition: &'static Definition,
     pub form: &'static Form,
     pub shapes: Vec<Shape>,
+    /// Whether the pattern has a group named `value`.
+    pub has_value: bool,
+    /// The pattern taken apart, where it can be.
+    rows: OnceLock<Option<Rows>>,
     regex: OnceLock<Option<Regex>>,
 }
 
 impl Entry {
+    /// Length of the match of the form's pattern that the text begins with.
+    pub fn match_length(&self, text: &[u8]) -> Option<usize> {
+        match self.rows.get_or_init(|| Rows::of(self.form.pattern)) {
+            Some(rows) => rows.match_length(text),
+            None => Some(self.regex()?.find(text)?.end()),
+        }
+    }
+
     /// The form's pattern, built when it is first needed: anchored, or for searching near a word.
     pub fn regex(&self) -> Option<&Regex> {
         let build = || {
@@ -182,6 +195,8 @@ impl Tables {
             definition,
             form,
             shapes,
+            has_value: form.pattern.contains("(?P<value>"),
+            rows: OnceLock::new(),
             regex: OnceLock::new(),
         });
     }

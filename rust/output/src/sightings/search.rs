@@ -33,17 +33,16 @@ impl<K: Copy + Ord> Automaton<K> {
 
     /// One lane over each part.
     fn find_in_parts(&self, text: &[u8], parts: &[Range<usize>], found: &mut [Vec<Sighting<K>>; LANES]) {
-        let Some(table) = self.table.first_chunk() else {
+        let Some(table) = self.cells() else {
             return;
         };
         let start = |lane: usize| parts.get(lane).map_or(text.len(), |part| part.start);
         let mut states: [u16; LANES] = std::array::from_fn(|lane| self.state_before(text, start(lane)));
         let longest = parts.iter().map(Range::len).max().unwrap_or(0);
-        let mut ends = [BEHIND; LANES];
+        let mut strides = [BEHIND; LANES];
         for done in (0..longest).step_by(STRIDE) {
-            let mut strides = [&BEHIND; LANES];
-            for ((stride, end), part) in strides.iter_mut().zip(&mut ends).zip(parts) {
-                *stride = stride_at(text, part.start + done, end);
+            for (stride, part) in strides.iter_mut().zip(parts) {
+                copy_stride(text, part.start + done, stride);
             }
             for place in 0..STRIDE {
                 let mut any = 0;
@@ -53,7 +52,7 @@ impl<K: Copy + Ord> Automaton<K> {
                     any |= *state;
                 }
                 if any & COMPLETE != 0 {
-                    self.report(&states, parts, done + place + 1, found);
+                    self.report(states, parts, done + place + 1, found);
                 }
             }
         }
@@ -63,12 +62,12 @@ impl<K: Copy + Ord> Automaton<K> {
     #[inline(never)]
     fn report(
         &self,
-        states: &[u16; LANES],
+        states: [u16; LANES],
         parts: &[Range<usize>],
         count: usize,
         found: &mut [Vec<Sighting<K>>; LANES],
     ) {
-        for ((state, part), found) in states.iter().zip(parts).zip(found) {
+        for ((state, part), found) in states.into_iter().zip(parts).zip(found) {
             let end = part.start + count;
             if state & COMPLETE != 0 && end <= part.end {
                 let kinds = self.kinds.get(usize::from(state & !COMPLETE));
@@ -82,9 +81,13 @@ impl<K: Copy + Ord> Automaton<K> {
         }
     }
 
+    fn cells(&self) -> Option<&[u16; STATES * CLASSES]> {
+        self.table.as_flattened().first_chunk()
+    }
+
     /// State of the automaton just before offset `at`.
     fn state_before(&self, text: &[u8], at: usize) -> u16 {
-        let Some(table) = self.table.first_chunk() else {
+        let Some(table) = self.cells() else {
             return 0;
         };
         // The start of a text is a border like its end.
@@ -98,7 +101,7 @@ impl<K: Copy + Ord> Automaton<K> {
     /// One lane over everything: what the lanes are tested against.
     #[cfg(test)]
     pub(crate) fn find_plainly(&self, text: &[u8]) -> Vec<Sighting<K>> {
-        let table = self.table.first_chunk().unwrap();
+        let table = self.cells().unwrap();
         let mut state = self.state_before(text, 0);
         let mut found = Vec::new();
         for (place, byte) in text.iter().chain(b"\n").enumerate() {
@@ -115,23 +118,23 @@ impl<K: Copy + Ord> Automaton<K> {
 
 /// One step; the sizes of the tables make the checks of the places in them vanish.
 #[inline(always)]
-fn step(table: &[[u16; CLASSES]; STATES], classes: &[u8; 256], state: u16, byte: u8) -> u16 {
+fn step(table: &[u16; STATES * CLASSES], classes: &[u8; 256], state: u16, byte: u8) -> u16 {
     let class = classes.get(usize::from(byte)).copied().unwrap_or(0);
-    let row = table.get(usize::from(state) % STATES);
-    let next = row.and_then(|row| row.get(usize::from(class) % CLASSES));
-    next.copied().unwrap_or(0)
+    // The mark of a complete state lies beyond the table.
+    let cell = (usize::from(state) * CLASSES | usize::from(class)) % (STATES * CLASSES);
+    table.get(cell).copied().unwrap_or(0)
 }
 
-/// Bytes of the text from `at` on, continued behind its end in `end`.
+/// Bytes of the text from `at` on, and what stands behind its end.
 #[inline]
-fn stride_at<'a>(text: &'a [u8], at: usize, end: &'a mut [u8; STRIDE]) -> &'a [u8; STRIDE] {
+fn copy_stride(text: &[u8], at: usize, stride: &mut [u8; STRIDE]) {
     let rest = text.get(at..).unwrap_or(&[]);
-    if let Some(stride) = rest.first_chunk() {
-        return stride;
+    if let Some(bytes) = rest.first_chunk() {
+        *stride = *bytes;
+        return;
     }
-    *end = BEHIND;
-    end.iter_mut().zip(rest).for_each(|(slot, byte)| *slot = *byte);
-    end
+    *stride = BEHIND;
+    stride.iter_mut().zip(rest).for_each(|(slot, byte)| *slot = *byte);
 }
 
 /// The ranges in parts of about one size, as many as fill all lanes. The last byte of a text has a border behind it.

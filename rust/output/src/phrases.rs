@@ -311,33 +311,48 @@ impl Kind {
     }
 }
 
-fn compiled(is_wanted: impl Fn(Kind) -> bool) -> Automaton<Kind> {
-    let rows = ROWS.iter().filter(|(kind, ..)| is_wanted(*kind));
-    let phrases = rows.flat_map(|(kind, spelling, words)| {
+fn phrases(is_wanted: impl Fn(Kind) -> bool) -> impl Iterator<Item = Phrase<'static, Kind>> {
+    let rows = ROWS.iter().filter(move |(kind, ..)| is_wanted(*kind));
+    rows.flat_map(|(kind, spelling, words)| {
         words.split('·').map(|text| Phrase {
             text,
             spelling: *spelling,
             kind: *kind,
         })
-    });
-    Automaton::new(&phrases.collect::<Vec<_>>())
+    })
 }
 
 /// Everything but the common halves of pairs.
+pub(crate) fn rare() -> impl Iterator<Item = Phrase<'static, Kind>> {
+    phrases(|kind| !kind.is_common_half())
+}
+
+fn compiled(is_wanted: impl Fn(Kind) -> bool) -> Automaton<Kind> {
+    Automaton::new(&phrases(is_wanted).collect::<Vec<_>>())
+}
+
 static RARE: LazyLock<Automaton<Kind>> = LazyLock::new(|| compiled(|kind| !kind.is_common_half()));
 static COMMON: LazyLock<Automaton<Kind>> = LazyLock::new(|| compiled(Kind::is_common_half));
 
-/// Everything in `content[range]` that is a reason to look closer, by offset; common halves of pairs only where the other
-/// half is near, and only when pairs are asked for.
-pub(crate) fn find(content: &[u8], range: Range<usize>, with_pairs: bool) -> Vec<Sighting> {
-    let mut found = RARE.find(content, range);
-    if with_pairs {
-        let common = COMMON.find_in(content, &around_rare_halves(content, &found));
-        if !common.is_empty() {
-            found.extend(common);
-            found.sort();
-        }
+/// Everything in the content that is a reason to look closer, by offset, but common halves of pairs.
+pub(crate) fn find_rare(content: &[u8]) -> Vec<Sighting> {
+    RARE.find(content, 0..content.len())
+}
+
+/// Adds the common halves of pairs where the other half is near.
+pub(crate) fn add_common(content: &[u8], found: &mut Vec<Sighting>) {
+    let common = COMMON.find_in(content, &around_rare_halves(content, found));
+    if !common.is_empty() {
+        found.extend(common);
+        found.sort();
     }
+}
+
+/// All of them.
+#[cfg(test)]
+pub(crate) fn find(content: &[u8]) -> Vec<Sighting> {
+    let mut found = find_rare(content);
+    add_common(content, &mut found);
     found
 }
 
@@ -399,7 +414,7 @@ mod tests {
                 text.push_str(words[draw(words.len())]);
                 text.push_str(&" ".repeat(if draw(8) == 0 { draw(260) } else { 0 }));
             }
-            let (text, found) = (text.as_bytes(), find(text.as_bytes(), 0..text.len(), true));
+            let (text, found) = (text.as_bytes(), find(text.as_bytes()));
             let whole = all.find_plainly(text);
             let is_near = |one: &&Sighting| {
                 let rare = whole.iter().filter(|other| other.kind.is_rare_half());

@@ -40,7 +40,7 @@ impl Draft {
 
 /// Appends hits of the mask's detectors of code injection that begin in `range` of the content. Text outside of the range may be
 /// looked at within a bounded window; contents are split into ranges, so one place is reported by one call only. `sightings` are
-/// what `phrases::find` finds in the range and a margin around it.
+/// what `phrases` finds in the range and a margin around it.
 pub(crate) fn scan_code(
     content: &[u8],
     range: Range<usize>,

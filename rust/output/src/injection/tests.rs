@@ -4,7 +4,7 @@ use crate::sample::{expand, wrapped};
 
 fn names(text: &str) -> Vec<&'static str> {
     let content = text.as_bytes();
-    let found = drafts(content, &phrases::find(content, 0..content.len(), true));
+    let found = drafts(content, &phrases::find(content));
     found
         .iter()
         .filter(|draft| draft.confidence >= 0.5)
@@ -48,7 +48,7 @@ fn debug() {
     if let Ok(text) = std::env::var("TEXT") {
         let text = text.replace("\\n", "\n");
         let content = text.as_bytes();
-        let sightings = phrases::find(content, 0..content.len(), true);
+        let sightings = phrases::find(content);
         eprintln!("{sightings:?}");
         for draft in drafts(content, &sightings) {
             eprintln!(

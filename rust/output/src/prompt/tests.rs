@@ -4,7 +4,7 @@ use crate::sample::wrapped;
 
 fn found(text: &str) -> Vec<Draft> {
     let content = text.as_bytes();
-    let sightings = phrases::find(content, 0..content.len(), true);
+    let sightings = phrases::find(content);
     let drafts = drafts(content, &(0..content.len()), &sightings, &ScanOptions::default());
     drafts
         .into_iter()

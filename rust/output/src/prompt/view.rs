@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::fold::Folded;
 use crate::around::{slice, without_escapes};
-use crate::bytes::{end_of, ALNUM};
+use crate::bytes::{is, is_at, ALNUM};
 
 /// A word of the view.
 #[derive(Clone, Debug)]
@@ -259,16 +259,17 @@ fn plain_text(bytes: &[u8]) -> Option<String> {
 /// The words of a text that is all ASCII, as `View::cut_words` cuts them. The text starts at `base` of the content.
 fn cut_plain_words(text: &str, content: &[u8], base: usize) -> Vec<Word> {
     let bytes = text.as_bytes();
-    let is_letter = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_alphanumeric);
-    let mut words = Vec::with_capacity(bytes.len() / 5 + 1);
+    let is_letter = |at: usize| is_at(bytes, at, ALNUM);
+    let mut words = Vec::with_capacity(bytes.len() / 4 + 1);
     let (mut ended, mut paused) = (true, true);
     let mut at = 0;
     while let Some(byte) = bytes.get(at) {
-        let is_next = is_letter(at + 1);
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'@' | b'$') && is_next {
+        if is(*byte, ALNUM) || matches!(byte, b'@' | b'$') && is_letter(at + 1) {
             let mut end = at + 1;
             loop {
-                end = end_of(bytes, end, ALNUM, usize::MAX);
+                while is_letter(end) {
+                    end += 1;
+                }
                 let joins = matches!(bytes.get(end), Some(b'@' | b'$' | b'!' | b'\''));
                 if !joins || !is_letter(end + 1) {
                     break;
@@ -288,9 +289,11 @@ fn cut_plain_words(text: &str, content: &[u8], base: usize) -> Vec<Word> {
             continue;
         }
         match byte {
-            b'.' | b'?' | b'!' if !is_next => ended = true,
+            b' ' | b'\t' | b'-' | b'_' | b'/' => {}
+            b'.' if is_letter(at + 1) => {}
+            b'.' => ended = true,
+            b'?' | b'!' if !is_letter(at + 1) => ended = true,
             b'\n' if bytes.get(at + 1) == Some(&b'\n') => ended = true,
-            b' ' | b'\t' | b'-' | b'_' | b'/' | b'.' => {}
             _ => paused = true,
         }
         at += 1;
@@ -300,8 +303,8 @@ fn cut_plain_words(text: &str, content: &[u8], base: usize) -> Vec<Word> {
 
 /// Starts with a capital and goes on in small letters.
 fn is_capital(content: &[u8], start: usize, end: usize) -> bool {
-    let mut letters = slice(content, start..end).iter();
-    letters.next().is_some_and(u8::is_ascii_uppercase) && letters.next().is_some_and(u8::is_ascii_lowercase)
+    let word = slice(content, start..end);
+    matches!(word, [first, second, ..] if first.is_ascii_uppercase() && second.is_ascii_lowercase())
 }
 
 fn whole_characters(content: &[u8], range: Range<usize>) -> Range<usize> {

@@ -407,23 +407,19 @@ fn roles_in_disguise(word: &str) -> Roles {
 
 /// Roles of a word with its leet characters read as letters.
 fn as_letters(word: &str, one: u8) -> Roles {
+    let bytes = word.as_bytes();
+    let byte = |place: usize| plain_letter(bytes.get(place).copied().unwrap_or(0), one);
+    // The first three tell nearly always that it is no stem.
+    if STEMS.of(&[byte(0), byte(1), byte(2)]).is_empty() {
+        return 0;
+    }
     let mut letters = [0_u8; LONGEST_LEET];
-    let Some(letters) = letters.get_mut(..word.len()) else {
+    let Some(letters) = letters.get_mut(..bytes.len()) else {
         return 0;
     };
-    let fill = |letters: &mut [u8]| {
-        for (letter, byte) in letters.iter_mut().zip(word.bytes()) {
-            *letter = plain_letter(byte, one);
-        }
-    };
-    // The first three tell nearly always.
-    if let Some(head) = letters.get_mut(..word.len().min(3)) {
-        fill(head);
+    for (letter, byte) in letters.iter_mut().zip(bytes) {
+        *letter = plain_letter(*byte, one);
     }
-    if STEMS.of(letters).is_empty() {
-        return 0;
-    }
-    fill(letters);
     std::str::from_utf8(letters).map_or(0, |word| STEMS.read(word).0)
 }
 

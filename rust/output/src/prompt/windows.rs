@@ -20,13 +20,13 @@ pub(super) struct Seen {
 impl Seen {
     /// What the phrases ask for: single ones, and pairs close to each other.
     pub(super) fn new(sightings: &[Sighting]) -> Self {
-        let mut spans = Vec::new();
+        let mut seen = Self { spans: Vec::new() };
         let mut last = [None::<usize>; 8];
         for sighting in sightings {
             let end = sighting.end;
             let (own, others): (usize, &[usize]) = match sighting.kind {
                 Kind::Persona | Kind::Spaced => {
-                    spans.push(end..end);
+                    seen.ask(end..end);
                     continue;
                 }
                 Kind::Verb => (0, &[1]),
@@ -47,11 +47,22 @@ impl Seen {
                 .filter_map(|other| last.get(*other).copied().flatten())
             {
                 if end - other <= PAIR {
-                    spans.push(other..end);
+                    seen.ask(other..end);
                 }
             }
         }
-        Self { spans }
+        seen
+    }
+
+    /// Adds a span. One whose window would touch that of the span before becomes part of it: there may be very many.
+    fn ask(&mut self, span: Range<usize>) {
+        let touches = |last: &&mut Range<usize>| {
+            last.start <= span.start && span.start.saturating_sub(BEFORE) <= last.end + AFTER
+        };
+        match self.spans.last_mut().filter(touches) {
+            Some(last) => last.end = last.end.max(span.end),
+            None => self.spans.push(span),
+        }
     }
 
     /// Orders to send something, when an address is near.
@@ -59,7 +70,7 @@ impl Seen {
         for sighting in sightings.iter().filter(|sighting| sighting.kind == Kind::Send) {
             let near = slice(content, sighting.end.saturating_sub(80)..sighting.end + 240);
             if has_address(near) {
-                self.spans.push(sighting.end..sighting.end);
+                self.ask(sighting.end..sighting.end);
             }
         }
     }
@@ -84,7 +95,7 @@ impl Seen {
                     break;
                 }
                 if asks(character, content, at + taken) {
-                    self.spans.push(at + taken..at + taken + character.len_utf8());
+                    self.ask(at + taken..at + taken + character.len_utf8());
                     invisible.see(content, at + taken, character);
                 }
                 taken += character.len_utf8();

@@ -88,32 +88,50 @@ pub(crate) fn entropy(value: &[u8]) -> f32 {
     Counts::new(value).entropy()
 }
 
-fn symbol(byte: u8) -> Option<usize> {
-    match byte {
-        b'a'..=b'z' => Some(usize::from(byte - b'a')),
-        b'A'..=b'Z' => Some(usize::from(byte - b'A')),
-        b'0'..=b'9' => Some(usize::from(byte - b'0').saturating_add(26)),
-        _ => None,
+/// No letter or digit.
+const NO_SYMBOL: u8 = 36;
+/// Letters as 0 to 25, digits behind them.
+static SYMBOLS: [u8; 256] = symbols();
+
+const fn symbols() -> [u8; 256] {
+    let mut table = [NO_SYMBOL; 256];
+    let mut byte = 0u8;
+    loop {
+        #[expect(clippy::indexing_slicing, reason = "a byte, at compile time")]
+        {
+            table[byte as usize] = match byte {
+                b'a'..=b'z' => byte - b'a',
+                b'A'..=b'Z' => byte - b'A',
+                b'0'..=b'9' => byte - b'0' + 26,
+                _ => NO_SYMBOL,
+            };
+        }
+        if byte == u8::MAX {
+            return table;
+        }
+        byte += 1;
     }
+}
+
+fn symbol(byte: u8) -> usize {
+    usize::from(SYMBOLS.get(usize::from(byte)).copied().unwrap_or(NO_SYMBOL))
 }
 
 /// Mean surprise of neighbouring letters and digits, in bits; 0 without a pair.
 pub(crate) fn surprise(value: &[u8]) -> f32 {
     let value = value.get(..MAX_JUDGED).unwrap_or(value);
     let (mut total, mut pairs) = (0u32, 0u32);
-    for (first, second) in value.iter().zip(value.iter().skip(1)) {
-        let (Some(row), Some(column)) = (symbol(*first), symbol(*second)) else {
-            continue;
-        };
-        let bits = SURPRISE.get(row).and_then(|row| row.get(column)).copied();
-        total = total.saturating_add(u32::from(bits.unwrap_or(0)));
-        pairs = pairs.saturating_add(1);
-        // A change of case inside a word is a surprise that the table does not see.
-        if first.is_ascii_uppercase() && second.is_ascii_lowercase()
-            || first.is_ascii_lowercase() && second.is_ascii_uppercase()
-        {
-            total = total.saturating_add(16);
+    let (mut first, mut row) = (0u8, usize::from(NO_SYMBOL));
+    for second in value {
+        let column = symbol(*second);
+        if let Some(bits) = SURPRISE.get(row).and_then(|row| row.get(column)) {
+            // A change of case inside a word is a surprise that the table does not see.
+            let is_turn =
+                first.is_ascii_alphabetic() && second.is_ascii_alphabetic() && (first ^ second) & 0x20 != 0;
+            total = total.saturating_add(u32::from(*bits) + if is_turn { 16 } else { 0 });
+            pairs = pairs.saturating_add(1);
         }
+        (first, row) = (*second, column);
     }
     if pairs == 0 {
         0.0

@@ -68,6 +68,7 @@ pub(crate) fn layers(block: &mut Block<'_>, decoding: &Decoding) {
     escapes(block, decoding);
 }
 
+#[inline]
 fn is_printable(byte: u8) -> bool {
     matches!(byte, b' '..=b'~' | b'\n' | b'\r' | b'\t' | 0xc2..=0xf4 | 0x80..=0xbf)
 }
@@ -149,6 +150,31 @@ pub(crate) fn is_encoded(text: &[u8]) -> bool {
     text.len() >= MIN_BASE64 && looks_encoded(text)
 }
 
+/// Values of base64 characters of both alphabets, 255 for others.
+static BASE64: [u8; 256] = table_of_base64();
+
+const fn table_of_base64() -> [u8; 256] {
+    let mut table = [u8::MAX; 256];
+    let mut byte = 0u8;
+    loop {
+        #[expect(clippy::indexing_slicing, reason = "a byte, at compile time")]
+        {
+            table[byte as usize] = match byte {
+                b'A'..=b'Z' => byte - b'A',
+                b'a'..=b'z' => byte - b'a' + 26,
+                b'0'..=b'9' => byte - b'0' + 52,
+                b'+' | b'-' => 62,
+                b'/' | b'_' => 63,
+                _ => u8::MAX,
+            };
+        }
+        if byte == u8::MAX {
+            return table;
+        }
+        byte += 1;
+    }
+}
+
 /// Gives up as soon as the beginning cannot be text any more: most runs are names, and fail at once.
 fn looks_encoded(text: &[u8]) -> bool {
     let head = text.get(..PROBE).unwrap_or(text);
@@ -163,26 +189,17 @@ fn looks_encoded(text: &[u8]) -> bool {
             .any(|pair| hex_value(pair).is_none_or(&mut is_odd));
     }
     for quad in head.chunks_exact(4) {
-        let word = quad
-            .iter()
-            .try_fold(0u32, |word, byte| Some(word << 6 | base64_value(*byte)?));
-        let Some(word) = word else { return false };
-        if is_odd(word >> 16) || is_odd(word >> 8) || is_odd(word) {
+        let (mut word, mut all) = (0u32, 0u8);
+        for byte in quad {
+            let value = BASE64.get(usize::from(*byte)).copied().unwrap_or(u8::MAX);
+            all |= value;
+            word = word << 6 | u32::from(value & 63);
+        }
+        if all > 63 || is_odd(word >> 16) || is_odd(word >> 8) || is_odd(word) {
             return false;
         }
     }
     true
-}
-
-fn base64_value(byte: u8) -> Option<u32> {
-    Some(u32::from(match byte {
-        b'A'..=b'Z' => byte - b'A',
-        b'a'..=b'z' => byte - b'a' + 26,
-        b'0'..=b'9' => byte - b'0' + 52,
-        b'+' | b'-' => 62,
-        b'/' | b'_' => 63,
-        _ => return None,
-    }))
 }
 
 /// Hits of a decoded text, under the names they are reported with.

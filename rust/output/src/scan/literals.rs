@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use crate::sightings::{Automaton, Phrase, Spelling, LONGEST};
+use crate::sightings::{Automaton, Phrase, Sighting, Spelling, LONGEST};
 
 /// What to do where a fragment stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,8 +78,7 @@ struct Written {
 /// A set of fragments.
 #[derive(Debug)]
 pub(crate) struct Literals {
-    automaton: Automaton<u16>,
-    /// Fragments that differ in the case of letters only, by what the automaton calls them.
+    /// Fragments that differ in the case of letters only, by what a search calls them.
     written: Vec<Vec<Written>>,
 }
 
@@ -112,26 +111,29 @@ impl Literals {
                 None => written.push(vec![one]),
             }
         }
-        let phrases = written.iter().zip(0u16..).filter_map(|(ways, kind)| {
+        Literals { written }
+    }
+
+    /// What to search for, in any case of letters.
+    pub fn phrases(&self) -> impl Iterator<Item = Phrase<'_, u16>> {
+        self.written.iter().zip(0u16..).filter_map(|(ways, kind)| {
             Some(Phrase {
                 text: ways.first()?.text.as_str(),
                 spelling: Spelling::Literal,
                 kind,
             })
-        });
-        Literals {
-            automaton: Automaton::new(&phrases.collect::<Vec<_>>()),
-            written,
-        }
+        })
     }
 
-    /// Fragments that begin in `range`, none inside of another: what each leads to, and where it stands.
-    pub fn find(&self, content: &[u8], range: Range<usize>) -> Vec<(Lead, Range<usize>)> {
-        // A fragment that begins in the range may end behind it.
-        let limit = range.end.saturating_add(LONGEST).min(content.len());
-        let sightings = self.automaton.find(content, range.start..limit);
+    /// Of the places where fragments end in any case of letters, those that begin in `range` and are written as they
+    /// should be, none inside of another: what each leads to, and where it stands.
+    pub fn settle(
+        &self,
+        content: &[u8],
+        range: Range<usize>,
+        sightings: impl Iterator<Item = Sighting<u16>>,
+    ) -> Vec<(Lead, Range<usize>)> {
         let mut found: Vec<_> = sightings
-            .iter()
             .filter_map(|sighting| {
                 let ways = self.written.get(usize::from(sighting.kind))?;
                 let start = sighting.end.checked_sub(ways.first()?.text.len())?;
@@ -156,13 +158,38 @@ impl Literals {
     }
 }
 
+/// Fragments and the search for them alone.
+#[derive(Debug)]
+pub(crate) struct Words {
+    literals: Literals,
+    automaton: Automaton<u16>,
+}
+
+impl Words {
+    pub fn new(literals: Literals) -> Words {
+        let automaton = Automaton::new(&literals.phrases().collect::<Vec<_>>());
+        Words { literals, automaton }
+    }
+
+    /// Fragments that begin in `range`.
+    pub fn find(&self, content: &[u8], range: Range<usize>) -> Vec<(Lead, Range<usize>)> {
+        // A fragment that begins in the range may end behind it.
+        let limit = range.end.saturating_add(LONGEST).min(content.len());
+        let sightings = self.automaton.find(content, range.start..limit);
+        self.literals.settle(content, range, sightings.into_iter())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn fragments_are_found_as_they_are_written() {
-        let literals = Literals::new(true, ["born", "born in", "medical rec"].into_iter());
+        let literals = Words::new(Literals::new(
+            true,
+            ["born", "born in", "medical rec"].into_iter(),
+        ));
         let text = "-BEGIN  KEY kEy Token born in Medical rec MEDICAL REC medical Rec $2b$ auth\" auth'";
         let found = literals.find(text.as_bytes(), 0..text.len());
         let texts: Vec<&str> = found.iter().map(|(_, at)| &text[at.clone()]).collect();

@@ -12,9 +12,9 @@ use crate::mask::Mask;
 use crate::operator::Customs;
 use crate::scan::block::{Block, Work};
 use crate::scan::decode::{self, Decoding};
-use crate::scan::literals::{Lead, Literals};
+use crate::scan::literals::{Lead, Words};
 use crate::scan::sweep::{for_each_cluster, for_each_run};
-use crate::scan::tables::{ALL_WORDS, PII_WORDS, SECRET_WORDS, TABLES};
+use crate::scan::tables::{ALL_WORDS, PII_WORDS, SECRET_WORDS, TABLES, TRIGGERS};
 use crate::scan::{overlap, utf16};
 use crate::{injection, phrases, prompt};
 
@@ -155,7 +155,7 @@ fn scan_range(
     (std::mem::take(&mut block.hits), block.work.is_over())
 }
 
-impl Block<'_> {
+impl<'a> Block<'a> {
     /// Every pass over the block, piece by piece so that all passes find it in the cache.
     pub(crate) fn scan_all(&mut self) {
         let groups = [
@@ -166,9 +166,7 @@ impl Block<'_> {
         ];
         let [secrets, pii, code, prompts] = groups.map(|group| self.wants(group));
         let customs = self.customs.are_wanted(self.mask);
-        if secrets || pii {
-            self.words(secrets, pii);
-        }
+        let sightings = self.triggers(secrets, pii, code || prompts);
         let mut start = self.range.start;
         while start < self.range.end && !self.work.is_over() {
             let end = start.saturating_add(PASS_BYTES).min(self.range.end);
@@ -187,24 +185,61 @@ impl Block<'_> {
             start = end;
         }
         if (code || prompts) && !self.work.is_over() {
-            self.injections(code, prompts);
+            self.injections(sightings, code, prompts);
         }
         if customs {
             self.customs.scan(self);
         }
     }
 
-    /// Code and prompt injection of the block, in a window of the content: a long content costs each block its own part.
-    fn injections(&mut self, code: bool, prompts: bool) {
+    /// Follows the words of values, and answers the phrases of injections when they are wanted.
+    fn triggers(&mut self, secrets: bool, pii: bool, injections: bool) -> Vec<phrases::Sighting> {
+        let (window, from) = self.window();
+        let (mut leads, mut sightings) = (Vec::new(), Vec::new());
+        if secrets && pii && injections {
+            let range = self.range.start.saturating_sub(from)..self.range.end.saturating_sub(from);
+            (leads, sightings) = TRIGGERS.find(window, range);
+            for (_, found) in &mut leads {
+                *found = from.saturating_add(found.start)..from.saturating_add(found.end);
+            }
+        } else {
+            let words: Option<&Words> = match (secrets, pii) {
+                (true, true) => Some(&ALL_WORDS),
+                (true, false) => Some(&SECRET_WORDS),
+                (false, true) => Some(&PII_WORDS),
+                (false, false) => None,
+            };
+            if let Some(words) = words {
+                leads = words.find(self.content, self.range.clone());
+            }
+            if injections {
+                sightings = phrases::find_rare(window);
+            }
+        }
+        for (lead, found) in leads {
+            if self.work.is_over() {
+                break;
+            }
+            self.lead(lead, found);
+        }
+        sightings
+    }
+
+    /// The block and what injection detectors may read around it, and where that begins.
+    fn window(&self) -> (&'a [u8], usize) {
         let from = self.range.start.saturating_sub(INJECTION_MARGIN);
-        let to = self
-            .range
-            .end
-            .saturating_add(INJECTION_MARGIN)
-            .min(self.content.len());
-        let window = self.content.get(from..to).unwrap_or_default();
+        let to = self.range.end.saturating_add(INJECTION_MARGIN);
+        let to = to.min(self.content.len());
+        (self.content.get(from..to).unwrap_or_default(), from)
+    }
+
+    /// Code and prompt injection of the block, in a window of the content: a long content costs each block its own part.
+    fn injections(&mut self, mut sightings: Vec<phrases::Sighting>, code: bool, prompts: bool) {
+        let (window, from) = self.window();
         let range = self.range.start.saturating_sub(from)..self.range.end.saturating_sub(from);
-        let sightings = phrases::find(window, 0..window.len(), prompts);
+        if prompts {
+            phrases::add_common(window, &mut sightings);
+        }
         let mut hits = Vec::new();
         if code {
             injection::scan_code(window, range.clone(), &sightings, self.mask, &mut hits);
@@ -250,20 +285,6 @@ impl Block<'_> {
             } else {
                 self.tilde(at);
             }
-        }
-    }
-
-    fn words(&mut self, secrets: bool, pii: bool) {
-        let literals: &Literals = match (secrets, pii) {
-            (true, true) => &ALL_WORDS,
-            (true, false) => &SECRET_WORDS,
-            _ => &PII_WORDS,
-        };
-        for (lead, found) in literals.find(self.content, self.range.clone()) {
-            if self.work.is_over() {
-                return;
-            }
-            self.lead(lead, found);
         }
     }
 

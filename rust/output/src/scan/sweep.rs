@@ -144,8 +144,10 @@ impl DigitGroup {
 }
 
 /// Calls `found` with the groups of every cluster that begins in `range`: digits with single separators between them.
+///
+/// A cluster worth the trouble is four bytes long at least. Bits of digits, and of separators between them, tell where one may
+/// be; what is shorter is never read.
 pub(crate) fn for_each_cluster(content: &[u8], range: Range<usize>, mut found: impl FnMut(&[DigitGroup])) {
-    const STEP: usize = 32;
     let mut groups: Vec<DigitGroup> = Vec::with_capacity(MAX_GROUPS);
     let mut at = range.start;
     // Digits that reach into the range belong to the range before.
@@ -154,33 +156,61 @@ pub(crate) fn for_each_cluster(content: &[u8], range: Range<usize>, mut found: i
     }
     while at < range.end {
         let window = content.get(at..).unwrap_or_default();
-        let start = match window.first_chunk::<STEP>() {
+        match window.first_chunk::<64>() {
             Some(chunk) if !has_digit(chunk) => {
-                at = at.saturating_add(STEP);
+                at = at.saturating_add(64);
                 continue;
             }
-            _ => match window.iter().take(STEP).position(|byte| is(*byte, DIGIT)) {
-                Some(offset) => at.saturating_add(offset),
-                None => {
-                    at = at.saturating_add(STEP);
+            Some(chunk) => {
+                let (first, is_long) = first_cluster(chunk);
+                at = at.saturating_add(first);
+                if !is_long {
                     continue;
                 }
+            }
+            None => match window.iter().position(|byte| is(*byte, DIGIT)) {
+                Some(offset) => at = at.saturating_add(offset),
+                None => return,
             },
-        };
-        if start >= range.end {
-            break;
         }
-        let digits = read_groups(content, start, &mut groups);
-        at = groups.last().map_or(start, DigitGroup::end).saturating_add(1);
+        if at >= range.end {
+            return;
+        }
+        let digits = read_groups(content, at, &mut groups);
+        at = groups.last().map_or(at, DigitGroup::end).saturating_add(1);
         if digits >= MIN_DIGITS {
             found(&groups);
         }
     }
 }
 
+/// Where, in bytes of which one at least is a digit, a cluster of `MIN_DIGITS` bytes may begin; or else, with `false`, where
+/// to go on: behind what is certainly too short.
+#[inline]
+fn first_cluster(chunk: &[u8; 64]) -> (usize, bool) {
+    let (mut digits, mut separators) = ([0u8; 64], [0u8; 64]);
+    for ((digit, separator), byte) in digits.iter_mut().zip(&mut separators).zip(chunk) {
+        *digit = u8::from(byte.wrapping_sub(b'0') < 10);
+        *separator = u8::from(matches!(byte, b' ' | b'-' | b'.' | b'/' | b'(' | b')'));
+    }
+    let (digits, separators) = (bits_of(&digits), bits_of(&separators));
+    // A separator, or two of them, between digits. What stands behind the chunk may be digits.
+    let behind = digits << 1 | digits << 2;
+    let before = digits >> 1 | digits >> 2 | 3 << 62;
+    let joined = digits | separators & behind & before;
+    // Behind the chunk everything may go on.
+    let two = joined & (joined >> 1 | 1 << 63);
+    let four = two & (two >> 2 | 3 << 62);
+    let starts = four & digits;
+    if starts != 0 {
+        return (starts.trailing_zeros() as usize, true);
+    }
+    (64, false)
+}
+
 /// Compiled to vector code: no branch, no table.
 #[inline]
-fn has_digit(chunk: &[u8; 32]) -> bool {
+fn has_digit(chunk: &[u8; 64]) -> bool {
     chunk
         .iter()
         .fold(0u8, |seen, byte| seen | u8::from(byte.wrapping_sub(b'0') < 10))

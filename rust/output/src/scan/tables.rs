@@ -1,16 +1,19 @@
 //! The catalogue, indexed by what triggers each form.
 
+use std::ops::Range;
 use std::sync::{LazyLock, OnceLock};
 
 use ahash::AHashMap;
 use regex::bytes::{Regex, RegexBuilder};
 
 use crate::catalogue::CATALOGUE;
-use crate::definition::{Definition, Form, Group, Trigger};
+use crate::definition::{self, Definition, Form, Group};
 use crate::mask::DetectorId;
-use crate::scan::literals::Literals;
+use crate::phrases::{self, Sighting};
+use crate::scan::literals::{Lead, Literals, Words};
 use crate::scan::rows::Rows;
 use crate::scan::sweep::MIN_RUN;
+use crate::sightings::{self, Automaton};
 
 /// Longest run whose exact length selects forms.
 const MAX_RUN_FORM: usize = 256;
@@ -41,7 +44,7 @@ impl Entry {
     /// The form's pattern, built when it is first needed: anchored, or for searching near a word.
     pub fn regex(&self) -> Option<&Regex> {
         let build = || {
-            let is_near = matches!(self.form.trigger, Trigger::Near(_));
+            let is_near = matches!(self.form.trigger, definition::Trigger::Near(_));
             let pattern = self.form.pattern;
             let pattern = if is_near {
                 pattern.to_owned()
@@ -124,11 +127,52 @@ fn near_words(group: Option<Group>) -> impl Iterator<Item = &'static str> {
         .map(|(word, _)| *word)
 }
 
-pub(crate) static SECRET_WORDS: LazyLock<Literals> =
-    LazyLock::new(|| Literals::new(true, near_words(Some(Group::SecretLeak))));
-pub(crate) static PII_WORDS: LazyLock<Literals> =
-    LazyLock::new(|| Literals::new(false, near_words(Some(Group::Pii))));
-pub(crate) static ALL_WORDS: LazyLock<Literals> = LazyLock::new(|| Literals::new(true, near_words(None)));
+pub(crate) static SECRET_WORDS: LazyLock<Words> =
+    LazyLock::new(|| Words::new(Literals::new(true, near_words(Some(Group::SecretLeak)))));
+pub(crate) static PII_WORDS: LazyLock<Words> =
+    LazyLock::new(|| Words::new(Literals::new(false, near_words(Some(Group::Pii)))));
+pub(crate) static ALL_WORDS: LazyLock<Words> =
+    LazyLock::new(|| Words::new(Literals::new(true, near_words(None))));
+
+/// Words of values and phrases of injections in one search, for scans that look for both.
+#[derive(Debug)]
+pub(crate) struct Triggers {
+    literals: Literals,
+    automaton: Automaton<Trigger>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Trigger {
+    Word(u16),
+    Phrase(phrases::Kind),
+}
+
+pub(crate) static TRIGGERS: LazyLock<Triggers> = LazyLock::new(|| {
+    let literals = Literals::new(true, near_words(None));
+    let words = literals.phrases().map(|phrase| phrase.named(Trigger::Word));
+    let all = words.chain(phrases::rare().map(|phrase| phrase.named(Trigger::Phrase)));
+    Triggers {
+        automaton: Automaton::new(&all.collect::<Vec<_>>()),
+        literals,
+    }
+});
+
+impl Triggers {
+    /// What words that begin in `range` of the window lead to, and the phrases in all of it.
+    pub fn find(&self, window: &[u8], range: Range<usize>) -> (Vec<(Lead, Range<usize>)>, Vec<Sighting>) {
+        let found = self.automaton.find(window, 0..window.len());
+        let words = found.iter().filter_map(|one| match one.kind {
+            Trigger::Word(kind) => Some(sightings::Sighting { end: one.end, kind }),
+            Trigger::Phrase(_) => None,
+        });
+        let leads = self.literals.settle(window, range, words);
+        let phrases = found.iter().filter_map(|one| match one.kind {
+            Trigger::Phrase(kind) => Some(Sighting { end: one.end, kind }),
+            Trigger::Word(_) => None,
+        });
+        (leads, phrases.collect())
+    }
+}
 
 impl Tables {
     fn new(catalogue: &[&'static Definition]) -> Tables {
@@ -154,7 +198,7 @@ impl Tables {
         let place = self.entries.len();
         let mut shapes = Vec::new();
         match form.trigger {
-            Trigger::Prefix(prefixes) => {
+            definition::Trigger::Prefix(prefixes) => {
                 for prefix in prefixes {
                     if let Some(key) = prefix.as_bytes().first_chunk::<3>() {
                         self.prefixes.entry(*key).or_default().push((prefix, place));
@@ -165,14 +209,14 @@ impl Tables {
                     }
                 }
             }
-            Trigger::Run(min, max) => {
+            definition::Trigger::Run(min, max) => {
                 for length in min.max(MIN_RUN)..=max.min(MAX_RUN_FORM) {
                     if let Some(forms) = self.by_length.get_mut(length) {
                         forms.push(place);
                     }
                 }
             }
-            Trigger::Groups(texts) => {
+            definition::Trigger::Groups(texts) => {
                 for text in texts {
                     let shape = Shape::parse(text);
                     self.shape_heads |= 1 << shape.head;
@@ -187,8 +231,8 @@ impl Tables {
                     shapes.push(shape);
                 }
             }
-            Trigger::Near(words) => self.near.extend(words.iter().map(|word| (*word, place))),
-            Trigger::Parser => return,
+            definition::Trigger::Near(words) => self.near.extend(words.iter().map(|word| (*word, place))),
+            definition::Trigger::Parser => return,
         }
         self.entries.push(Entry {
             id,
@@ -261,6 +305,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_automaton_of_all_triggers_is_small() {
+        let (states, classes) = TRIGGERS.automaton.size();
+        assert!(
+            states <= 8192 && classes <= 64,
+            "{states} states, {classes} classes"
+        );
+    }
+
+    #[test]
     fn every_pattern_of_the_catalogue_is_built() {
         for entry in &TABLES.entries {
             let id = entry.definition.id;
@@ -269,7 +322,7 @@ mod tests {
                 "{id}: {}",
                 entry.form.pattern
             );
-            if let Trigger::Prefix(prefixes) = entry.form.trigger {
+            if let definition::Trigger::Prefix(prefixes) = entry.form.trigger {
                 assert!(prefixes.iter().all(|prefix| prefix.len() >= 3), "{id}");
             }
         }

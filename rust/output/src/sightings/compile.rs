@@ -196,8 +196,11 @@ pub(super) fn elements<K>(phrase: &Phrase<'_, K>) -> Vec<Element> {
             b'a'..=b'z' => push(&mut out, false, |other| is_leet_of(other, byte)),
             other => push_plain(&mut out, other),
         }),
-        Spelling::Literal => phrase.text.bytes().for_each(|byte| {
-            push(&mut out, false, |other| other.eq_ignore_ascii_case(&byte));
+        // As few classes as may be: what was found is compared byte for byte.
+        Spelling::Literal => phrase.text.bytes().for_each(|byte| match byte {
+            b' ' => push(&mut out, false, is_blank),
+            b'"' => push_plain(&mut out, byte),
+            _ => push(&mut out, false, |other| other.eq_ignore_ascii_case(&byte)),
         }),
         Spelling::Spaced => {
             push(&mut out, false, |other| !is_word(other));

@@ -27,7 +27,7 @@ pub(crate) enum Spelling {
     Leet,
     /// Any four letters, set apart by one to three other characters (`i g n o`), whatever the text of the phrase.
     Spaced,
-    /// Any case; every byte stands for itself.
+    /// Any case; every byte stands for itself, though any blank and any quote may be found for one.
     Literal,
 }
 
@@ -37,6 +37,17 @@ pub(crate) struct Phrase<'t, K> {
     pub text: &'t str,
     pub spelling: Spelling,
     pub kind: K,
+}
+
+impl<'t, K> Phrase<'t, K> {
+    /// The phrase under another name.
+    pub(crate) fn named<N>(self, name: impl FnOnce(K) -> N) -> Phrase<'t, N> {
+        Phrase {
+            text: self.text,
+            spelling: self.spelling,
+            kind: name(self.kind),
+        }
+    }
 }
 
 /// A place where a phrase ends.

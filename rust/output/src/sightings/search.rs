@@ -121,7 +121,7 @@ impl<K: Copy + Ord> Automaton<K> {
 fn step(table: &[u16; STATES * CLASSES], classes: &[u8; 256], state: u16, byte: u8) -> u16 {
     let class = classes.get(usize::from(byte)).copied().unwrap_or(0);
     // The mark of a complete state lies beyond the table.
-    let cell = (usize::from(state) * CLASSES | usize::from(class)) % (STATES * CLASSES);
+    let cell = ((usize::from(state) * CLASSES) | usize::from(class)) % (STATES * CLASSES);
     table.get(cell).copied().unwrap_or(0)
 }
 

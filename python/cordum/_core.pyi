@@ -570,6 +570,9 @@ def validate_policy(source: bytes, scanners: bytes | None = None) -> list[tuple[
     """Return every problem of one document as (path, message, line); line 0: not known. Empty when it is valid. Its
     rules may name what the scanner file ``scanners`` defines."""
 
+def policy_warnings(source: bytes) -> list[str]:
+    """Return what is worth saying about a valid document."""
+
 def policy_rules(source: bytes) -> bytes:
     """Return the rules of one document as a JSON list of {section, rule as written, tier, selector, enabled}; tier and
     selector as they apply. Raises PolicyError with every problem when the document is not valid."""
@@ -636,13 +639,17 @@ def check_outputs(
     policy: PolicyEngine,
     batch: bytes,
     read: list[tuple[int, tuple[bytes, bytes, int] | None, int, str]] = ...,
+    artifacts: list[tuple[int, tuple[bytes, bytes, int] | None, int, str]] = ...,
 ) -> bytes:
     """Return the serialized `BatchResponse` to a `BatchRequest` of `OutputCheckRequest`s (output policy spec §10).
 
-    ``read`` says what a pointer of `output_pointers` gave: its index and (start, end, bytes stored), the end
-    empty when the start is all, or else a gRPC status number and what is wrong. Raises ValueError when the batch
-    does not decode.
+    ``read`` says what a pointer of `output_pointers` gave, ``artifacts`` what those of `output_artifacts` gave: its
+    index and (start, end, bytes stored), the end empty when the start is all, or else a gRPC status number and what
+    is wrong. Raises ValueError when the batch does not decode.
     """
+
+def output_artifacts(policy: PolicyEngine, batch: bytes) -> list[tuple[int, str, str, str]]:
+    """Return (index, job id, tenant, pointer) of the artifacts a rule asks for. Raises ValueError."""
 
 def output_pointers(policy: PolicyEngine, batch: bytes) -> list[tuple[int, str, str, str]]:
     """Return (index, job id, tenant, pointer) of the requests whose content a rule asks for. Raises ValueError."""

@@ -1,5 +1,7 @@
 """A worker that a test plays by hand: it announces itself, and sends only the results it is told to send."""
 
+from collections.abc import Sequence
+
 from cap.handshake import publish_handshake
 from cap.heartbeat import emit_heartbeat, heartbeat_payload
 from nats.aio.client import Client
@@ -50,6 +52,7 @@ class HandWorker:
         dispatch_id: str = "",
         worker_id: str = "",
         error_message: str = "",
+        artifact_ptrs: Sequence[str] = (),
         copies: int = 1,
     ) -> None:
         """Publish a result; an empty ``dispatch_id`` is left out, as by an older worker."""
@@ -59,6 +62,7 @@ class HandWorker:
             worker_id=worker_id or self.worker_id,
             result_ptr=f"redis://res:{job_id}",
             error_message=error_message,
+            artifact_ptrs=artifact_ptrs,
         )
         if dispatch_id:
             result.dispatch.dispatch_id = dispatch_id

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import orjson
 
-from cordum._core import PolicyEngine, check_outputs, output_pointers
+from cordum._core import PolicyEngine, check_outputs, output_artifacts, output_pointers
 from cordum.domain.errors import CordumError, Unavailable
 from cordum.kernel.decisions import SharedRedis
 from cordum.kernel.metrics import OUTPUT_SECONDS
@@ -28,6 +28,11 @@ _FAILED_PRECONDITION: Final = 9
 _DEADLINE_EXCEEDED: Final = 4
 _UNAVAILABLE: Final = 14
 
+# What is looked at of an artifact after others took what may be read.
+_LEAST_BYTES: Final = 4096
+
+Pointer = tuple[int, str, str, str]
+"""Index, job id, tenant, pointer."""
 Read = tuple[int, tuple[bytes, bytes, int] | None, int, str]
 """Index, content (start, end, bytes stored), gRPC status number, error."""
 
@@ -44,15 +49,14 @@ class OutputChecks:
 
     async def batch(self, engine: PolicyEngine, batch: bytes) -> bytes:
         """Return the serialized `BatchResponse` of a serialized `BatchRequest`. Raises ValueError."""
-        pointers = output_pointers(engine, batch)
-        if not pointers:
-            answer = await _checked(engine, batch, [], len(batch))
+        pointers, artifacts = output_pointers(engine, batch), output_artifacts(engine, batch)
+        if not pointers and not artifacts:
+            answer = await _checked(engine, batch, [], [])
         else:
             # One after another: what is read stays in memory until the answer is made.
             async with self._reading:
-                read = [await self._read(*pointer) for pointer in pointers]
-                size = sum(len(content[0]) for _, content, _, _ in read if content)
-                answer = await _checked(engine, batch, read, size + len(batch))
+                read = [await self._read(*pointer, self._max_scan_bytes) for pointer in pointers]
+                answer = await _checked(engine, batch, read, await self._artifacts(artifacts))
         for item in BatchResponse.FromString(answer).items:
             OUTPUT_SECONDS.observe(item.eval_us / 1e6)
         return answer
@@ -62,13 +66,27 @@ class OutputChecks:
         batch = BatchRequest(requests=[request]).SerializeToString()
         return BatchResponse.FromString(await self.batch(engine, batch)).items[0]
 
-    async def _read(self, index: int, job_id: str, tenant: str, pointer: str) -> Read:
+    async def _artifacts(self, pointers: Sequence[Pointer]) -> list[Read]:
+        """Read artifacts, of one result no more together than of its content."""
+        left: dict[int, int] = {}
+        found: list[Read] = []
+        for index, job_id, tenant, pointer in pointers:
+            limit = left.get(index, self._max_scan_bytes)
+            if not pointer.startswith("redis://art:"):
+                found.append((index, None, _FAILED_PRECONDITION, "invalid pointer"))
+                continue
+            read = await self._read(index, job_id, tenant, pointer, limit)
+            found.append(read)
+            left[index] = max(_LEAST_BYTES, limit - len(read[1][0]) - len(read[1][1])) if read[1] else limit
+        return found
+
+    async def _read(self, index: int, job_id: str, tenant: str, pointer: str, limit: int) -> Read:
         try:
             async with asyncio.timeout(_READ_TIMEOUT_S):
                 key = pointed_key(pointer, job_id)
                 if key is None or not await self._is_of_tenant(key, tenant):
                     return index, None, _FAILED_PRECONDITION, "invalid pointer"
-                content = await self._content(key)
+                content = await self._content(key, limit)
         except Unavailable as error:
             _log.warning("output content not read", job_id=job_id, error=error.message)
             return index, None, _UNAVAILABLE, "output content could not be read"
@@ -91,16 +109,17 @@ class OutputChecks:
             return False
         return isinstance(labels, dict) and labels.get("tenant_id") == tenant
 
-    async def _content(self, key: str) -> tuple[bytes, bytes, int] | None:
+    async def _content(self, key: str, limit: int) -> tuple[bytes, bytes, int] | None:
+        """Return the start, the end and the size of a content, of a large one ``limit`` bytes of both; None without."""
         client = await self._redis.client()
         size = int(await client.execute("STRLEN", key))
         if size == 0:
             return None
-        if size <= self._max_scan_bytes:
+        if size <= limit:
             whole: bytes = await client.execute("GETRANGE", key, 0, size - 1)
             return (whole, b"", len(whole)) if whole else None
-        tail_bytes = min(_TAIL_BYTES, self._max_scan_bytes // 2)
-        head_end = self._max_scan_bytes - tail_bytes - 1
+        tail_bytes = min(_TAIL_BYTES, limit // 2)
+        head_end = limit - tail_bytes - 1
         head, tail = _raised(
             await client.pipeline(
                 [("GETRANGE", key, 0, head_end), ("GETRANGE", key, size - tail_bytes, size - 1)]
@@ -116,7 +135,8 @@ def _raised(replies: Sequence[Any]) -> Sequence[Any]:
     return replies
 
 
-async def _checked(engine: PolicyEngine, batch: bytes, read: list[Read], size: int) -> bytes:
+async def _checked(engine: PolicyEngine, batch: bytes, read: list[Read], artifacts: list[Read]) -> bytes:
+    size = len(batch) + sum(len(content[0]) for _, content, _, _ in [*read, *artifacts] if content)
     if size > THREAD_FROM_BYTES:
-        return await asyncio.to_thread(check_outputs, engine, batch, read)
-    return check_outputs(engine, batch, read)
+        return await asyncio.to_thread(check_outputs, engine, batch, read, artifacts)
+    return check_outputs(engine, batch, read, artifacts)

@@ -31,9 +31,10 @@ pub use engine::{is_scanner, Detector, Engine, ScanOptions, DEFAULT_MIN_CONFIDEN
 pub use hit::{Hit, ScanResult};
 pub use mask::{DetectorId, Mask};
 pub use operator::{
-    Pattern, PatternEntry, PatternError, ScannerEntry, ScannerFault, ScannerFile, ScannerFileError,
-    ScannerMode, Validator, DEFAULT_PATTERN_CONFIDENCE, DEFAULT_PATTERN_NAME, MAX_MATCH_BYTES,
-    MAX_NAME_BYTES, MAX_PATTERNS, MAX_PATTERN_BYTES, MAX_SCANNERS, MAX_SLOW_PATTERNS, MAX_WORDS,
+    is_slow_pattern, Pattern, PatternEntry, PatternError, ScannerEntry, ScannerFault, ScannerFile,
+    ScannerFileError, ScannerMode, Validator, DEFAULT_PATTERN_CONFIDENCE, DEFAULT_PATTERN_NAME,
+    MAX_MATCH_BYTES, MAX_NAME_BYTES, MAX_PATTERNS, MAX_PATTERN_BYTES, MAX_SCANNERS, MAX_SLOW_PATTERNS,
+    MAX_WORDS,
 };
 pub use redact::{redact, redact_values, MARKER};
 pub use scanners::{DEFAULT_SCANNERS, NO_OP_SCANNERS};

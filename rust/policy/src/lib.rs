@@ -55,6 +55,15 @@ pub fn validate(source: &[u8]) -> Vec<Issue> {
     Document::parse(source).err().unwrap_or_default()
 }
 
+/// What is worth saying about a document that is valid.
+pub fn warnings(source: &[u8]) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if let Ok(document) = Document::parse_with(source, &output::engine::Detectors::any()) {
+        warn::of_document(&document, &str::to_owned, &mut warnings);
+    }
+    warnings
+}
+
 /// The same for a document whose rules may name what a scanner file defines; problems of the file itself come first.
 pub fn validate_with(source: &[u8], scanner_file: &[u8]) -> Vec<Issue> {
     match output::compile_scanners(scanner_file) {

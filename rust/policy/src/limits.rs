@@ -34,6 +34,8 @@ pub const MAX_EXPLAINED_RULES: usize = 200;
 pub const MAX_LISTING_BYTES: usize = 32 * 1024 * 1024;
 /// Bytes of text that weigh as much as one more node where aliases repeat it.
 pub const ALIAS_BYTES_PER_NODE: usize = 64;
+/// Artifacts of one result that are looked at.
+pub const MAX_OUTPUT_ARTIFACTS: usize = 32;
 /// Bytes of the scanner file.
 pub const MAX_SCANNER_FILE_BYTES: usize = 1024 * 1024;
 /// Test cases of one document.

@@ -1,9 +1,13 @@
 //! Warnings about documents that load (policy spec §3).
 
 use ahash::AHashSet;
+use cordum_output::is_slow_pattern;
 
 use crate::document::{Decision, Document, Scope};
 use crate::merge::Merged;
+
+const SLOW: &str =
+    "slow pattern: no literal of three characters begins every match, so that it reads every content";
 
 /// Warnings about one document's rules; `located` turns a path into its printed form.
 pub(crate) fn of_document(document: &Document, located: &dyn Fn(&str) -> String, warnings: &mut Vec<String>) {
@@ -25,6 +29,13 @@ pub(crate) fn of_document(document: &Document, located: &dyn Fn(&str) -> String,
         }
         if rule.decision == Decision::Allow {
             warn("rule allows everything: it has no match keys");
+        }
+    }
+    for rule in &document.output_rules {
+        for (at, pattern) in rule.matching.patterns.iter().enumerate() {
+            if is_slow_pattern(pattern) {
+                warnings.push(format!("{}.match.content_patterns[{at}]: {SLOW}", rule.path));
+            }
         }
     }
     for (at, rule) in document.input_rules.iter().enumerate() {

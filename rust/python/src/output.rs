@@ -1,7 +1,8 @@
 //! Bindings of the output policy: checks by a `PolicyEngine` and the masked copy.
 
 use cordum_dispatch::outputs::scan_request;
-use cordum_policy::output::{redact, OutputContent, Supplied};
+use cordum_policy::output::{redact, OutputContent, Pointer, Supplied};
+use cordum_policy::BatchError;
 use cordum_wire::messages::JobResult;
 use prost::Message;
 use pyo3::exceptions::PyValueError;
@@ -38,26 +39,40 @@ fn output_pointers(
     batch: PyBackedBytes,
 ) -> PyResult<Vec<(usize, String, String, String)>> {
     let policy = policy.shared();
-    let pointers = py
-        .detach(|| policy.output_pointers(&batch))
-        .map_err(|error| PyValueError::new_err(error.to_string()))?;
+    rows(py.detach(|| policy.output_pointers(&batch)))
+}
+
+/// Artifacts of a serialized `BatchRequest` that output rules ask for: (index, job id, tenant, pointer).
+#[pyfunction]
+fn output_artifacts(
+    py: Python<'_>,
+    policy: &PolicyEngine,
+    batch: PyBackedBytes,
+) -> PyResult<Vec<(usize, String, String, String)>> {
+    let policy = policy.shared();
+    rows(py.detach(|| policy.output_artifacts(&batch)))
+}
+
+fn rows(pointers: Result<Vec<Pointer>, BatchError>) -> PyResult<Vec<(usize, String, String, String)>> {
+    let pointers = pointers.map_err(|error| PyValueError::new_err(error.to_string()))?;
     let rows = pointers.into_iter();
     Ok(rows
         .map(|row| (row.index, row.job_id, row.tenant, row.pointer))
         .collect())
 }
 
-/// Serialized `BatchRequest` of `OutputCheckRequest`s and what was read for some of them → serialized `BatchResponse`.
+/// Serialized `BatchRequest` of `OutputCheckRequest`s, and what was read of contents and artifacts → serialized `BatchResponse`.
 #[pyfunction]
-#[pyo3(signature = (policy, batch, read=Vec::new()))]
+#[pyo3(signature = (policy, batch, read=Vec::new(), artifacts=Vec::new()))]
 fn check_outputs<'py>(
     py: Python<'py>,
     policy: &PolicyEngine,
     batch: PyBackedBytes,
     read: Vec<Read>,
+    artifacts: Vec<Read>,
 ) -> PyResult<Bound<'py, PyBytes>> {
     let policy = policy.shared();
-    py.detach(|| policy.check_output_batch(&batch, &supplied(&read)))
+    py.detach(|| policy.check_output_batch(&batch, &supplied(&read), &supplied(&artifacts)))
         .map(|bytes| PyBytes::new(py, &bytes))
         .map_err(|error| PyValueError::new_err(error.to_string()))
 }
@@ -114,6 +129,7 @@ fn output_scan_request<'py>(
 
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(check_outputs, module)?)?;
+    module.add_function(wrap_pyfunction!(output_artifacts, module)?)?;
     module.add_function(wrap_pyfunction!(output_pointers, module)?)?;
     module.add_function(wrap_pyfunction!(output_scan_request, module)?)?;
     module.add_function(wrap_pyfunction!(output_settings, module)?)?;

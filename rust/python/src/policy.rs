@@ -271,6 +271,12 @@ fn validate_policy(py: Python<'_>, source: PyBackedBytes, scanners: Option<PyBac
     }))
 }
 
+/// What is worth saying about a valid document.
+#[pyfunction]
+fn policy_warnings(py: Python<'_>, source: PyBackedBytes) -> Vec<String> {
+    py.detach(|| cordum_policy::warnings(&source))
+}
+
 /// Documents of a policy, as the engine takes them.
 pub(crate) fn sources<'a>(
     base: Option<&'a PyBackedBytes>,
@@ -368,5 +374,6 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(tally_decision, module)?)?;
     module.add_function(wrap_pyfunction!(policy_rules, module)?)?;
     module.add_function(wrap_pyfunction!(tally_decisions, module)?)?;
+    module.add_function(wrap_pyfunction!(policy_warnings, module)?)?;
     module.add_function(wrap_pyfunction!(validate_policy, module)?)
 }

@@ -182,6 +182,23 @@ async def test_a_typed_client_writes_a_rule(alice: httpx.AsyncClient) -> None:
     assert [item["decision"] for item in found] == ["quarantine"]
 
 
+async def test_a_slow_pattern_is_named_to_its_author(alice: httpx.AsyncClient) -> None:
+    slow = "output_rules: [{id: slow-one, match: {content_patterns: ['OSP-[0-9]+', '[0-9]{9}']}, decision: redact}]"
+    note = "slow pattern: no literal of three characters begins every match, so that it reads every content"
+    answer = (await alice.post("/policy/validate", json={"content": slow})).json()
+    assert answer["valid"] is True
+    assert answer["warnings"] == [f"output_rules[0].match.content_patterns[1]: {note}"]
+    stored = await alice.put("/policy/bundles/secops~slow", json={"content": slow})
+    told = f"bundle secops/slow: output_rules[0].match.content_patterns[1]: {note}"
+    assert told in stored.json()["warnings"]
+    published = await alice.post("/policy/publish", json={"bundle_ids": ["secops/slow"]})
+    assert told in published.json()["warnings"]
+    switched = await alice.put("/policy/output/rules/slow-one", json={"enabled": False})
+    assert switched.json()["warnings"] == [told]
+    written = {"scanner_type": "regex", "pattern": "OSP-[0-9]+", "action": "redact"}
+    assert "warnings" not in (await alice.put("/policy/output/rules/fast-one", json=written)).json()
+
+
 async def test_statistics_of_an_empty_system_have_all_keys(alice: httpx.AsyncClient) -> None:
     assert (await alice.get("/policy/output/stats")).json() == {
         "total_checks_24h": 0,

@@ -2,6 +2,7 @@
 
 import json
 import re
+import secrets
 from collections.abc import AsyncIterator, Iterator
 
 import grpc
@@ -30,6 +31,7 @@ output_policy: {enabled: true, fail_mode: closed}
 output_rules:
   - {id: stop, match: {topics: ["job.*"], scanners: [secret]}, decision: quarantine, reason: a secret}
   - {id: mask, match: {topics: ["job.*"], scanners: [pii]}, decision: redact}
+  - {id: files, match: {topics: [job.files], artifacts: true, scanners: [secret]}, decision: quarantine}
 """
 MIB = 1024 * 1024
 
@@ -150,6 +152,40 @@ async def test_pointers_are_followed_only_to_what_belongs_to_the_job(
     assert (answer.items[7].code, answer.items[7].error) == (5, "output content missing")
 
 
+async def test_artifacts_are_read_where_a_rule_asks_for_them(
+    client: PolicyClient, standalone_client: RedisClient
+) -> None:
+    redis = standalone_client
+    names = [f"{name}-{secrets.token_hex(4)}" for name in ("clean", "bad", "foreign", "bare")]
+    for name, text, tenant in zip(names, ("fine", f"key {AWS}", f"key {AWS}", "x"), "tts", strict=False):
+        await redis.execute("SET", f"art:{name}", text, "EX", 60)
+        meta = json.dumps({"content_type": "text/plain", "labels": {"tenant_id": tenant}})
+        await redis.execute("SET", f"art:meta:{name}", meta, "EX", 60)
+    await redis.execute("SET", f"art:{names[3]}", "no labels", "EX", 60)
+    clean, bad, foreign, bare = (f"redis://art:{name}" for name in names)
+    cases: list[tuple[list[str], int, str]] = [
+        ([clean], ALLOW, ""),
+        ([clean, bad], QUARANTINE, "AWS access key id"),
+        ([foreign], QUARANTINE, "artifact: invalid pointer"),
+        ([bare], QUARANTINE, "artifact: invalid pointer"),
+        (["redis://res:j"], QUARANTINE, "artifact: invalid pointer"),
+        (["redis://art:gone"], QUARANTINE, "artifact: invalid pointer"),
+    ]
+    requests = [
+        OutputCheckRequest(job_id="j", topic="job.files", tenant="t", artifact_ptrs=pointers)
+        for pointers, _, _ in cases
+    ]
+    answer = await ask(client, *requests)
+    for at, (pointers, decision, detail) in enumerate(cases):
+        response = decided(answer, at)
+        assert (response.decision, [one.detail for one in response.findings]) == (
+            decision,
+            [detail] if detail else [],
+        ), pointers
+    elsewhere = OutputCheckRequest(job_id="j", topic="job.mail", tenant="t", artifact_ptrs=[bad])
+    assert decided(await ask(client, elsewhere)).decision == ALLOW
+
+
 async def test_a_large_result_is_scanned_at_both_ends_and_says_so(
     client: PolicyClient, standalone_client: RedisClient
 ) -> None:
@@ -181,6 +217,7 @@ async def test_a_dry_run_tells_how_each_rule_took_part(client: PolicyClient) -> 
     assert answer["trace"] == [
         {"rule_id": "stop", "matched": False, "why": "scanners"},
         {"rule_id": "mask", "matched": True},
+        {"rule_id": "files", "matched": False, "why": "topics"},
     ]
     free = [("secops/invariants", b"output_rules: [{id: free, match: {topics: [job.a]}, decision: allow}]")]
     other = json.loads((await client.simulate_output(request, free, 5)).result)

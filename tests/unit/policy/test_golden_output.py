@@ -154,6 +154,14 @@ def test_no_policy_is_no_answer() -> None:
         ([b"output_policy: {enabled: true, fail_mode: open}"], (False, "open", False)),
         ([SECRETS], (True, None, False)),
         ([SECRETS + b"\noutput_policy: {enabled: true, fail_mode: open}"], (True, "open", False)),
+        (
+            [b"output_rules: [{id: e, match: {has_error: true, scanners: [pii]}, decision: redact}]"],
+            (True, None, True),
+        ),
+        (
+            [b"output_rules: [{id: e, match: {has_error: true}, enabled: false, decision: redact}]"],
+            (False, None, False),
+        ),
     ],
 )
 def test_what_the_documents_say_about_failures(

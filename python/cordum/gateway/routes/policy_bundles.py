@@ -7,7 +7,7 @@ from typing import Any, Final
 from fastapi import Request
 from starlette.responses import Response
 
-from cordum._core import validate_policy
+from cordum._core import policy_warnings, validate_policy
 from cordum.domain.errors import InvalidInput
 from cordum.domain.policy_problems import problem_json
 from cordum.gateway.api import Api
@@ -135,6 +135,8 @@ async def validate(gateway: Gateway, _caller: Caller, request: Request) -> Respo
     if not content.strip():
         raise InvalidInput("content required", field="content")
     found = await asyncio.to_thread(lambda: validate_policy(content.encode(), gateway.scanners()))
+    if not found and (warnings := await asyncio.to_thread(policy_warnings, content.encode())):
+        return json_reply({"valid": True, "errors": [], "warnings": warnings})
     problems = [problem_json(*problem) for problem in found]
     return json_reply({"valid": not problems, "errors": problems})
 

@@ -156,13 +156,18 @@ async def put_rule(gateway: Gateway, caller: Caller, request: Request) -> Respon
 
     enabled = rule["enabled"] if rule else body["enabled"]
     message = f"set output rule {rule_id} enabled={str(enabled).lower()}"
-    bundles, _ = await gateway.policies.edit(change, Act(caller, f"edit output_rule {rule_id}", message))
+    bundles, warnings = await gateway.policies.edit(
+        change, Act(caller, f"edit output_rule {rule_id}", message)
+    )
     answer: dict[str, Any] = {
         "id": rule_id,
         "enabled": enabled,
         "bundle_id": changed[0],
         "updated_at": bundles[changed[0]]["updated_at"],
     }
+    about = f"bundle {changed[0]}: output_rules["
+    if told := [warning for warning in warnings if warning.startswith(about)]:
+        answer["warnings"] = told
     return json_reply({**body, **answer} if rule else answer)
 
 

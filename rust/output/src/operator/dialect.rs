@@ -72,6 +72,11 @@ fn parse(source: &str) -> Result<Hir, PatternError> {
         .map_err(|error| PatternError::Invalid(last_line(&error.to_string())))
 }
 
+/// Whether a valid pattern has no literal to search for, so that it reads every content (output policy spec §16.7).
+pub fn is_slow_pattern(source: &str) -> bool {
+    parse(source).is_ok_and(|hir| literals(&hir).is_none())
+}
+
 fn literals(hir: &Hir) -> Option<Vec<Vec<u8>>> {
     let mut extractor = Extractor::new();
     extractor.kind(ExtractKind::Prefix).limit_total(MAX_LITERALS);

@@ -9,7 +9,7 @@ mod tests;
 mod validate;
 
 pub(crate) use custom::{Custom, Customs};
-pub use dialect::{PatternError, MAX_PATTERN_BYTES};
+pub use dialect::{is_slow_pattern, PatternError, MAX_PATTERN_BYTES};
 pub use pattern::{Pattern, MAX_MATCH_BYTES};
 pub use scanner_file::{
     PatternEntry, ScannerEntry, ScannerFault, ScannerFile, ScannerFileError, ScannerMode, Validator,

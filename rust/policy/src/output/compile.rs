@@ -47,6 +47,8 @@ pub(crate) struct CompiledOutputRule {
     has_error: Option<bool>,
     size_limit: i64,
     pub reads_content: bool,
+    /// Its content criteria look at artifacts too.
+    pub reads_artifacts: bool,
     pub patterns: Vec<(String, Option<Pattern>)>,
     pub keywords: Vec<String>,
     pub automaton: Option<AhoCorasick>,
@@ -124,6 +126,7 @@ impl CompiledOutputRule {
         };
         CompiledOutputRule {
             reads_content: matching.reads_content(),
+            reads_artifacts: matching.artifacts && matching.reads_content(),
             id: rule.id,
             severity: rule.severity,
             reason: rule.reason,

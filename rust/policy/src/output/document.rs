@@ -107,6 +107,8 @@ pub struct OutputMatch {
     pub scanners: Vec<String>,
     pub min_confidence: Option<f64>,
     pub min_severity: Option<Severity>,
+    /// Content criteria look at the artifacts of the result too.
+    pub artifacts: bool,
 }
 
 impl OutputMatch {

@@ -8,6 +8,7 @@ use super::compile::{CompiledOutputRule, OutputPolicy};
 use super::document::OutputDecision;
 use super::engine::{OverBudget, Spotted};
 use super::findings::{report, severity_name, spans, told, Found, OutputFinding, Span};
+use super::parts::{parts, Part};
 use super::request::OutputRequest;
 
 /// The stored content, or as much of it as is scanned.
@@ -54,14 +55,6 @@ pub struct RuleTrace<'p> {
     pub is_matched: bool,
     /// The first criterion that did not hold, or `not_reached`.
     pub why: &'static str,
-}
-
-/// A text that is scanned.
-#[derive(Clone, Copy)]
-pub(super) struct Part<'a> {
-    pub bytes: &'a [u8],
-    pub base: usize,
-    pub is_content: bool,
 }
 
 impl OutputPolicy {
@@ -127,7 +120,11 @@ impl OutputPolicy {
         let mut redaction: Option<Redaction<'p>> = None;
         let mut outcome = None;
         for rule in &self.rules {
-            let found = match self.found(rule, request, size, &parts, &hits)? {
+            let found = match rule.missed(request, size) {
+                Some(missed) => Ok(missed),
+                None => self.found(rule, request, size, &parts, &hits)?,
+            };
+            let found = match found {
                 Err(criterion) => {
                     told(rule, Some(criterion));
                     continue;
@@ -140,9 +137,15 @@ impl OutputPolicy {
                     outcome = Some(OutputOutcome::allowed(Cow::Borrowed(&rule.reason), &rule.id));
                     break;
                 }
-                OutputDecision::Redact => redaction.get_or_insert_with(|| Redaction::of(rule)).add(found),
+                OutputDecision::Redact => match rule.unmaskable(&found) {
+                    None => redaction.get_or_insert_with(|| Redaction::of(rule)).add(found),
+                    withheld => {
+                        (outcome, redaction) = (withheld, None);
+                        break;
+                    }
+                },
                 OutputDecision::Quarantine | OutputDecision::Deny => {
-                    outcome = Some(OutputOutcome::withheld(rule, found));
+                    outcome = Some(OutputOutcome::withheld(rule, report(found)));
                     // A redaction remembered before gives way.
                     redaction = None;
                     break;
@@ -154,7 +157,8 @@ impl OutputPolicy {
             (None, Some(outcome)) => outcome,
             (None, None) => OutputOutcome::allowed(Cow::Borrowed(""), ""),
         };
-        if let Some(content) = content.filter(OutputContent::is_truncated) {
+        let cut = content.filter(OutputContent::is_truncated);
+        if let Some(content) = cut.or_else(|| request.cut_artifacts().next()) {
             outcome.cut(content);
         }
         Ok(outcome)
@@ -171,9 +175,12 @@ impl OutputPolicy {
             .rules
             .iter()
             .filter(|rule| rule.metadata(request, size).is_ok());
-        let (mut mask, mut lowest) = (Mask::new(), 1.0);
+        let (mut mask, mut of_artifacts, mut lowest) = (Mask::new(), Mask::new(), 1.0);
         for rule in until_final(candidates) {
             mask.union_with(&rule.mask);
+            if rule.reads_artifacts {
+                of_artifacts.union_with(&rule.mask);
+            }
             lowest = self.threshold(rule).min(lowest);
         }
         let mut spotted = Vec::new();
@@ -186,7 +193,8 @@ impl OutputPolicy {
             ..ScanOptions::default().for_content(request.topic, request.content_type)
         };
         for part in parts {
-            let found = self.detectors.scan(part.bytes, &mask, &options)?;
+            let wanted = if part.is_artifact { &of_artifacts } else { &mask };
+            let found = self.detectors.scan(part.bytes, wanted, &options)?;
             spotted.extend(found.into_iter().map(|one| (one, *part)));
         }
         Ok(spotted)
@@ -206,6 +214,8 @@ impl OutputPolicy {
         }
         let threshold = self.threshold(rule);
         let mut found = Vec::new();
+        let parts: Vec<Part<'c>> = rule.seen(parts);
+        let parts = parts.as_slice();
         if !rule.mask.is_empty() {
             rule.scanned(spotted, threshold, &mut found);
             if found.is_empty() {
@@ -231,7 +241,7 @@ impl OutputPolicy {
 }
 
 /// Rules up to the first that certainly ends the walk.
-fn until_final<'p>(
+pub(super) fn until_final<'p>(
     candidates: impl Iterator<Item = &'p CompiledOutputRule>,
 ) -> impl Iterator<Item = &'p CompiledOutputRule> {
     let mut is_over = false;
@@ -242,31 +252,15 @@ fn until_final<'p>(
     })
 }
 
-/// The texts of a result. The error text of one that succeeded is shown too, but no part of it is content.
-fn parts<'a>(request: &OutputRequest<'a>, content: Option<OutputContent<'a>>) -> Vec<Part<'a>> {
-    let mut parts = Vec::with_capacity(2);
-    let mut add = |bytes: &'a [u8], base: usize, is_content: bool| {
-        if !bytes.is_empty() {
-            parts.push(Part {
-                bytes,
-                base,
-                is_content,
-            });
-        }
-    };
-    if let Some(content) = content {
-        add(content.head, 0, true);
-        add(
-            content.tail,
-            content.size.saturating_sub(content.tail.len()),
-            true,
-        );
-    }
-    add(request.error_message.as_bytes(), 0, false);
-    parts
-}
-
 impl CompiledOutputRule {
+    /// The texts it looks at.
+    fn seen<'c>(&self, parts: &[Part<'c>]) -> Vec<Part<'c>> {
+        let seen = parts
+            .iter()
+            .filter(|part| self.reads_artifacts || !part.is_artifact);
+        seen.copied().collect()
+    }
+
     fn scanned<'p, 'c>(
         &self,
         spotted: &[(Spotted<'p>, Part<'c>)],
@@ -275,7 +269,9 @@ impl CompiledOutputRule {
     ) {
         for (one, part) in spotted {
             let is_sure = f64::from(one.hit.confidence) >= threshold - 1e-6;
-            if is_sure && one.severity >= self.min_severity && self.mask.contains(one.hit.detector) {
+            let is_seen = self.reads_artifacts || !part.is_artifact;
+            if is_seen && is_sure && one.severity >= self.min_severity && self.mask.contains(one.hit.detector)
+            {
                 let finding = OutputFinding {
                     kind: &one.detector.kind,
                     severity: severity_name(one.severity),
@@ -362,29 +358,6 @@ impl CompiledOutputRule {
     }
 }
 
-impl<'c> Part<'c> {
-    fn found<'p>(
-        &self,
-        mut finding: OutputFinding<'p>,
-        severity: crate::document::Severity,
-        offset: usize,
-        length: usize,
-    ) -> Found<'p, 'c> {
-        if self.is_content {
-            (finding.offset, finding.length) = (self.base + offset, length);
-        }
-        Found {
-            finding,
-            severity,
-            value: self
-                .bytes
-                .get(offset..offset.saturating_add(length))
-                .unwrap_or_default(),
-            is_in_content: self.is_content,
-        }
-    }
-}
-
 /// The redact rules met so far.
 struct Redaction<'p> {
     rule: &'p CompiledOutputRule,
@@ -450,8 +423,7 @@ impl<'p> OutputOutcome<'p> {
         }
     }
 
-    fn withheld(rule: &'p CompiledOutputRule, found: Vec<Found<'p, '_>>) -> Self {
-        let findings = report(found);
+    pub(super) fn withheld(rule: &'p CompiledOutputRule, findings: Vec<OutputFinding<'p>>) -> Self {
         OutputOutcome {
             decision: rule.decision,
             reason: reason(&rule.reason, &findings, "output quarantined by policy"),

@@ -7,8 +7,9 @@ use cordum_output::{Mask, ScanOptions};
 use super::compile::{CompiledOutputRule, OutputPolicy};
 use super::document::OutputDecision;
 use super::engine::OverBudget;
-use super::evaluate::{reason, OutputOutcome, Part};
+use super::evaluate::{reason, OutputOutcome};
 use super::findings::{report, spans, OutputFinding, Span};
+use super::parts::Part;
 use super::request::OutputRequest;
 
 /// What a span of a rule that finds no place is called.
@@ -34,6 +35,7 @@ impl OutputPolicy {
             bytes: text,
             base: 0,
             is_content: true,
+            is_artifact: false,
         }];
         let (mut mask, mut lowest) = (Mask::new(), 1.0);
         for rule in &self.rules {

@@ -46,6 +46,7 @@ pub(crate) struct Found<'p, 'c> {
     pub value: &'c [u8],
     /// Its span lies in the content, so that it can be masked.
     pub is_in_content: bool,
+    pub is_in_artifact: bool,
 }
 
 pub(crate) fn severity_name(severity: Severity) -> &'static str {

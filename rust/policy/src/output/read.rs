@@ -172,7 +172,6 @@ fn read_match(reader: &mut Reader, rule: &Object<'_>) -> OutputMatch {
         let limit = reader.integer(&object, key, 0, i64::MAX).unwrap_or(0);
         size_limit = limit.max(size_limit);
     }
-    reader.boolean(&object, "artifacts");
     let mut keywords = reader.strings(&object, "keywords");
     keywords.retain(|keyword| !keyword.trim().is_empty());
     let mut matching = OutputMatch {
@@ -188,6 +187,7 @@ fn read_match(reader: &mut Reader, rule: &Object<'_>) -> OutputMatch {
         scanners: Vec::new(),
         min_confidence: read_confidence(reader, &object),
         min_severity: read_min_severity(reader, &object),
+        artifacts: reader.boolean(&object, "artifacts").unwrap_or(false),
     };
     read_scanners(reader, &object, &mut matching);
     matching

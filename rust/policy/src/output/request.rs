@@ -3,7 +3,9 @@
 use smallvec::SmallVec;
 
 use crate::error::RequestError;
-use crate::limits::MAX_TOPIC_BYTES;
+use crate::limits::{MAX_OUTPUT_ARTIFACTS, MAX_TOPIC_BYTES};
+
+use super::artifacts::Artifact;
 use crate::request::{push, Fields};
 
 /// The fields that rules ask about, borrowed from the message.
@@ -13,6 +15,10 @@ pub struct OutputRequest<'a> {
     pub topic: &'a str,
     pub tenant: &'a str,
     pub result_ptr: &'a str,
+    /// At most one more than are looked at.
+    pub artifact_ptrs: SmallVec<[&'a str; 2]>,
+    /// What reading them gave, where a rule asks for it.
+    pub artifacts: Vec<Artifact<'a>>,
     pub error_message: &'a str,
     pub error_code: &'a str,
     /// Bytes stored, 0 = not said.
@@ -37,6 +43,9 @@ impl<'a> OutputRequest<'a> {
                 2 => request.topic = value.text(tag)?,
                 3 => request.tenant = value.text(tag)?,
                 5 => request.result_ptr = value.text(tag)?,
+                6 if request.artifact_ptrs.len() <= MAX_OUTPUT_ARTIFACTS => {
+                    request.artifact_ptrs.push(value.text(tag)?);
+                }
                 7 => request.error_message = value.text(tag)?,
                 8 => request.error_code = value.text(tag)?,
                 11 => request.size = value.number(tag)? as i64,

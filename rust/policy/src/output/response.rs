@@ -10,8 +10,10 @@ use thiserror::Error;
 use crate::batch::{elapsed_us, split};
 use crate::compile::Policy;
 use crate::error::{BatchError, RequestError};
+use crate::limits::MAX_OUTPUT_ARTIFACTS;
 use crate::response::{put_bytes, put_text, put_varint};
 
+use super::artifacts::Artifact;
 use super::evaluate::{OutputContent, OutputOutcome};
 use super::findings::{OutputFinding, Span};
 use super::request::OutputRequest;
@@ -86,6 +88,7 @@ impl Policy {
         &self,
         request: &'c [u8],
         supplied: Option<&Supplied<'c>>,
+        artifacts: &[&Supplied<'c>],
     ) -> Result<Vec<u8>, CheckError> {
         if !self.is_loaded {
             return Err(CheckError::NotLoaded);
@@ -94,7 +97,10 @@ impl Policy {
             let outcome = OutputOutcome::allowed("missing request".into(), "");
             return Ok(encode(&outcome, &self.snapshot));
         }
-        let decoded = OutputRequest::decode(request)?;
+        let mut decoded = OutputRequest::decode(request)?;
+        if self.output.reads_artifacts(&decoded, decoded.size) {
+            decoded.artifacts = read_artifacts(&decoded, artifacts)?;
+        }
         let outcome = self.outcome(&decoded, supplied)?;
         Ok(encode(&outcome, &self.snapshot))
     }
@@ -144,6 +150,28 @@ impl Policy {
         Ok(wanted.collect())
     }
 
+    /// Artifacts of a serialized `BatchRequest` that rules ask for; none of a request that names too many.
+    ///
+    /// Errors: as [`Policy::output_pointers`].
+    pub fn output_artifacts(&self, batch: &[u8]) -> Result<Vec<Pointer>, BatchError> {
+        let mut wanted = Vec::new();
+        for (index, bytes) in split(batch)?.into_iter().enumerate() {
+            let Ok(request) = OutputRequest::decode(bytes) else {
+                continue;
+            };
+            let is_countable = request.artifact_ptrs.len() <= MAX_OUTPUT_ARTIFACTS;
+            if is_countable && self.output.reads_artifacts(&request, request.size) {
+                wanted.extend(request.artifact_ptrs.iter().map(|pointer| Pointer {
+                    index,
+                    job_id: request.job_id.to_owned(),
+                    tenant: request.tenant.to_owned(),
+                    pointer: (*pointer).to_owned(),
+                }));
+            }
+        }
+        Ok(wanted)
+    }
+
     /// Serialized `BatchRequest` → serialized `BatchResponse`, one item per request in the same order.
     ///
     /// Errors: as [`Policy::output_pointers`].
@@ -151,6 +179,7 @@ impl Policy {
         &self,
         batch: &'c [u8],
         contents: &Contents<'c>,
+        artifacts: &Contents<'c>,
     ) -> Result<Vec<u8>, BatchError> {
         let requests = split(batch)?;
         let mut out = Vec::with_capacity(requests.len() * 192);
@@ -159,8 +188,10 @@ impl Policy {
             let supplied = contents
                 .iter()
                 .find_map(|(at, supplied)| (*at == index).then_some(supplied));
+            let of_request = artifacts.iter().filter(|(at, _)| *at == index);
+            let of_request: Vec<&Supplied<'c>> = of_request.map(|(_, supplied)| supplied).collect();
             let mut item = Vec::with_capacity(192);
-            match self.check_output(request, supplied) {
+            match self.check_output(request, supplied, &of_request) {
                 Ok(response) => put_bytes(1, &response, &mut item),
                 Err(error) => {
                     item.extend_from_slice(&[2 << 3, error.status()]);
@@ -221,6 +252,28 @@ impl Policy {
             "trace": steps.collect::<Vec<_>>(),
         }))
     }
+}
+
+/// Artifacts as rules look at them. What another attempt may read is an error; so are artifacts that nobody read.
+fn read_artifacts<'c>(
+    request: &OutputRequest<'c>,
+    supplied: &[&Supplied<'c>],
+) -> Result<Vec<Artifact<'c>>, CheckError> {
+    const PASSING: [u8; 2] = [4, 14];
+    if request.artifact_ptrs.len() > MAX_OUTPUT_ARTIFACTS {
+        return Ok(Vec::new());
+    }
+    if supplied.len() < request.artifact_ptrs.len() {
+        return Err(CheckError::ContentNotRead);
+    }
+    let each = supplied.iter().map(|one| match one {
+        Supplied::Content(content) => Ok(Artifact::Content(*content)),
+        Supplied::Failed(status, error) if PASSING.contains(status) => {
+            Err(CheckError::Content(*status, (*error).to_owned()))
+        }
+        Supplied::Failed(_, error) => Ok(Artifact::Unreadable(error)),
+    });
+    each.collect()
 }
 
 /// Serialized `OutputCheckResponse`.

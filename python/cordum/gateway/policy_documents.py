@@ -163,15 +163,16 @@ class PolicyDocuments:
 
         await self._rehearse(change, act)
         before = await self.capture(author=author, note=note)
-        await self.edit(change, act, tested=True)
+        _, warnings = await self.edit(change, act, tested=True)
         after = await self.capture(author=author, note=note)
-        return {
+        answer = {
             "snapshot_before": before["id"],
             "snapshot_after": after["id"],
             "published": published,
             "id": after["id"],
             "created_at": after["created_at"],
         }
+        return answer | ({"warnings": warnings} if warnings else {})
 
     async def preview_publish(self, ids: list[str]) -> dict[str, Any]:
         """Say which requests would change verdict if these bundles were published, and which tests would fail; nothing

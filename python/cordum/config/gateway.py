@@ -7,6 +7,7 @@ from pydantic import AfterValidator, AliasChoices, Field, model_validator
 
 from cordum.config.base import SECURITY
 from cordum.config.boundary import BoundarySettings
+from cordum.config.kernel_client import KernelClientSettings
 from cordum.config.redis import StoreSettings
 from cordum.config.signing import SigningKeySettings
 from cordum.config.types import Address, Bool, ByteSize, Duration, ListenAddress, Secret, StrList, Word
@@ -21,7 +22,7 @@ def _ws_buffer(value: int) -> int:
     return min(value, _MAX_WS_BUFFER) if value > 0 else _DEFAULT_WS_BUFFER
 
 
-class GatewaySettings(SigningKeySettings, BoundarySettings, StoreSettings):
+class GatewaySettings(SigningKeySettings, BoundarySettings, KernelClientSettings, StoreSettings):
     """What the gateway reads beside NatsSettings and RedisSettings. Durations are seconds, sizes bytes."""
 
     handshake: Annotated[Literal["", "off", "warn", "enforce"], Word] = Field(
@@ -37,10 +38,6 @@ class GatewaySettings(SigningKeySettings, BoundarySettings, StoreSettings):
     http_tls_cert: str = Field("", validation_alias="GATEWAY_HTTP_TLS_CERT", json_schema_extra=SECURITY)
     http_tls_key: str = Field("", validation_alias="GATEWAY_HTTP_TLS_KEY", json_schema_extra=SECURITY)
     http_idle_timeout_s: Duration = Field(120.0, gt=0, validation_alias="GATEWAY_HTTP_IDLE_TIMEOUT")
-    kernel_addr: ListenAddress = Field(
-        Address("localhost", 50051), validation_alias="SAFETY_KERNEL_ADDR", json_schema_extra=SECURITY
-    )
-    kernel_tls_ca: str = Field("", validation_alias="SAFETY_KERNEL_TLS_CA", json_schema_extra=SECURITY)
     kernel_timeout_s: Duration = Field(5.0, gt=0, validation_alias="GATEWAY_POLICY_TIMEOUT")
     output_scanners_path: str = Field("", validation_alias="OUTPUT_SCANNERS_PATH")
     """The kernel's scanner file, for `POST /policy/validate` and `/policy/analyze`."""

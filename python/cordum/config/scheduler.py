@@ -6,17 +6,15 @@ from pydantic import Field
 
 from cordum.config.base import SECURITY
 from cordum.config.boundary import BoundarySettings
+from cordum.config.kernel_client import KernelClientSettings
 from cordum.config.types import Address, Bool, Duration, ListenAddress, Word
 
 __all__ = ["SchedulerSettings"]
 
 
-class SchedulerSettings(BoundarySettings):
+class SchedulerSettings(BoundarySettings, KernelClientSettings):
     """What only the scheduler reads."""
 
-    kernel_addr: ListenAddress = Field(
-        Address("localhost", 50051), validation_alias="SAFETY_KERNEL_ADDR", json_schema_extra=SECURITY
-    )
     metrics_addr: ListenAddress = Field(Address("", 9090), validation_alias="SCHEDULER_METRICS_ADDR")
     metrics_public: Bool = Field(
         False, validation_alias="SCHEDULER_METRICS_PUBLIC", json_schema_extra=SECURITY

@@ -28,6 +28,7 @@ from cordum.protocol.sealing import PacketSeal
 from cordum.runtime.clock import now_s, rfc3339
 from cordum.runtime.http import HttpListener
 from cordum.runtime.ids import new_id
+from cordum.runtime.kernel_dial import open_kernel
 from cordum.runtime.logs import get_logger
 from cordum.runtime.service import Service, run_service, wait_for_dependency
 from cordum.security.session_tokens import ServiceToken, SessionTokens
@@ -59,8 +60,7 @@ async def serve(service: Service, settings: GatewaySettings) -> None:
     nats_settings, redis_settings, audit = load_all(NatsSettings, RedisSettings, AuditSettings)
     chain_keys = ChainKeys(audit.key, audit.key_id, audit.older_keys(os.environ))
     auth = Authenticator(settings)
-    if settings.production and not settings.kernel_tls_ca:
-        raise ConfigError("SAFETY_KERNEL_TLS_CA: expected a CA file in production")
+    kernel = open_kernel(settings, production=settings.production)
     if settings.allow_no_auth:
         _log.warning("requests without credential are admitted", reason="CORDUM_ALLOW_INSECURE_NO_AUTH")
     async with AsyncExitStack() as stack:
@@ -71,7 +71,6 @@ async def serve(service: Service, settings: GatewaySettings) -> None:
         stack.push_async_callback(bus.close)
         _seal(settings, bus)
         await keep_streams(bus, nats_settings)
-        kernel = Gateway.open_kernel(settings)
         stack.push_async_callback(kernel.close)
         chain = AuditChain(redis, chain_keys)
         gateway = Gateway(

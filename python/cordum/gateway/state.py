@@ -23,7 +23,7 @@ from cordum.gateway.quarantine import Quarantine
 from cordum.gateway.submit import Submitter
 from cordum.gateway.topics import TopicEditor
 from cordum.gateway.worker_credentials import CredentialWriter
-from cordum.protocol.kernel_client import KernelTls, PolicyClient
+from cordum.protocol.kernel_client import PolicyClient
 from cordum.runtime.clock import monotonic_s
 from cordum.runtime.scanner_file import ScannerFile
 from cordum.store.blobs import BlobStore
@@ -118,11 +118,3 @@ class Gateway:
     def scanners(self) -> bytes | None:
         """Return the scanner file that rules may name scanners of, None without one. Blocking."""
         return self.scanner_file.read() if self.scanner_file is not None else None
-
-    @staticmethod
-    def open_kernel(settings: GatewaySettings) -> PolicyClient:
-        """Return the client of the configured kernel; the CA file makes it a TLS connection."""
-        if not settings.kernel_tls_ca:
-            return PolicyClient(settings.kernel_addr.dial)
-        with open(settings.kernel_tls_ca, "rb") as ca:
-            return PolicyClient(settings.kernel_addr.dial, KernelTls(ca=ca.read()))

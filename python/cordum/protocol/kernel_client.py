@@ -30,8 +30,6 @@ _MESSAGE_MAX_BYTES: Final = 8 << 20
 _OPTIONS: Final[list[tuple[str, Any]]] = [
     ("grpc.max_send_message_length", _MESSAGE_MAX_BYTES),
     ("grpc.max_receive_message_length", _MESSAGE_MAX_BYTES),
-    ("grpc.keepalive_time_ms", 30_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 0),
     ("grpc.initial_reconnect_backoff_ms", 200),
     ("grpc.min_reconnect_backoff_ms", 200),
@@ -75,12 +73,21 @@ class KernelTls:
 class PolicyClient:
     """One lazily connected channel to the kernel. Safe to share between tasks of one event loop."""
 
-    def __init__(self, address: str, tls: KernelTls | None = None) -> None:
+    def __init__(
+        self, address: str, tls: KernelTls | None = None, *, keepalive_s: tuple[float, float] = (30.0, 10.0)
+    ) -> None:
+        """``keepalive_s``: between pings while calls run, and how long an answer may take."""
+        time_s, timeout_s = keepalive_s
+        options = [
+            *_OPTIONS,
+            ("grpc.keepalive_time_ms", int(time_s * 1_000)),
+            ("grpc.keepalive_timeout_ms", int(timeout_s * 1_000)),
+        ]
         if tls is None:
-            self._channel = grpc.aio.insecure_channel(address, options=_OPTIONS)
+            self._channel = grpc.aio.insecure_channel(address, options=options)
         else:
             credentials = grpc.ssl_channel_credentials(tls.ca, tls.key, tls.certificate)
-            self._channel = grpc.aio.secure_channel(address, credentials, options=_OPTIONS)
+            self._channel = grpc.aio.secure_channel(address, credentials, options=options)
         self._call = self._channel.unary_unary(_EVALUATE_BATCH)
         self._evaluate = self._channel.unary_unary(f"{_SAFETY_KERNEL}/Evaluate")
         self._simulate = self._channel.unary_unary(f"{_SAFETY_KERNEL}/Simulate")

@@ -32,6 +32,7 @@ from cordum.protocol.kernel_client import PolicyClient
 from cordum.runtime import failpoints
 from cordum.runtime.clock import monotonic_s, now_s, now_us, rfc3339
 from cordum.runtime.ids import new_id
+from cordum.runtime.kernel_dial import open_kernel
 from cordum.runtime.logs import get_logger
 from cordum.runtime.service import Service, run_service, wait_for_dependency
 from cordum.scheduler.admission import Admission
@@ -103,6 +104,7 @@ class Scheduler:
         jobs: JobStore,
         audit: AuditWriter,
         result_lane: ResultLane,
+        kernel: PolicyClient,
     ) -> None:
         self.service = service
         self.result_lane = result_lane
@@ -113,7 +115,7 @@ class Scheduler:
         self.jobs = jobs
         instance = service.instance_id
         self.planner = Planner(instance, jobs.partitions)
-        self.kernel = PolicyClient(settings.kernel_addr.dial)
+        self.kernel = kernel
         self.instances = Instances(
             redis, SERVICE, instance, {"version": version("cordum"), "started_at": rfc3339()}
         )
@@ -400,6 +402,7 @@ async def serve(service: Service, settings: SchedulerSettings) -> None:
     """Run the scheduler until the stop signal. Raises ConfigError, Unavailable."""
     if service.production and settings.policy_fail_mode == "open":
         raise ConfigError("POLICY_CHECK_FAIL_MODE: expected `closed` in production")
+    kernel = open_kernel(settings, production=service.production)
     failpoints.arm(settings.failpoints, production=service.production)
     redis_settings, store_settings, nats_settings, trust, audit_settings = load_all(
         RedisSettings, StoreSettings, NatsSettings, WorkerTrustSettings, AuditSettings
@@ -418,7 +421,7 @@ async def serve(service: Service, settings: SchedulerSettings) -> None:
     await keep_streams(results_bus, nats_settings)
     lane = ResultLane(results_bus, await JobStore.open(results_redis, store_settings))
     scheduler = Scheduler(
-        service, settings, trust, store_settings, nats_settings, redis, bus, jobs, audit, lane
+        service, settings, trust, store_settings, nats_settings, redis, bus, jobs, audit, lane, kernel
     )
     service.health.required |= {"redis": redis.ping, "nats": bus.ping}
     service.health.soft["safety"] = lambda: _check_kernel(scheduler.kernel)

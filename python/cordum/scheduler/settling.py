@@ -8,7 +8,7 @@ from typing import Any
 
 import structlog
 
-from cordum._core import Planner, config_scope
+from cordum._core import Planner, config_scope, request_from_json, request_hash
 from cordum.bus.connection import Bus
 from cordum.bus.messages import OutMessage
 from cordum.bus.publisher import Publisher
@@ -89,12 +89,15 @@ class Settler:
                 self._confirmed(record)
             elif record.get("dispatched_by") == self._instance:
                 # Our own publish failed and the stream never stored it.
-                metrics.ROLLBACKS.labels(self._planner.metric_topic(record.get("topic", ""))).inc()
-                now, failures = now_us(), int(record.get("route_failures", "0"))
-                change = rollback_change(self._planner, record["id"], record["dispatch_id"], failures, now)
-                await self._jobs.move({**change, "rev": int(record["rev"])}, now_us=now)
+                await self._take_back(record)
             else:
                 await self._publish(record)
+
+    async def _take_back(self, record: Record) -> None:
+        metrics.ROLLBACKS.labels(self._planner.metric_topic(record.get("topic", ""))).inc()
+        now, failures = now_us(), int(record.get("route_failures", "0"))
+        change = rollback_change(self._planner, record["id"], record["dispatch_id"], failures, now)
+        await self._jobs.move({**change, "rev": int(record["rev"])}, now_us=now)
 
     async def _publish(self, record: Record) -> None:
         """Publish the dispatch a crashed replica had committed: the same attempt, under the same id.
@@ -104,6 +107,11 @@ class Settler:
         """
         request = await self._jobs.request(record["id"])
         if request is None:
+            return
+        if _is_altered(record, request):
+            # Nobody has it yet: the submit pipeline refuses what was changed after it was judged.
+            _log.error("stored request was changed, its dispatch is taken back", job_id=record["id"])
+            await self._take_back(record)
             return
         since_s = monotonic_s()
         reply = await self._jobs.move(_taken_over(record, self._instance, now_us()), now_us=now_us())
@@ -126,6 +134,14 @@ class Settler:
     def _confirmed(self, record: Record) -> None:
         recovered = [record["id"]] if "route_failures" in record else []
         self._side.confirmed([(record["id"], record["dispatch_id"])], recovered)
+
+
+def _is_altered(record: Record, request: bytes) -> bool:
+    """Tell whether the stored request is not the one the job was submitted with."""
+    try:
+        return record.get("req_hash", "") not in {"", request_hash(request_from_json(request))}
+    except ValueError:
+        return True
 
 
 def _taken_over(record: Record, instance: str, now: int) -> dict[str, Any]:

@@ -16,7 +16,7 @@ _TOLD_MAX: Final = 8_192
 """Decisions remembered as told: a job that waits is judged again every few seconds."""
 
 Report = tuple[str, str, str, str, str]
-"""Kind, job id, tenant, topic, sender of a submit that claims what is not so."""
+"""Kind, job id, tenant, topic, sender of a submit that claims what is not so, or of a job whose request was changed."""
 Mismatch = tuple[str, str, str, str, str, str]
 """Cause, job id, tenant, topic, stored snapshot, asserted snapshot of an approval that does not count."""
 
@@ -26,6 +26,11 @@ _REPORTS: Final[Mapping[str, tuple[str, str, str]]] = {
         "job.request_conflict",
         "scheduler.submit_reject",
         "another request was submitted under the id of a stored job",
+    ),
+    "request_altered": (
+        "job.request_conflict",
+        "scheduler.request_reject",
+        "the stored request of a job is not the one that was submitted",
     ),
     "approval_claim": (
         "approval.revision_mismatch",

@@ -73,8 +73,8 @@ impl<'a> Draft<'a> {
         config: &crate::config::Config,
     ) -> Effect {
         let failures = self.item.number("route_failures");
-        let is_fit = !matches!(judgement, Some(Judgement::Unfit { .. }));
-        if is_fit && failures >= MAX_ROUTE_FAILURES {
+        let is_over = matches!(judgement, Some(Judgement::Unfit { .. } | Judgement::Altered));
+        if !is_over && failures >= MAX_ROUTE_FAILURES {
             let last = self
                 .item
                 .record
@@ -319,10 +319,14 @@ impl<'a> Draft<'a> {
         before + 1
     }
 
-    /// The stored request is not the one a human approved: it never runs, whatever the policy says of it.
+    /// The stored request is not the submitted or not the approved one: it never runs, whatever the policy says of it.
     fn refuse_altered(&mut self) -> Effect {
         // The fence on the request hash would refuse this very change; the revision fences it.
         self.change.hash = None;
+        if self.item.text("safety_approval_required") != "true" {
+            let reason = "safety: denied: the stored request is not the submitted one";
+            return self.refuse("safety_denied", reason, "");
+        }
         let set = &mut self.change.set;
         set.insert("approval_status", "invalidated".into());
         set.insert("approval_actionability", "invalidated".into());

@@ -41,7 +41,7 @@ pub enum Judgement {
     Bypass {
         reason: String,
     },
-    /// The stored request is not the one a human approved.
+    /// The stored request is not the one that was submitted, or not the one a human approved.
     Altered,
     /// Ends before policy is asked: topic or payload are not what they have to be.
     Unfit {

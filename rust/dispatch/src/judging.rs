@@ -22,11 +22,8 @@ impl SubmitPlan {
     /// Settle what stored approvals settle under the policy `current`; the kernel is asked about the rest. Call it once, before
     /// anything else is asked.
     pub fn judge_approved(&mut self, current: &str) {
-        for item in self
-            .items
-            .iter_mut()
-            .filter(|item| item.open && item.judgement.is_none())
-        {
+        let undecided = |item: &&mut Item| matches!(item.judgement, None | Some(Judgement::Altered));
+        for item in self.items.iter_mut().filter(|item| item.open).filter(undecided) {
             if let Some(mismatch) = item.judge_from_record(current) {
                 self.mismatches.push(mismatch);
             }
@@ -176,7 +173,7 @@ impl Item {
         match judge::stored_approval(record, &self.request, &self.hash, self.is_gate(), current) {
             Approval::None => None,
             Approval::Settled(judgement) => {
-                self.judgement = Some(judgement);
+                self.judgement.get_or_insert(judgement);
                 None
             }
             Approval::Mismatch(cause) => {

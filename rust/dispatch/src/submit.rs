@@ -19,6 +19,8 @@ pub use crate::judge::Judgement;
 
 /// Sender of submits whose record is known to exist.
 const GATEWAY: &str = "api-gateway";
+/// Report of a stored request that is not the submitted one.
+const ALTERED: &str = "request_altered";
 
 /// Routing tries before a job fails.
 pub const MAX_ROUTE_FAILURES: i64 = 50;
@@ -71,8 +73,8 @@ pub struct Item {
 /// Something a submit claimed that must not be taken silently (scheduler spec §4).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
-    /// `request_conflict`: another request under the id of a stored job; `approval_claim`: an approval nobody gave;
-    /// `tenant_mismatch`: two tenants in one request.
+    /// `request_conflict`: another request under the id of a stored job; `request_altered`: the stored request is not the one
+    /// that was submitted; `approval_claim`: an approval nobody gave; `tenant_mismatch`: two tenants in one request.
     pub kind: &'static str,
     pub about: About,
 }
@@ -216,11 +218,13 @@ impl SubmitPlan {
             item.needs_read = false;
             let (record, request) = rows.pop().unwrap_or_default();
             let sender = std::mem::take(&mut item.sender);
-            let about = about(&item.request, &sender);
+            let claimed = about(&item.request, &sender);
             let job_id = item.request.job_id.clone();
             let found = item.supply(record, request, now_us);
+            let stored = about(&item.request, &sender);
             let message = item.message;
             for kind in found.reports.into_iter().flatten() {
+                let about = if kind == ALTERED { &stored } else { &claimed };
                 self.report(kind, about.clone());
             }
             if found.owes {
@@ -381,6 +385,11 @@ impl Item {
             return found;
         };
         self.hash = canonical_hash(&request);
+        if !stored_hash.is_empty() && stored_hash != self.hash {
+            // Whoever wrote it did not submit it: no policy is asked and no human's word counts.
+            self.judgement = Some(Judgement::Altered);
+            found.reports[0] = Some(ALTERED);
+        }
         self.request = request;
         self.trace_id = record.text("trace_id").to_owned();
         self.record = Some(record);

@@ -162,6 +162,44 @@ fn a_request_that_was_altered_after_its_approval_never_runs() {
 }
 
 #[test]
+fn a_request_that_was_altered_after_it_was_submitted_is_refused_unasked() {
+    let hash = cordum_wire::canonical_hash(&request("j", "job.a"));
+    let altered = || JobRequest {
+        memory_id: "other".into(),
+        ..request("j", "job.a")
+    };
+    for (state, failures, end) in [
+        ("PENDING", "0", "DENIED"),
+        ("SCHEDULED", "50", "DENIED"),
+        ("RETRYING", "0", "FAILED"),
+    ] {
+        let stored = record(&[
+            ("state", state),
+            ("rev", "3"),
+            ("req_hash", &hash),
+            ("tenant", "acme"),
+            ("route_failures", failures),
+            ("next_attempt_at", "1"),
+        ]);
+        let mut plan = plan_from(stored, altered());
+        assert!(plan.policy_batches().is_empty());
+        let report = &plan.reports[0];
+        assert_eq!(
+            (report.kind, report.about.topic.as_str()),
+            ("request_altered", "job.a")
+        );
+        let change = change_of(&mut plan);
+        assert_eq!(
+            (change["to"].as_str(), change["rev"].as_u64()),
+            (Some(end), Some(3))
+        );
+        assert_eq!(change["dlq"]["reason_code"], "safety_denied");
+        assert!(change.get("hash").is_none());
+        assert!(change["set"].get("approval_status").is_none());
+    }
+}
+
+#[test]
 fn an_approval_of_an_old_policy_that_still_asks_is_asked_for_anew() {
     let stored = approved_record(&[("safety_snapshot", "v0:old")]);
     let mut plan = plan_from(stored, approved_request());

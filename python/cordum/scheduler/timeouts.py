@@ -12,7 +12,7 @@ from cordum.scheduler.moves import Change, Moves, transition_event
 from cordum.store import keys
 from cordum.store.jobs import JobStore, Record
 from cordum.store.scripts import Command
-from cordum.store.sweeps import DueWalk, confirmed, drop_due
+from cordum.store.sweeps import DueWalk, drop_due, timed_out
 
 __all__ = ["Timeouts"]
 
@@ -35,14 +35,14 @@ class Timeouts:
         Raises Unavailable.
         """
         stale: Counter[str] = Counter()
-        walk = DueWalk(self._jobs, keys.job_due, now_us())
+        before_us = now_us()
+        walk = DueWalk(self._jobs, keys.job_due, before_us)
         while ids := await walk.next():
             found = await self._jobs.get_many(ids)
             records = [r for r in found if r is not None and r.get("state") in _DUE_STATES]
             await drop_due(self._jobs, sorted(set(ids) - {record["id"] for record in records}))
-            judged = await confirmed(
-                self._jobs, [record for record in records if not record.get("pending_result")]
-            )
+            unchecked = [record for record in records if not record.get("pending_result")]
+            judged = await timed_out(self._jobs, unchecked, before_us=before_us)
             stale.update(record["state"].lower() for record in judged)
             left = await self._expire(judged)
             walk.stayed([record["id"] for record in records if record["id"] not in left])
@@ -51,10 +51,19 @@ class Timeouts:
     async def sweep_deadlines(self) -> Counter[str]:
         """End what is past its deadline, whatever it waits for; return how many per state. Raises Unavailable."""
         stale: Counter[str] = Counter()
-        walk = DueWalk(self._jobs, keys.job_deadline, now_us())
+        before_us = now_us()
+        walk = DueWalk(self._jobs, keys.job_deadline, before_us)
         while ids := await walk.next():
             found = await self._jobs.get_many(ids)
-            records = [r for r in found if r is not None and r.get("state") and not r.get("pending_result")]
+            records = [
+                record
+                for record in found
+                if record is not None
+                and record.get("state")
+                and not record.get("pending_result")
+                # A dispatch may have given it another one since the index was read.
+                and int(record.get("deadline_unix", "0")) <= before_us
+            ]
             stale.update(
                 record["state"].lower() for record in records if record["state"] not in TERMINAL_STATES
             )

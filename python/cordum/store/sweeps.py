@@ -14,6 +14,7 @@ __all__ = [
     "drop_due",
     "orphans",
     "repair_index",
+    "timed_out",
     "trim_dead_letters",
     "trim_terminal",
 ]
@@ -137,11 +138,34 @@ async def confirmed(jobs: JobStore, records: Sequence[Record]) -> list[Record]:
     return [record for record, score in zip(records, replies, strict=True) if score is None]
 
 
+async def timed_out(jobs: JobStore, records: Sequence[Record], *, before_us: int) -> list[Record]:
+    """Leave out unconfirmed dispatches, and jobs whose time-out was another one already when their record was read.
+
+    Raises Unavailable.
+    """
+    # Asked after the records were read: what changes later than that is held against their revision.
+    commands: list[Command] = [
+        ("ZSCORE", index(jobs.tag(record["id"])), record["id"])
+        for record in records
+        for index in (keys.job_disp, keys.job_due)
+    ]
+    replies = iter(await _all(jobs, commands))
+    return [
+        record
+        for record, disp, due in zip(records, replies, replies, strict=True)
+        if disp is None and due is not None and float(due) <= before_us
+    ]
+
+
 async def drop_due(jobs: JobStore, job_ids: Sequence[str]) -> None:
     """Remove time-outs of jobs that have none any more. Raises Unavailable."""
+    drop = script("due_drop")
     await _all(
         jobs,
-        [("ZREM", keys.job_due(jobs.tags[part]), *ids) for part, ids in jobs.by_partition(job_ids).items()],
+        [
+            drop.command((keys.job_due(jobs.tags[part]),), ids)
+            for part, ids in jobs.by_partition(job_ids).items()
+        ],
     )
 
 

@@ -11,6 +11,7 @@ use crate::bus::{self, Outcome, Publish, SUBMIT};
 use crate::cluster::{self, script, Link, Unavailable};
 use crate::command;
 use crate::duties;
+use crate::malice;
 use crate::plan::{JobPlan, Review};
 use crate::planner::reply::Reply;
 use crate::redis::Resp;
@@ -22,6 +23,7 @@ use crate::world::{sleep, World, SECOND};
 use crate::wrong::Wrong;
 
 const LINK: Link = 50;
+const GATEWAY: &str = "api-gateway";
 
 /// The gateway's process died under the caller, or the store did not answer.
 struct Failed;
@@ -44,6 +46,7 @@ pub fn start(world: &Rc<World>) {
             let (shared, job) = (Rc::clone(world), plan.clone());
             world.spawn(group, async move { cancel(shared, job, at).await });
         }
+        malice::start(world, plan);
     }
 }
 
@@ -57,6 +60,11 @@ async fn step(world: &Rc<World>, name: &'static str, job: &str) -> Result<(), Fa
     if world.fault(60) {
         let pause = world.range(1, 4 * SECOND);
         sleep(world, pause).await;
+    }
+    if world.fault(world.plan.freeze) {
+        let still = world.range(SECOND, 20 * SECOND);
+        world.note(format_args!("gateway stands still for {still}"));
+        sleep(world, still).await;
     }
     Ok(())
 }
@@ -82,7 +90,7 @@ async fn submit(world: Rc<World>, job: JobPlan) {
         let done = if job.gateway {
             through_gateway(&world, &request).await
         } else {
-            on_bus(&world, &request).await
+            on_bus(&world, &request, "somebody").await
         };
         if done.is_ok() {
             break;
@@ -95,7 +103,7 @@ async fn submit(world: Rc<World>, job: JobPlan) {
     if let Some(after) = job.again_at {
         sleep(&world, after).await;
         // Nobody waits for the answer of a repetition.
-        let _ = on_bus(&world, &request).await;
+        let _ = on_bus(&world, &request, "somebody").await;
     }
     if let Some(after) = job.altered_at {
         sleep(&world, after).await;
@@ -104,7 +112,8 @@ async fn submit(world: Rc<World>, job: JobPlan) {
             principal_id: "mallory".into(),
             ..request
         };
-        let _ = on_bus(&world, &altered).await;
+        let sender = if job.poses { GATEWAY } else { "somebody" };
+        let _ = on_bus(&world, &altered, sender).await;
     }
 }
 
@@ -146,7 +155,7 @@ async fn through_gateway(world: &Rc<World>, request: &JobRequest) -> Result<(), 
         _ => return Err(Failed),
     }
     step(world, "submit.publish", &request.job_id).await?;
-    let packet = submit_packet(request.clone(), &request.job_id, "api-gateway", now);
+    let packet = submit_packet(request.clone(), &request.job_id, GATEWAY, now);
     // A failure leaves it PENDING for the replayer.
     bus::publish(
         world,
@@ -171,9 +180,9 @@ fn submit_message(job: &str, label: &str, packet: Vec<u8>) -> Publish {
     }
 }
 
-async fn on_bus(world: &Rc<World>, request: &JobRequest) -> Result<(), Failed> {
+async fn on_bus(world: &Rc<World>, request: &JobRequest, sender: &str) -> Result<(), Failed> {
     step(world, "bus.submit", &request.job_id).await?;
-    let packet = submit_packet(request.clone(), &request.job_id, "somebody", world.now());
+    let packet = submit_packet(request.clone(), &request.job_id, sender, world.now());
     // Callers on the bus number their messages or do not.
     let message = Publish {
         id: String::new(),
@@ -276,6 +285,8 @@ async fn approve(world: &Rc<World>, job: &JobPlan) -> Result<(), Failed> {
     {
         return Ok(());
     }
+    let rev: i64 = text(&record, "rev").parse().unwrap_or(0);
+    world.ghost.borrow_mut().looked_at(&job.id, rev);
     step(world, "approval.approve", &job.id).await?;
     let snapshot = world.kernel.snapshot();
     let now = world.now();
@@ -311,7 +322,7 @@ async fn approve(world: &Rc<World>, job: &JobPlan) -> Result<(), Failed> {
     }
     if let Reply::Moved { .. } = change(world, &transition).await? {
         step(world, "approval.publish", &job.id).await?;
-        let packet = submit_packet(request, &job.id, "api-gateway", now);
+        let packet = submit_packet(request, &job.id, GATEWAY, now);
         bus::publish(world, LINK, vec![submit_message(&job.id, &label, packet)], false).await;
     }
     Ok(())

@@ -32,6 +32,32 @@ pub struct Seen {
     pub reports: BTreeSet<(String, String, i32)>,
     /// How often each dispatch was published.
     pub published: BTreeMap<String, u32>,
+    /// Topic and principal of the request that was taken.
+    pub taken: Option<(String, String)>,
+    /// Somebody changed the stored request.
+    pub tampered: bool,
+    /// Somebody reported a result without having the job.
+    pub forged: bool,
+    /// Revisions of the open question a human looked at.
+    pub looked_at: BTreeSet<i64>,
+    /// Moves into RETRYING.
+    pub retries: usize,
+    /// Statuses told to everybody, and announced as dead letters.
+    pub told: BTreeSet<(i32, bool)>,
+    pub clocks: Clocks,
+    /// Duties of the record when it was last looked at.
+    pub after: String,
+}
+
+/// When what is due for a job.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Clocks {
+    /// Start of the time the job may take: its creation, then each dispatch.
+    pub deadline_from: i64,
+    /// Its dispatch or running time-out, where it has one.
+    pub due: Option<f64>,
+    /// Since when its tenant has a place for it in the sets of active and of open jobs that it does not fill.
+    pub listed: [Option<i64>; 2],
 }
 
 /// The truth.
@@ -39,12 +65,29 @@ pub struct Seen {
 pub struct Ghost {
     pub steps: u64,
     pub jobs: BTreeMap<String, Seen>,
+    /// When each worker last gave a sign of life.
+    pub beats: BTreeMap<String, i64>,
     pub violations: Vec<String>,
 }
 
 impl Ghost {
     fn job(&mut self, id: &str) -> &mut Seen {
         self.jobs.entry(id.to_owned()).or_default()
+    }
+
+    /// Somebody changed the stored request of a job.
+    pub fn tampered(&mut self, id: &str) {
+        self.job(id).tampered = true;
+    }
+
+    /// Somebody reports a result of a job he does not have.
+    pub fn forged(&mut self, id: &str) {
+        self.job(id).forged = true;
+    }
+
+    /// A human looks at the open question of a job.
+    pub fn looked_at(&mut self, id: &str, rev: i64) {
+        self.job(id).looked_at.insert(rev);
     }
 
     /// The kernel decided about a job.

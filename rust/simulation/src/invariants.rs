@@ -2,8 +2,9 @@
 
 mod end;
 mod record;
+mod times;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use cordum_wire::messages::{BusPacket, JobStatus, Payload};
@@ -18,6 +19,7 @@ use crate::world::World;
 
 pub use end::{at_the_end, is_quiet, leftovers};
 use record::Record;
+pub use times::each_second;
 
 const STATES: [&str; 12] = [
     "PENDING",
@@ -177,8 +179,10 @@ fn look(world: &Rc<World>, plan: &JobPlan) {
         attempts: record.number("attempts"),
     };
     let crowd = crowd(world, plan);
+    let silence = silence(world, &ghost.beats, &record);
     let seen = ghost.jobs.entry(plan.id.clone()).or_default();
     let changed = current.rev != seen.last.rev || current.state != seen.last.state;
+    let after = record.text("after");
     if changed {
         world.note(format_args!(
             "{} {} -> {} rev {} attempts {}",
@@ -186,6 +190,7 @@ fn look(world: &Rc<World>, plan: &JobPlan) {
         ));
         if !weak {
             record.check_move(seen, &current, world.bus.lost_messages.get(), &mut faults);
+            times::on_move(world, &record, seen, plan, &current, &mut faults);
         }
         let known = weak
             && seen
@@ -194,6 +199,9 @@ fn look(world: &Rc<World>, plan: &JobPlan) {
                 .any(|id| *id == record.text("dispatch_id"));
         if current.state == "DISPATCHED" && seen.last.state != "DISPATCHED" && !known {
             record.check_dispatch(seen, plan, &current, weak, crowd, &mut faults);
+            if !weak {
+                record.check_worker(silence, &mut faults);
+            }
         }
         if seen.states.last() != Some(&current.state) {
             seen.states.push(current.state.clone());
@@ -202,11 +210,31 @@ fn look(world: &Rc<World>, plan: &JobPlan) {
             record.check_end(seen, plan, &current.state, &mut faults);
         }
         seen.last = current.clone();
+        seen.taken = seen.taken.take().or_else(|| record.taken());
+    } else if !weak {
+        record.check_duties(seen, &after, &mut faults);
     }
+    seen.after = after;
     record.check_keys(&current.state, &mut faults);
     drop(database);
     let faults = faults.into_iter().map(|fault| format!("{}: {fault}", plan.id));
     ghost.violations.extend(faults);
+}
+
+/// How long the worker a dispatch names had given no sign of life when it was chosen, µs.
+fn silence(world: &World, beats: &BTreeMap<String, i64>, record: &Record<'_>) -> i64 {
+    let by = record.text("dispatched_by");
+    let index = by
+        .trim_start_matches('s')
+        .split('-')
+        .next()
+        .and_then(|n| n.parse().ok());
+    let skew = index.and_then(|index: usize| world.plan.skews.get(index));
+    let beat = beats.get(&record.text("worker_id"));
+    match (skew, beat) {
+        (Some(skew), Some(beat)) => record.number("dispatched_at") - skew - beat,
+        _ => 0,
+    }
 }
 
 /// Other active jobs of the tenant that are under a limit.
@@ -240,6 +268,14 @@ pub fn on_publish(world: &Rc<World>, message: &Stored) {
             let count = seen.published.entry(identity.dispatch_id.clone()).or_default();
             *count += 1;
             let count = *count;
+            let taken = (request.topic, request.principal_id);
+            if !weak && seen.taken.as_ref().is_some_and(|first| *first != taken) {
+                ghost.violations.push(format!(
+                    "dispatch {} is not what was taken, but {taken:?}",
+                    identity.dispatch_id
+                ));
+                return;
+            }
             let committed = seen.dispatches.get(&(identity.attempt as i64)) == Some(&identity.dispatch_id);
             // A bus that died may have handed on what it never stored.
             let excused =
@@ -260,6 +296,7 @@ pub fn on_publish(world: &Rc<World>, message: &Stored) {
             world.note(format_args!("publish {}", message.id));
             let told = states_of(result.status);
             let seen = ghost.jobs.entry(result.job_id.clone()).or_default();
+            seen.told.insert((result.status, message.subject == DLQ));
             let states = &seen.states;
             if !weak && !states.iter().any(|state| told.contains(&state.as_str())) {
                 let text = format!("{}: told as {told:?} before it was so: {states:?}", result.job_id);

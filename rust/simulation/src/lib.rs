@@ -8,6 +8,7 @@
     reason = "a test instrument: what should not happen ends the run"
 )]
 
+mod approvals;
 pub mod bus;
 mod client;
 mod cluster;
@@ -16,6 +17,7 @@ mod ghost;
 pub mod invariants;
 mod judging;
 mod kernel;
+mod malice;
 pub mod plan;
 mod random;
 mod reconciler;

@@ -27,6 +27,8 @@ pub enum Run {
     Slow,
     /// Reports success twice.
     Twice,
+    /// Reports the same failure twice, one right after the other.
+    Stutter,
     /// Another worker reports a failure first, without having the job.
     Foreign,
     /// Reports the result of a dispatch that never was, then its own.
@@ -65,6 +67,12 @@ pub struct JobPlan {
     pub again_at: Option<i64>,
     /// Submitted again with another payload, under the same id.
     pub altered_at: Option<i64>,
+    /// Whoever does that signs as the gateway.
+    pub poses: bool,
+    /// Somebody reports a result of a job he does not have.
+    pub forged_at: Option<i64>,
+    /// Somebody who can write to the store changes the stored request.
+    pub tampered_at: Option<i64>,
 }
 
 /// One run.
@@ -90,10 +98,47 @@ pub struct Plan {
     pub freeze: u32,
     /// Seconds between two faults of the servers or the network; 0: none.
     pub trouble_every: i64,
+    /// Nothing fails but workers, and everything arrives: then promises of time hold, too.
+    pub calm: bool,
+    /// Steps at which replicas get into trouble again and again.
+    pub places: Vec<&'static str>,
     pub policy_changes: bool,
 }
 
+/// Two jobs of one partition, two of the other.
+const IDS: [&str; 4] = ["job-0", "job-4", "job-1", "job-5"];
 const TENANTS: [&str; 2] = ["acme", "zeta"];
+/// Steps between whose two sides something may be half done.
+const PLACES: [&str; 28] = [
+    "submit.read",
+    "submit.create",
+    "submit.judge",
+    "submit.commit",
+    "submit.publish",
+    "submit.confirm",
+    "submit.answer",
+    "result.commit",
+    "result.publish",
+    "result.answer",
+    "events.publish",
+    "events.done",
+    "duties.publish",
+    "duties.flush",
+    "duties.clear",
+    "side.flush",
+    "settle.read",
+    "settle.act",
+    "settle.take",
+    "settle.publish",
+    "rollback.move",
+    "contested.read",
+    "strays.drop",
+    "wheel.lease",
+    "tick.feed",
+    "tick.drop",
+    "tick.timeout",
+    "tick.repair",
+];
 
 impl Plan {
     /// Draw a run.
@@ -117,21 +162,24 @@ impl Plan {
             replicas,
             workers: 1 + random.index(3),
             nodes,
-            failover: random.chance(60),
+            failover: random.chance(60) && theme != Theme::Calm,
             atomic: random.chance(500),
-            bus_dies: random.chance(150),
+            bus_dies: random.chance(150) && theme != Theme::Calm,
             storm_us: random.range(15, 45) * SECOND,
             skews: (0..replicas).map(|_| skew(random)).collect(),
-            kill: [0, 5, 20, 60][random.index(4)],
-            freeze: if theme == Theme::Slow {
-                40
-            } else {
-                [0, 0, 4, 15][random.index(4)]
+            kill: theme.unless_calm([0, 5, 20, 60][random.index(4)]),
+            freeze: match theme {
+                Theme::Slow => 40,
+                _ => theme.unless_calm([0, 0, 4, 15][random.index(4)]),
             },
-            trouble_every: if theme == Theme::Retries {
-                3
-            } else {
-                [0, 3, 8, 15][random.index(4)]
+            trouble_every: match theme {
+                Theme::Retries => 3,
+                _ => theme.unless_calm([0, 3, 8, 15][random.index(4)]),
+            },
+            calm: theme == Theme::Calm,
+            places: match theme {
+                Theme::Place => (0..2).map(|_| PLACES[random.index(PLACES.len())]).collect(),
+                _ => Vec::new(),
             },
             policy_changes: random.chance(200),
             jobs: (0..count).map(|number| job(random, number, theme)).collect(),
@@ -149,15 +197,29 @@ enum Theme {
     Crowd,
     /// Processes stand still.
     Slow,
+    /// Trouble begins at one of two steps.
+    Place,
+    /// Nothing fails but workers.
+    Calm,
 }
 
 impl Theme {
     fn of(random: &mut Random) -> Self {
-        match random.index(8) {
+        match random.index(10) {
             0 | 1 => Theme::Retries,
             2 => Theme::Crowd,
             3 => Theme::Slow,
+            4 | 5 => Theme::Place,
+            6 => Theme::Calm,
             _ => Theme::Any,
+        }
+    }
+
+    fn unless_calm<T: Default>(self, value: T) -> T {
+        if self == Theme::Calm {
+            T::default()
+        } else {
+            value
         }
     }
 }
@@ -204,6 +266,7 @@ fn job(random: &mut Random, number: usize, theme: Theme) -> JobPlan {
         Run::Silent,
         Run::Slow,
         Run::Twice,
+        Run::Stutter,
         Run::Foreign,
         Run::Forged,
         Run::Talkative,
@@ -212,8 +275,9 @@ fn job(random: &mut Random, number: usize, theme: Theme) -> JobPlan {
     let limited = crowd || random.chance(250);
     let mut time = |chance: u32, from: i64| random.chance(chance).then(|| random.range(from, 30_000) * MILLI);
     let (cancel_at, again_at, altered_at) = (time(120, 0), time(250, 0), time(80, 500));
+    let (forged_at, tampered_at) = (time(80, 0), time(60, 0));
     JobPlan {
-        id: format!("job-{number}"),
+        id: IDS[number].into(),
         topic,
         tenant: TENANTS[usize::from(!crowd && random.chance(300))],
         gateway: random.chance(700),
@@ -248,5 +312,8 @@ fn job(random: &mut Random, number: usize, theme: Theme) -> JobPlan {
         cancel_at,
         again_at,
         altered_at,
+        poses: random.chance(500),
+        forged_at,
+        tampered_at,
     }
 }

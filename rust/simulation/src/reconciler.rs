@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use cordum_wire::Transition;
 
+use crate::approvals;
 use crate::cluster::{script, Unavailable};
 use crate::command;
 use crate::duties;
@@ -20,6 +21,7 @@ use crate::wrong::Wrong;
 const ORPHAN_AGE: i64 = 120 * SECOND;
 const PUBLISH_AGE: i64 = 10 * SECOND;
 const REPAIR_AGE: i64 = 60 * SECOND;
+const DUE: [&str; 3] = ["DISPATCHED", "RUNNING", "RETRYING"];
 const ACTIVE: [&str; 3] = ["SCHEDULED", "DISPATCHED", "RUNNING"];
 const OPEN: [&str; 6] = [
     "PENDING",
@@ -74,12 +76,25 @@ async fn tick(replica: &Rc<Replica>) -> Result<(), Unavailable> {
         return Ok(());
     }
     replica.step("tick.overdue").await;
-    for (id, record) in confirmed(replica, overdue(replica, "due").await?).await? {
+    let (jobs, strays): (Vec<_>, Vec<_>) = overdue(replica, "due")
+        .await?
+        .into_iter()
+        .partition(|(_, record)| DUE.contains(&text(record, "state")));
+    if !strays.is_empty() {
+        drop_due(replica, strays.into_iter().map(|(id, _)| id)).await?;
+    }
+    for (id, record) in confirmed(replica, jobs).await? {
         expire(replica, &id, &record).await?;
     }
     for (id, record) in overdue(replica, "deadline").await? {
+        // A dispatch meanwhile gave it another deadline.
+        let deadline: i64 = text(&record, "deadline_unix").parse().unwrap_or(i64::MAX);
+        if deadline > replica.now() {
+            continue;
+        }
         time_out(replica, &id, &record, "timeout: deadline expired").await?;
     }
+    approvals::sweep(replica).await?;
     replay_orphans(replica).await?;
     repair_tenants(replica).await?;
     publish_pending(replica).await
@@ -95,7 +110,19 @@ async fn overdue(replica: &Replica, name: &str) -> Result<Vec<(String, Fields)>,
         .collect())
 }
 
-/// Leave out dispatches whose publish is not confirmed: settling decides about them.
+/// Remove time-outs of jobs that have none any more.
+async fn drop_due(replica: &Replica, ids: impl Iterator<Item = String>) -> Result<(), Unavailable> {
+    let commands = store::by_partition(ids).into_iter().map(|(number, ids)| {
+        let key = store::schedule(&store::tag_of(number), "due");
+        let args = ids.into_iter().map(String::into_bytes).collect();
+        script("due_drop", &key, args)
+    });
+    replica.step("tick.drop").await;
+    replica.all(commands.collect()).await.map(|_| ())
+}
+
+/// Leave out dispatches whose publish is not confirmed, for settling decides about them, and jobs that were given another
+/// time-out before their record was read.
 async fn confirmed(
     replica: &Replica,
     jobs: Vec<(String, Fields)>,
@@ -103,14 +130,17 @@ async fn confirmed(
     if replica.world.is(Wrong::TimesOutUnconfirmed) {
         return Ok(jobs);
     }
-    let score = |id: &str| command!["ZSCORE", store::schedule(&store::tag(id), "disp"), id];
-    let replies = replica
-        .pipeline(jobs.iter().map(|(id, _)| score(id)).collect())
-        .await?;
+    let now = replica.now();
+    let score = |id: &str, name| command!["ZSCORE", store::schedule(&store::tag(id), name), id];
+    let scores = jobs
+        .iter()
+        .flat_map(|(id, _)| [score(id, "disp"), score(id, "due")]);
+    let replies = replica.all(scores.collect()).await?;
+    let is_due = |due: &Resp| due.text().parse().is_ok_and(|at: f64| at as i64 <= now);
     Ok(jobs
         .into_iter()
-        .zip(replies)
-        .filter(|(_, reply)| *reply == Resp::Nil)
+        .zip(replies.chunks_exact(2))
+        .filter(|(_, scores)| scores[0] == Resp::Nil && is_due(&scores[1]))
         .map(|(job, _)| job)
         .collect())
 }

@@ -118,6 +118,18 @@ impl Database {
         }
     }
 
+    /// Change the text of a key, whose time to live stays; false when there is none.
+    pub fn overwrite(&mut self, key: &str, change: impl FnOnce(&[u8]) -> Vec<u8>) -> bool {
+        self.touch(key);
+        match self.entries.get_mut(key).map(|entry| &mut entry.data) {
+            Some(Data::Text(bytes)) => {
+                *bytes = change(bytes);
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// Keys that begin with `prefix`.
     pub fn keys(&self, prefix: &str) -> Vec<String> {
         self.entries

@@ -124,14 +124,39 @@ impl Replica {
             crash(world, self.index);
             never(world).await;
         }
-        if world.fault(world.plan.freeze) {
-            let still = world.range(SECOND, 40 * SECOND);
-            world.note(format_args!("{} stands still for {still}", self.instance));
-            world.freeze(self.group, still);
-            sleep(world, still).await;
+        if world.plan.places.contains(&name) && world.fault(300) {
+            self.get_into_trouble().await;
+        } else if world.fault(world.plan.freeze) {
+            self.stand_still().await;
         } else if world.chance(100) {
             let pause = world.range(1, 20 * MILLI);
             sleep(world, pause).await;
+        }
+    }
+
+    async fn stand_still(&self) {
+        let world = &self.world;
+        let still = world.range(SECOND, 40 * SECOND);
+        world.note(format_args!("{} stands still for {still}", self.instance));
+        world.freeze(self.group, still);
+        sleep(world, still).await;
+    }
+
+    /// Die, stand still, lose a part of the store, lose the bus.
+    async fn get_into_trouble(&self) {
+        let world = &self.world;
+        let gone = world.now() + world.range(SECOND / 2, 8 * SECOND);
+        match world.index(4) {
+            0 => {
+                crash(world, self.index);
+                never(world).await;
+            }
+            1 => self.stand_still().await,
+            2 => {
+                let node = world.index(world.cluster.size());
+                world.cluster.cut(self.link(), Some(node), gone);
+            }
+            _ => world.bus.cut(self.link(), gone),
         }
     }
 

@@ -50,6 +50,7 @@ pub fn run(seed: u64, scripts: &Rc<Scripts>, wrong: Option<Wrong>, keep_lines: b
     while until < end && !broken() && world.events() < MAX_EVENTS {
         until += SECOND;
         while world.turn(until) && !broken() {}
+        invariants::each_second(&world);
         if until > world.calm_at && invariants::is_quiet(&world) {
             break;
         }

@@ -54,6 +54,7 @@ pub const SCRIPT_EDITS: &[(&str, Edit)] = &[
     edit("nothing is confirmed", "disp_confirm", "record[2] == ARGV[i + 1]", "false"),
     edit("the wheel keeps the gone", "wheel_drop", "return redis.call('ZREM', KEYS[1], unpack(gone))", "return 0"),
     edit("the wheel drops the waiting", "wheel_drop", "PENDING = true, ", ""),
+    edit("time-outs of the running are dropped", "due_drop", "if not TIMED[redis.call('HGET', meta .. ARGV[i], 'state')] then", "if true then"),
     edit("slots without a limit", "tenant_reserve", "if present or limit < 0 or count < limit then", "if true then"),
     edit("slots are granted, not taken", "tenant_reserve", "redis.call('ZADD', KEYS[1], ARGV[1], ARGV[i])", ""),
     edit("nobody gets a slot", "tenant_reserve", "granted[#granted + 1] = ARGV[i]", ""),

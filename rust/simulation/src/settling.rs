@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use cordum_wire::messages::DispatchIdentity;
-use cordum_wire::Transition;
+use cordum_wire::{canonical_hash, Transition};
 
 use crate::bus::{self, Outcome};
 use crate::cluster::Unavailable;
@@ -109,15 +109,20 @@ async fn settle(
         if found.contains(&name(&record)) && !blind {
             replica.note_confirmed(vec![(id, text(&record, "dispatch_id").to_owned())]);
         } else if text(&record, "dispatched_by") == replica.instance {
-            let failures = text(&record, "route_failures").parse().unwrap_or(0);
-            let mut change = rollback_change(replica, &id, text(&record, "dispatch_id"), failures);
-            change.rev = text(&record, "rev").parse().ok();
-            replica.change(&change).await?;
+            take_back(replica, &id, &record).await?;
         } else {
             publish(replica, &id, &record).await?;
         }
     }
     Ok(())
+}
+
+/// Roll an unpublished dispatch back.
+async fn take_back(replica: &Replica, id: &str, record: &Fields) -> Result<(), Unavailable> {
+    let failures = text(record, "route_failures").parse().unwrap_or(0);
+    let mut change = rollback_change(replica, id, text(record, "dispatch_id"), failures);
+    change.rev = text(record, "rev").parse().ok();
+    replica.change(&change).await.map(|_| ())
 }
 
 /// Publish the dispatch a crashed replica had committed: the same attempt, under the same id.
@@ -126,6 +131,10 @@ async fn publish(replica: &Rc<Replica>, id: &str, record: &Fields) -> Result<(),
     let Some(mut request) = stored_request(&reply) else {
         return Ok(());
     };
+    if canonical_hash(&request) != text(record, "req_hash") {
+        // Nobody has it yet: the submit pipeline refuses what was changed after it was judged.
+        return take_back(replica, id, record).await;
+    }
     let since = replica.world.now();
     if !replica.world.is(Wrong::SettlesUnclaimed) {
         replica.step("settle.take").await;

@@ -81,6 +81,8 @@ async fn beat(world: Rc<World>, index: usize) {
                 let payload = packet(&id, &id, Payload::Handshake(shake), world.now());
                 bus::publish_core(&world, link(index), "sys.handshake", payload);
             }
+            let now = world.now();
+            world.ghost.borrow_mut().beats.insert(id, now);
             bus::publish_core(&world, link(index), "sys.heartbeat", payload);
         }
         sleep(&world, BEAT).await;
@@ -149,6 +151,11 @@ fn take(world: &Rc<World>, index: usize, request: JobRequest) {
         Run::Retryable => done.send(world, JobStatus::FailedRetryable, work),
         Run::Fatal => done.send(world, JobStatus::FailedFatal, work),
         Run::Succeed | Run::Slow => done.send(world, JobStatus::Succeeded, work),
+        Run::Stutter => {
+            done.send(world, JobStatus::FailedRetryable, work);
+            let later = work + world.range(0, 20 * MILLI);
+            done.send(world, JobStatus::FailedRetryable, later);
+        }
         Run::Twice => {
             done.send(world, JobStatus::Succeeded, work);
             let later = work + world.range(0, 20 * SECOND);

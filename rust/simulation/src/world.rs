@@ -165,7 +165,7 @@ impl World {
 
     /// A chance that only counts while faults happen.
     pub fn fault(&self, per_mille: u32) -> bool {
-        self.stormy() && self.chance(per_mille)
+        self.stormy() && !self.plan.calm && self.chance(per_mille)
     }
 
     /// Time a packet takes.

@@ -125,7 +125,7 @@ fn take(
     let holder = Some((waiter.link, waiter.group));
     let streams = world.bus.streams.borrow();
     let stream = &streams["SYS"];
-    let mut batch = Vec::new();
+    let (mut batch, mut extended) = (Vec::new(), false);
     for (sequence, pending) in &mut consumer.pending {
         if batch.len() >= limit {
             break;
@@ -138,6 +138,7 @@ fn take(
             .is_some_and(|(link, group)| world.runs(group) && world.bus.reachable(world, link));
         if held {
             pending.due = now + ACK_WAIT;
+            extended = true;
             continue;
         }
         pending.delivered += 1;
@@ -167,7 +168,7 @@ fn take(
             payload: Rc::clone(&stream[sequence].payload),
         });
     }
-    if !batch.is_empty() {
+    if extended || !batch.is_empty() {
         world.after(ACK_WAIT + 1, move |world| pump(world, name));
     }
     batch

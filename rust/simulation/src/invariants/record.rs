@@ -1,12 +1,28 @@
 //! One record against what is known of its job.
 
+use cordum_wire::json::request_from_json;
 use cordum_wire::messages::JobStatus;
 
-use super::{is_final, legal, DEAD, POOLS, STATES};
+use super::{is_final, legal, states_of, DEAD, POOLS, STATES};
 use crate::ghost::{Last, Seen};
+use crate::malice::MALLORY;
 use crate::plan::{JobPlan, Verdict};
-use crate::redis::Database;
+use crate::redis::{Data, Database};
 use crate::store;
+use crate::world::SECOND;
+
+/// Heartbeats count for twelve seconds; one that just arrived may have been under way for a while.
+const SILENT: i64 = 14 * SECOND;
+
+/// Retries a job may have; an altered request may have been the first to arrive.
+fn allowed(plan: &JobPlan, seen: &Seen) -> i64 {
+    let topic = seen.taken.as_ref().map_or(plan.topic, |(topic, _)| topic);
+    match (plan.max_retries, topic) {
+        (0, "job.b") => 1,
+        (0, _) => 3,
+        (limit, _) => i64::from(limit),
+    }
+}
 
 /// A record as it is now.
 pub(super) struct Record<'a> {
@@ -24,12 +40,29 @@ impl Record<'_> {
         self.text(field).parse().unwrap_or(0)
     }
 
-    fn at(&self, schedule: &str) -> Option<f64> {
+    /// Topic and principal of the stored request.
+    pub(super) fn taken(&self) -> Option<(String, String)> {
+        match &self.database.get(&store::request(self.id))?.data {
+            Data::Text(stored) => {
+                let request = request_from_json(stored).ok()?;
+                Some((request.topic, request.principal_id))
+            }
+            _ => None,
+        }
+    }
+
+    pub(super) fn at(&self, schedule: &str) -> Option<f64> {
         self.database
             .score(&store::schedule(&self.tag, schedule), self.id)
     }
 
-    pub(super) fn check_move(&self, seen: &Seen, current: &Last, excused: bool, faults: &mut Vec<String>) {
+    pub(super) fn check_move(
+        &self,
+        seen: &mut Seen,
+        current: &Last,
+        excused: bool,
+        faults: &mut Vec<String>,
+    ) {
         let last = &seen.last;
         if current.state.is_empty() {
             return faults.push(format!("record of a job in {} is gone", last.state));
@@ -65,6 +98,13 @@ impl Record<'_> {
         {
             faults.push("released without a human".into());
         }
+        let asked_anew = last.state == "APPROVAL_REQUIRED" && current.state == "PENDING";
+        if asked_anew && !seen.looked_at.contains(&last.rev) {
+            faults.push(format!(
+                "approved at revision {}, which nobody has seen",
+                last.rev
+            ));
+        }
         let events = self.database.list(&store::events(self.id));
         let said = |event: &String| {
             event
@@ -76,14 +116,64 @@ impl Record<'_> {
         if !refreshed && events.last().and_then(said).as_deref() != Some(&current.state) {
             faults.push(format!("{} without its event", current.state));
         }
-        let dispatched = events
-            .iter()
-            .filter(|event| said(event).as_deref() == Some("DISPATCHED"))
-            .count();
+        let count = |state| {
+            let of = |event: &&String| said(event).as_deref() == Some(state);
+            events.iter().filter(of).count()
+        };
+        let dispatched = count("DISPATCHED");
         if dispatched as i64 != current.attempts {
             faults.push(format!(
                 "{} attempts, {dispatched} dispatch events",
                 current.attempts
+            ));
+        }
+        seen.retries += usize::from(current.state == "RETRYING" && last.state != "RETRYING");
+        if count("RETRYING") != seen.retries {
+            faults.push(format!(
+                "{} failures to repeat, {} events of them",
+                seen.retries,
+                count("RETRYING")
+            ));
+        }
+        if last.state != current.state && (is_final(&current.state) || current.state == "RETRYING") {
+            seen.told.clear();
+        }
+    }
+
+    /// A duty goes when it is done, and not before.
+    pub(super) fn check_duties(&self, seen: &Seen, after: &str, faults: &mut Vec<String>) {
+        let state = match seen.last.state.as_str() {
+            over if is_final(over) => over,
+            // RETRYING is the only outcome a job moves on from.
+            _ => "RETRYING",
+        };
+        let told = |dead: bool| {
+            let fits =
+                |(status, letter): &(i32, bool)| *letter == dead && states_of(*status).contains(&state);
+            seen.told.iter().any(fits)
+        };
+        let left = |duty: &str| after.split(',').any(|word| word == duty);
+        for duty in seen.after.split(',').filter(|duty| !left(duty)) {
+            if (duty == "result" && !told(false)) || (duty == "dlq" && !told(true)) {
+                faults.push(format!("{state}: the duty `{duty}` is gone and not done"));
+            }
+        }
+    }
+
+    /// The stored worker is the one the dispatch goes to, and was alive.
+    pub(super) fn check_worker(&self, silence: i64, faults: &mut Vec<String>) {
+        let (subject, worker) = (self.text("dispatch_subject"), self.text("worker_id"));
+        let addressed = subject
+            .strip_prefix("worker.")
+            .and_then(|rest| rest.strip_suffix(".jobs"))
+            .unwrap_or_default();
+        if addressed != worker {
+            faults.push(format!("dispatched on {subject}, the record names `{worker}`"));
+        }
+        if silence > SILENT {
+            faults.push(format!(
+                "dispatched to {worker}, silent for {} ms",
+                silence / 1000
             ));
         }
     }
@@ -141,12 +231,7 @@ impl Record<'_> {
                 plan.max_concurrent
             ));
         }
-        let charged = current.attempts - self.number("rollbacks");
-        let allowed = match (plan.max_retries, plan.topic) {
-            (0, "job.b") => 1,
-            (0, _) => 3,
-            (limit, _) => i64::from(limit),
-        };
+        let (charged, allowed) = (current.attempts - self.number("rollbacks"), allowed(plan, seen));
         if charged > allowed + 1 && !approved {
             faults.push(format!("{charged} attempts with {allowed} retries allowed"));
         }
@@ -162,7 +247,7 @@ impl Record<'_> {
             faults.push(format!("{state} with duties `{after}`"));
         }
         let said_no = matches!(seen.verdict, Some(Verdict::Deny | Verdict::Human));
-        if state == "DENIED" && self.text("approval_decision") != "reject" && !said_no {
+        if state == "DENIED" && self.text("approval_decision") != "reject" && !said_no && !seen.tampered {
             faults.push(format!("DENIED although the kernel said {:?}", seen.verdict));
         }
         if DEAD.contains(&state) {
@@ -177,6 +262,15 @@ impl Record<'_> {
             if !letter || !listed {
                 faults.push(format!("{state} without a dead letter"));
             }
+        }
+        let (charged, allowed) = (
+            self.number("attempts") - self.number("rollbacks"),
+            allowed(plan, seen),
+        );
+        if self.text("failure_reason").starts_with("max retries exceeded") && charged <= allowed {
+            faults.push(format!(
+                "gave up after {charged} attempts with {allowed} retries allowed"
+            ));
         }
         if state == "TIMEOUT" && self.text("failure_reason").starts_with("timeout: dispatched") {
             let dispatch = self.text("dispatch_id");
@@ -203,8 +297,9 @@ impl Record<'_> {
         let genuine = seen.reports.iter().any(|(of, by, status)| {
             fits(*status) && *by == worker && (first_wins || !plan.echoes || *of == dispatch)
         });
+        let forged = seen.forged && worker == MALLORY && self.number("attempts") > 0 && first_wins;
         let assigned = seen.runs.values().flatten().any(|by| format!("w{by}") == worker);
-        if !genuine || !(assigned || first_wins) {
+        if !forged && (!genuine || !(assigned || first_wins)) {
             faults.push(format!(
                 "{state} by a result of {worker} that nobody with {dispatch} reported"
             ));

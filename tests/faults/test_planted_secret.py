@@ -6,7 +6,7 @@ import os
 import re
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from cordum.store.jobs import JobStore, Record
 from tests.support.hand_worker import HandWorker
 from tests.support.observer import DispatchObserver
 from tests.support.processes import wait_until
+from tests.support.routes import PROBES, SOCKETS
 from tests.support.stack import API_KEY, APPROVER_KEY, POLICY, Stack, StackOptions, running_stack
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(400)]
@@ -74,8 +75,8 @@ def options() -> StackOptions:
 
 
 @asynccontextmanager
-async def listening(stack: Stack, key: str) -> AsyncIterator[tuple[list[str], list[str]]]:
-    """Collect what both framings of the live stream say for the length of the block."""
+async def listening(stack: Stack, key: str, path: str) -> AsyncIterator[tuple[list[str], list[str]]]:
+    """Collect what both framings of a live stream say for the length of the block."""
     events: list[str] = []
     frames: list[str] = []
     ready = [asyncio.Event(), asyncio.Event()]
@@ -84,7 +85,7 @@ async def listening(stack: Stack, key: str) -> AsyncIterator[tuple[list[str], li
         headers = {"X-API-Key": key, "Accept": "text/event-stream"}
         async with (
             httpx.AsyncClient(timeout=120) as client,
-            client.stream("GET", f"{stack.http_url}/api/v1/stream", headers=headers) as answer,
+            client.stream("GET", stack.http_url + path, headers=headers) as answer,
         ):
             assert answer.status_code == 200
             ready[0].set()
@@ -92,7 +93,7 @@ async def listening(stack: Stack, key: str) -> AsyncIterator[tuple[list[str], li
                 events.append(line)
 
     async def watch() -> None:
-        url = f"{stack.http_url.replace('http', 'ws', 1)}/api/v1/stream"
+        url = stack.http_url.replace("http", "ws", 1) + path
         async with connect(url, additional_headers={"X-API-Key": key}) as socket:
             ready[1].set()
             async for frame in socket:
@@ -137,9 +138,9 @@ async def get_routes(
         "job_id": record["id"],
         "state": record["state"],
     }
-    found: list[tuple[str, dict[str, str]]] = [(f"{root_url}/{name}", {}) for name in ("health", "readyz")]
+    found: list[tuple[str, dict[str, str]]] = [(root_url + path, {}) for path in sorted(PROBES)]
     for path, methods in paths.items():
-        if "get" not in methods or path.endswith("/stream"):
+        if "get" not in methods or path in SOCKETS:
             continue
         filled = re.sub(r"\{(\w+)[^}]*\}", lambda match: names.get(match[1], record["id"]), path)
         given = {one["name"] for one in methods["get"].get("parameters", ()) if one["in"] == "query"}
@@ -221,7 +222,8 @@ async def test_what_was_planted_in_withheld_results_is_nowhere(tmp_path: Path) -
         await worker.announce(TOPIC)
         await stack.wait_worker_known("hand")
         async with (
-            listening(stack, READERS["viewer"]) as (events, frames),
+            AsyncExitStack() as streams,
+            listening(stack, READERS["viewer"], "/api/v1/stream") as (events, frames),
             overhearing(stack) as told,
             stack.http() as admin,
         ):
@@ -229,6 +231,10 @@ async def test_what_was_planted_in_withheld_results_is_nowhere(tmp_path: Path) -
             for text in (SECRET, ADDRESS, SECRET):
                 answer = await admin.post("/jobs", json={"topic": TOPIC, "prompt": "go"})
                 planted.append((str(answer.json()["job_id"]), text))
+            of_jobs: list[list[str]] = []
+            for job_id, _ in planted:
+                path = f"/api/v1/jobs/{job_id}/stream"
+                of_jobs += await streams.enter_async_context(listening(stack, READERS["viewer"], path))
             await observer.reach(3)
             dispatches = {seen.job_id: seen.dispatch_id for seen in observer.dispatches}
             failed_id, _ = planted.pop()
@@ -264,13 +270,15 @@ async def test_what_was_planted_in_withheld_results_is_nowhere(tmp_path: Path) -
         await client.close()
         logs = {service.name: service.tail(10_000_000) for service in stack.services}
     assert len(shown) >= 100
+    assert all(any("OUTPUT_QUARANTINED" in line for line in heard) for heard in of_jobs[:1])
     assert any("OUTPUT_QUARANTINED" in text for text in shown.values())
     assert any("login with [REDACTED] and [REDACTED] refused" in text for text in shown.values())
     # The masked copy is there to be read.
     assert any("[REDACTED]" in text for text in shown.values())
     for text in (SECRET, ADDRESS):
         assert [route for route, body in shown.items() if text in body] == []
-        assert [line for line in (*events, *frames) if text in line] == []
+        lines = [line for heard in (events, frames, *of_jobs) for line in heard]
+        assert [line for line in lines if text in line] == []
         assert [subject for subject, body in told if text.encode() in body] == []
         assert [name for name, log in logs.items() if text in log] == []
     held = {key for key, body in stored.items() if SECRET.encode() in body or ADDRESS.encode() in body}

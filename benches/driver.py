@@ -23,6 +23,7 @@ from cordum.store.jobs import JobStore
 BATCH = 256
 PARKED_TENANT = "parked"
 _PARKED_S = 24 * 3_600
+_PATIENCE_S = 60.0
 
 
 def batches(jobs: Sequence[Job]) -> Iterator[Sequence[Job]]:
@@ -75,7 +76,8 @@ async def park(store: JobStore, number: int) -> None:
 
 async def drive(options: argparse.Namespace) -> None:
     """Create, store payloads, submit; report after every step and wait for the parent's word before the next."""
-    client = await RedisClient.open(RedisSettings(url=options.redis_url))
+    # While Redis forks to rewrite the log of a million jobs it is silent for seconds.
+    client = await RedisClient.open(RedisSettings(url=options.redis_url, read_timeout_s=_PATIENCE_S))
     store = await JobStore.open(client, StoreSettings())
     if options.parked:
         await park(store, options.jobs)

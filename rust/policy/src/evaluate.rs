@@ -6,6 +6,7 @@ use crate::compile::Policy;
 use crate::content::{Content, Finding};
 use crate::document::Decision;
 use crate::facts::Facts;
+use crate::limits::MAX_TOPIC_BYTES;
 use crate::overlay;
 use crate::request::Request;
 use crate::rule::{CompiledInputRule, CompiledRule};
@@ -155,7 +156,9 @@ impl Policy {
         if topic.is_empty() {
             return Some(Outcome::deny("missing topic"));
         }
-        if !topic.starts_with("job.") && topic != "sys.approval.gate" {
+        // One that is too long is denied and not an error, which whoever holds a job would ask about again for ever.
+        let is_known = topic.starts_with("job.") || topic == "sys.approval.gate";
+        if !is_known || topic.len() > MAX_TOPIC_BYTES {
             return Some(Outcome::deny("unsupported topic"));
         }
         None

@@ -4,7 +4,7 @@ use smallvec::SmallVec;
 
 use crate::agents::Agent;
 use crate::error::RequestError;
-use crate::limits::{MAX_REQUEST_ENTRIES, MAX_TOPIC_BYTES};
+use crate::limits::MAX_REQUEST_ENTRIES;
 
 /// One request; all texts borrow from its bytes.
 #[derive(Clone, Debug, Default)]
@@ -54,9 +54,6 @@ impl<'a> Request<'a> {
                 22 => request.input_size_bytes = value.number(tag)? as i64,
                 _ => {}
             }
-        }
-        if request.topic.len() > MAX_TOPIC_BYTES {
-            return Err(RequestError::TopicTooLong);
         }
         Ok(request)
     }

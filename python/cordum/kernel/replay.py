@@ -6,7 +6,6 @@ segment to the oldest.
 """
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
 from typing import Final
 
@@ -14,9 +13,9 @@ import orjson
 
 from cordum._core import PolicyEngine, PolicyError, PolicyReplay
 from cordum.domain.errors import InvalidInput, LimitExceeded
-from cordum.domain.policy_problems import problem_json
 from cordum.kernel.decisions import SharedRedis
 from cordum.kernel.snapshots import PolicyStore
+from cordum.protocol.kernel_client import INVALID_CONTENT
 from cordum.store.decision_log import DecisionLog, StoredSegment
 from cordum.v1 import safety_batch_pb2
 
@@ -95,10 +94,7 @@ class Replays:
                 self._policies.candidate, asked.candidate_bundle_id, asked.candidate_content
             )
         except PolicyError as error:
-            reasons = [problem_json(*problem) for problem in error.errors[:100]]
-            raise InvalidInput(
-                "candidate policy is invalid: " + json.dumps(reasons), code="policy_invalid"
-            ) from error
+            raise InvalidInput(f"{INVALID_CONTENT}{str(error)[:4_000]}", code="policy_invalid") from error
 
 
 async def _feed(replay: PolicyReplay, chunks: AsyncIterator[list[StoredSegment]]) -> int:

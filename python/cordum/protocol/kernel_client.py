@@ -15,7 +15,10 @@ from cordum.domain.errors import InvalidInput, LimitExceeded, Unavailable
 from cordum.protocol.cap import PolicyCheckRequest, PolicyCheckResponse, safety_pb2
 from cordum.v1 import safety_batch_pb2
 
-__all__ = ["KernelCallFailed", "KernelTls", "PolicyClient"]
+__all__ = ["INVALID_CONTENT", "KernelCallFailed", "KernelTls", "PolicyClient"]
+
+INVALID_CONTENT: Final = "invalid policy content: "
+"""How the kernel begins what it says about a document that does not validate."""
 
 _EVALUATE_BATCH: Final = "/cordum.v1.SafetyKernelBatch/EvaluateBatch"
 _CHECK_OUTPUTS: Final = "/cordum.v1.SafetyKernelBatch/CheckOutputBatch"
@@ -214,7 +217,8 @@ class PolicyClient:
         except grpc.aio.AioRpcError as error:
             reason = error.details() or error.code().name
             if error.code() is grpc.StatusCode.INVALID_ARGUMENT:
-                raise InvalidInput(reason) from error
+                code = "POLICY_VALIDATION_FAILED" if reason.startswith(INVALID_CONTENT) else None
+                raise InvalidInput(reason, code=code) from error
             if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
                 raise LimitExceeded(reason, retry_after_s=5) from error
             raise Unavailable(f"safety kernel did not replay: {reason}") from error

@@ -243,3 +243,12 @@ async def test_a_changed_policy_is_asked_again(
             return await snapshot() == first["safety_snapshot"]
 
         await wait_until(is_back)
+
+
+async def test_a_held_job_has_its_deadline_from_the_start(as_person: Person, jobs: JobStore) -> None:
+    body = {"prompt": "p", "topic": "job.review", "deadline_ms": 60_000}
+    job_id = (await as_person("alice").post("/jobs", json=body)).json()["job_id"]
+    score = await jobs.client.execute("ZSCORE", keys.job_deadline(jobs.tag(job_id)), job_id)
+    assert score is not None
+    record = await jobs.get(job_id) or {}
+    assert int(float(score)) - int(record["created_at"]) == 60_000_000

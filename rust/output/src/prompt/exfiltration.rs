@@ -236,6 +236,14 @@ fn destination(content: &[u8], read: &Read<'_>, place: usize) -> Option<(usize, 
             "to" | "at" | "via" | "on" | "into" | "with"
         );
         let tail = slice(content, word.source.start..word.source.start + 80);
+        // A place has one of these.
+        let is_marked = match is_led {
+            true => memchr::memchr2(b'@', b'.', tail).is_some(),
+            false => memchr::memchr(b'@', tail).is_some(),
+        };
+        if !is_marked {
+            return None;
+        }
         let length = tail
             .iter()
             .take_while(|byte| !byte.is_ascii_whitespace() && !b"\"'<>,;)\\".contains(byte))

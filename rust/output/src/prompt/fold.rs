@@ -7,6 +7,8 @@ use unicode_normalization::char::{decompose_compatible, is_combining_mark};
 pub(super) struct Folded {
     pub text: String,
     pub origin: Vec<usize>,
+    /// Whether a letter or digit beyond ASCII is among it.
+    has_foreign: bool,
 }
 
 impl Folded {
@@ -14,12 +16,39 @@ impl Folded {
         Self {
             text: String::with_capacity(length),
             origin: Vec::with_capacity(length + 1),
+            has_foreign: false,
         }
     }
 
     pub(super) fn push(&mut self, character: char, at: usize) {
+        self.has_foreign |= !character.is_ascii() && character.is_alphanumeric();
         self.text.push(character);
         self.origin.resize(self.text.len(), at);
+    }
+
+    /// A text that starts at `at` of the content, folded; answers where it ends.
+    pub(super) fn push_all(&mut self, text: &str, at: usize) -> usize {
+        let (mut rest, mut at) = (text, at);
+        while !rest.is_empty() {
+            let plain = rest
+                .bytes()
+                .position(|byte| !byte.is_ascii())
+                .unwrap_or(rest.len());
+            let (head, tail) = rest.split_at(plain);
+            self.text.push_str(head);
+            if let Some(pushed) = self.text.get_mut(self.origin.len()..) {
+                pushed.make_ascii_lowercase();
+            }
+            self.origin.extend(at..at + plain);
+            at += plain;
+            let mut characters = tail.chars();
+            if let Some(character) = characters.next() {
+                self.push_folded(character, at);
+                at += character.len_utf8();
+            }
+            rest = characters.as_str();
+        }
+        at
     }
 
     /// NFKC, case folding, no marks, no invisible characters.
@@ -47,7 +76,7 @@ impl Folded {
 
     /// Cyrillic and Greek letters that look Latin become Latin inside words that have Latin letters.
     pub(super) fn map_lookalikes(&mut self) {
-        if self.text.is_ascii() {
+        if !self.has_foreign {
             return;
         }
         let (old, origin) = (std::mem::take(&mut self.text), std::mem::take(&mut self.origin));

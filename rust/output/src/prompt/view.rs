@@ -61,10 +61,7 @@ impl View {
         let mut text = Folded::with_capacity(bytes.len());
         let mut at = start;
         for chunk in bytes.utf8_chunks() {
-            for character in chunk.valid().chars() {
-                text.push_folded(character, at);
-                at += character.len_utf8();
-            }
+            at = text.push_all(chunk.valid(), at);
             if !chunk.invalid().is_empty() {
                 text.push('\u{fffd}', at);
                 at += chunk.invalid().len();

@@ -348,10 +348,15 @@ impl Stems {
     fn read(&self, word: &str) -> (Roles, Wakes) {
         let (mut roles, mut wakes) = (0, 0);
         for stem in self.of(word.as_bytes()) {
+            // A letter has four bytes at most.
+            let more = word.len().checked_sub(stem.text.len());
+            if more.is_none_or(|more| more > stem.more.saturating_mul(4)) {
+                continue;
+            }
             let Some(rest) = word.strip_prefix(stem.text) else {
                 continue;
             };
-            if rest.len() <= stem.more || stem.more > 0 && rest.chars().count() <= stem.more {
+            if rest.len() <= stem.more || rest.chars().count() <= stem.more {
                 roles |= stem.roles;
                 wakes |= stem.wakes;
             }

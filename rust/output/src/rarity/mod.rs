@@ -6,7 +6,6 @@ mod placeholder;
 use std::sync::LazyLock;
 
 use ahash::AHashSet;
-use smallvec::SmallVec;
 
 use bigrams::SURPRISE;
 pub(crate) use placeholder::{is_documented, is_placeholder, is_worn_out};
@@ -143,18 +142,19 @@ pub(crate) fn surprise(value: &[u8]) -> f32 {
 /// Share of the value's letters that belong to common words of four or more letters (three between separators).
 pub(crate) fn word_coverage(value: &[u8]) -> f32 {
     let value = value.get(..MAX_JUDGED).unwrap_or(value);
-    let (mut letters, mut covered) = (0usize, 0usize);
-    let mut word: SmallVec<[u8; 64]> = SmallVec::new();
+    let mut lower = [0u8; MAX_JUDGED];
+    let lower = lower.get_mut(..value.len()).unwrap_or_default();
+    lower.copy_from_slice(value);
+    lower.make_ascii_lowercase();
+    let (mut letters, mut covered, mut start) = (0usize, 0usize, 0usize);
     let mut previous = 0u8;
-    for byte in value.iter().copied().chain([0]) {
-        let is_hump = byte.is_ascii_uppercase() && previous.is_ascii_lowercase();
-        if !byte.is_ascii_alphabetic() || is_hump {
+    for (at, byte) in value.iter().copied().chain([0]).enumerate() {
+        let is_letter = byte.is_ascii_alphabetic();
+        if !is_letter || byte.is_ascii_uppercase() && previous.is_ascii_lowercase() {
+            let word = lower.get(start..at).unwrap_or_default();
             letters = letters.saturating_add(word.len());
-            covered = covered.saturating_add(words_within(&word));
-            word.clear();
-        }
-        if byte.is_ascii_alphabetic() {
-            word.push(byte.to_ascii_lowercase());
+            covered = covered.saturating_add(words_within(word));
+            start = at.saturating_add(usize::from(!is_letter));
         }
         previous = byte;
     }
@@ -165,11 +165,11 @@ pub(crate) fn word_coverage(value: &[u8]) -> f32 {
     }
 }
 
-/// First four letters of the words that have as many, hashed: most places of a random value begin no word.
+/// First four letters of the words that have as many, and words of three, hashed: most parts of a random value are none.
 static BEGINNINGS: LazyLock<Vec<u64>> = LazyLock::new(|| {
     let mut filter = vec![0u64; 1024];
-    for head in WORDS.iter().filter_map(|word| word.first_chunk::<4>()) {
-        let (place, bit) = beginning(*head);
+    for word in WORDS.iter() {
+        let (place, bit) = beginning(word);
         if let Some(bits) = filter.get_mut(place) {
             *bits |= 1 << bit;
         }
@@ -177,21 +177,25 @@ static BEGINNINGS: LazyLock<Vec<u64>> = LazyLock::new(|| {
     filter
 });
 
-fn beginning(head: [u8; 4]) -> (usize, u32) {
+fn beginning(word: &[u8]) -> (usize, u32) {
+    let head = match word {
+        [a, b, c, d, ..] => [*a, *b, *c, *d],
+        [a, b, c] => [*a, *b, *c, 0],
+        _ => [0; 4],
+    };
     let hash = u32::from_le_bytes(head).wrapping_mul(0x9E37_79B1) >> 16;
     ((hash >> 6) as usize, hash & 63)
 }
 
+/// Whether a word of four letters or more may begin the text, or one of three be all of it.
 fn begins_word(text: &[u8]) -> bool {
-    text.first_chunk::<4>().is_some_and(|head| {
-        let (place, bit) = beginning(*head);
-        BEGINNINGS.get(place).is_some_and(|bits| bits & 1 << bit != 0)
-    })
+    let (place, bit) = beginning(text);
+    BEGINNINGS.get(place).is_some_and(|bits| bits & 1 << bit != 0)
 }
 
 /// Letters of `word` that common words cover, taken greedily from the left.
 fn words_within(word: &[u8]) -> usize {
-    if word.len() >= 3 && is_word(word) {
+    if word.len() >= 3 && begins_word(word) && is_word(word) {
         return word.len();
     }
     let (mut at, mut covered) = (0usize, 0usize);

@@ -244,10 +244,8 @@ impl Block<'_> {
         for first in 0..groups.len() {
             let mut key = 0u64;
             let tail = groups.get(first..).unwrap_or_default();
-            if !tail
-                .first()
-                .is_some_and(|group| TABLES.begins_shape(group.length))
-            {
+            let length = |place: usize| tail.get(place).map(|group| group.length);
+            if !length(0).is_some_and(|first| TABLES.begins_shape(first, length(1))) {
                 continue;
             }
             for (count, group) in tail.iter().enumerate().take(8) {

@@ -26,18 +26,16 @@ pub(crate) fn has_context(content: &[u8], start: usize, end: usize, words: &[imp
 
 /// Whether one of the lower-case words stands in the text, as a whole word: `_`, digits and humps end words too.
 pub(crate) fn has_word(text: &[u8], words: &[impl AsRef<str>]) -> bool {
-    let mut firsts = [0u64; 4];
+    let mut firsts = [false; 256];
     for byte in words.iter().filter_map(|word| word.as_ref().as_bytes().first()) {
-        if let Some(bits) = firsts.get_mut(usize::from(byte >> 6)) {
-            *bits |= 1 << (byte & 63);
+        for way in [byte.to_ascii_lowercase(), byte.to_ascii_uppercase()] {
+            if let Some(is_first) = firsts.get_mut(usize::from(way)) {
+                *is_first = true;
+            }
         }
     }
     text.iter().enumerate().any(|(at, byte)| {
-        let lower = byte.to_ascii_lowercase();
-        let is_first = firsts
-            .get(usize::from(lower >> 6))
-            .is_some_and(|bits| bits & 1 << (lower & 63) != 0);
-        is_first
+        firsts.get(usize::from(*byte)).copied().unwrap_or(false)
             && words
                 .iter()
                 .any(|word| end_of_word(text, at, word.as_ref()).is_some_and(|end| is_whole(text, at, end)))

@@ -179,27 +179,42 @@ const fn table_of_base64() -> [u8; 256] {
 fn looks_encoded(text: &[u8]) -> bool {
     let head = text.get(..PROBE).unwrap_or(text);
     let mut strange = 0u8;
-    let mut is_odd = |byte: u32| {
-        strange = strange.saturating_add(u8::from(!is_printable((byte & 0xff) as u8)));
+    let mut is_odd = |byte: u8| {
+        strange = strange.saturating_add(u8::from(!is_printable(byte)));
         strange > MAX_STRANGE
     };
     if is_hex_text(text) {
-        return !head
-            .chunks_exact(2)
-            .any(|pair| hex_value(pair).is_none_or(&mut is_odd));
+        return !head.chunks_exact(2).any(|pair| {
+            let byte = hex_value(pair).and_then(|byte| u8::try_from(byte).ok());
+            byte.is_none_or(&mut is_odd)
+        });
     }
-    for quad in head.chunks_exact(4) {
+    let mut plain = [0u8; PROBE];
+    let mut length = 0usize;
+    for (quad, three) in head.chunks_exact(4).zip(plain.chunks_exact_mut(3)) {
         let (mut word, mut all) = (0u32, 0u8);
         for byte in quad {
             let value = BASE64.get(usize::from(*byte)).copied().unwrap_or(u8::MAX);
             all |= value;
             word = word << 6 | u32::from(value & 63);
         }
-        if all > 63 || is_odd(word >> 16) || is_odd(word >> 8) || is_odd(word) {
+        let [_, first, second, third] = word.to_be_bytes();
+        if all > 63 || is_odd(first) || is_odd(second) || is_odd(third) {
             return false;
         }
+        three.copy_from_slice(&[first, second, third]);
+        length = length.saturating_add(3);
     }
-    true
+    !is_hopeless(plain.get(..length).unwrap_or_default(), text.len())
+}
+
+/// Whether a text of so many characters of base64 that begins with these bytes is none, whatever follows (`is_text`): it is no
+/// UTF-8, and too much of it is not ASCII.
+fn is_hopeless(head: &[u8], characters: usize) -> bool {
+    let most = (characters / 4).saturating_add(1).saturating_mul(3);
+    let others = head.iter().filter(|byte| !byte.is_ascii()).count();
+    others.saturating_mul(5) > most
+        && std::str::from_utf8(head).is_err_and(|error| error.error_len().is_some())
 }
 
 /// Hits of a decoded text, under the names they are reported with.

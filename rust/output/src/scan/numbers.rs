@@ -40,7 +40,12 @@ impl Block<'_> {
         for group in groups {
             let left = limit.saturating_sub(digits.len()).min(group.length);
             let text = slice(self.content, group.start, group.start.saturating_add(left));
-            digits.extend(text.iter().map(|byte| u32::from(byte.wrapping_sub(b'0'))));
+            for byte in text {
+                digits.push(u32::from(byte.wrapping_sub(b'0')));
+            }
+            if digits.len() >= limit {
+                break;
+            }
         }
         digits
     }
@@ -240,6 +245,10 @@ impl Block<'_> {
         lengths: &[usize],
         separators: &[u8],
     ) -> Option<(usize, f32)> {
+        // No form begins with other lengths.
+        if !matches!(lengths, [3..=5 | 10 | 11, ..] | [2, 2, 2, 2, 2]) {
+            return None;
+        }
         let digits = self.first_digits(groups.get(..lengths.len()).unwrap_or_default(), 4);
         let joined = |count: usize| {
             let inner = separators.get(..count.saturating_sub(1)).unwrap_or_default();

@@ -1,5 +1,9 @@
 //! What a secret name is, and what a secret value (output policy spec §16.2, `generic_secret`; §16.6).
 
+use std::sync::LazyLock;
+
+use aho_corasick::AhoCorasick;
+
 use crate::bytes::{is, ALNUM, SPACE};
 use crate::rarity::{
     class_count, entropy, is_documented, is_hex, is_placeholder, is_random, is_worn_out, surprise,
@@ -30,6 +34,29 @@ const SECRET_PARTS: &[&str] = &[
     "masterkey",
     "sharedkey",
 ];
+static PARTS: LazyLock<Option<AhoCorasick>> = LazyLock::new(|| AhoCorasick::new(SECRET_PARTS).ok());
+/// Words in values that name secrets.
+const NAMING_PARTS: &[&str] = &[
+    "password",
+    "passwd",
+    "secret",
+    "token",
+    "credential",
+    "auth",
+    "apikey",
+    "api-key",
+    "api_key",
+    "-key",
+    "_key",
+    "bearer",
+    "header",
+    "cookie",
+    "session",
+];
+static NAMING: LazyLock<Option<AhoCorasick>> = LazyLock::new(|| {
+    let mut builder = AhoCorasick::builder();
+    builder.ascii_case_insensitive(true).build(NAMING_PARTS).ok()
+});
 /// Last words of names whose value describes the secret instead of being it.
 const DESCRIPTIVE: &[&str] = &[
     "url",
@@ -164,7 +191,7 @@ pub(crate) fn is_secret_name(name: &[u8]) -> bool {
     let words = words_of(name);
     let joined: Vec<u8> = words.concat();
     let holds = |part: &str| memchr::memmem::find(&joined, part.as_bytes()).is_some();
-    if !SECRET_PARTS.iter().any(|part| holds(part)) {
+    if !PARTS.as_ref().is_some_and(|parts| parts.is_match(&joined)) {
         return false;
     }
     let is_public = holds("public") || holds("publishable") || holds("csrftokenname") || holds("tokenizer");
@@ -306,26 +333,7 @@ fn is_self_descriptive(value: &[u8], name: &[u8]) -> bool {
 
 /// Whether the value has a word that names secrets.
 fn names_secrets(value: &[u8]) -> bool {
-    let lower = value.to_ascii_lowercase();
-    [
-        "password",
-        "passwd",
-        "secret",
-        "token",
-        "credential",
-        "auth",
-        "apikey",
-        "api-key",
-        "api_key",
-        "-key",
-        "_key",
-        "bearer",
-        "header",
-        "cookie",
-        "session",
-    ]
-    .iter()
-    .any(|word| memchr::memmem::find(&lower, word.as_bytes()).is_some())
+    NAMING.as_ref().is_some_and(|naming| naming.is_match(value))
 }
 
 #[cfg(test)]

@@ -63,8 +63,8 @@ pub(crate) struct Shape {
     /// Separator after each group but the last; `_` is one kind of blank or dash throughout.
     pub separators: Vec<u8>,
     key: u64,
-    /// Length of the first group, as keys have it.
-    head: u64,
+    /// Lengths of the first two groups, as keys have them; 0 when there is one.
+    head: [u64; 2],
 }
 
 impl Shape {
@@ -83,7 +83,7 @@ impl Shape {
         lengths.push(length);
         Shape {
             separators,
-            head: extend_key(0, lengths.first().copied().unwrap_or(0)),
+            head: [0, 1].map(|place| extend_key(0, lengths.get(place).copied().unwrap_or(0))),
             key: shape_key(lengths.into_iter()),
         }
     }
@@ -108,8 +108,10 @@ pub(crate) struct Tables {
     by_length: Vec<Vec<usize>>,
     shapes: AHashMap<u64, Vec<(usize, usize)>>,
     shape_filter: Vec<u64>,
-    /// Lengths that the first group of some shape has, a bit each.
-    shape_heads: u32,
+    /// By the length of the first group, lengths that the second group of some shape has, a bit each.
+    shape_pairs: [u32; 32],
+    /// Lengths that some shape of one group has.
+    shape_singles: u32,
     /// Word and form of forms that are searched near words.
     pub near: Vec<(&'static str, usize)>,
 }
@@ -183,7 +185,8 @@ impl Tables {
             by_length: vec![Vec::new(); MAX_RUN_FORM + 1],
             shapes: AHashMap::new(),
             shape_filter: vec![0; 64],
-            shape_heads: 0,
+            shape_pairs: [0; 32],
+            shape_singles: 0,
             near: Vec::new(),
         };
         for (definition, id) in catalogue.iter().zip((0u16..).map(DetectorId)) {
@@ -219,7 +222,14 @@ impl Tables {
             definition::Trigger::Groups(texts) => {
                 for text in texts {
                     let shape = Shape::parse(text);
-                    self.shape_heads |= 1 << shape.head;
+                    match shape.head {
+                        [single, 0] => self.shape_singles |= 1 << single,
+                        [first, second] => {
+                            if let Some(seconds) = self.shape_pairs.get_mut(first as usize) {
+                                *seconds |= 1 << second;
+                            }
+                        }
+                    }
                     let (word, bit) = shape_place(shape.key);
                     if let Some(bits) = self.shape_filter.get_mut(word) {
                         *bits |= 1 << bit;
@@ -267,10 +277,16 @@ impl Tables {
         self.by_length.get(length).map_or(&[], Vec::as_slice)
     }
 
-    /// Whether some shape begins with a group of this length.
+    /// Whether some shape begins with groups of these lengths.
     #[inline]
-    pub fn begins_shape(&self, length: usize) -> bool {
-        self.shape_heads & 1 << extend_key(0, length) != 0
+    pub fn begins_shape(&self, first: usize, second: Option<usize>) -> bool {
+        let pairs = self
+            .shape_pairs
+            .get(extend_key(0, first) as usize)
+            .copied()
+            .unwrap_or(0);
+        let is_single = self.shape_singles & 1 << extend_key(0, first) != 0;
+        is_single || second.is_some_and(|second| pairs & 1 << extend_key(0, second) != 0)
     }
 
     /// Form and shape of groups of digits with these lengths.

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from cordum_sdk import CordumClient
+from cordum_sdk._generated.models.output_rule import OutputRule
 from cordum_sdk._generated.models.simulate_policy_bundle_body import SimulatePolicyBundleBody
 from cordum_sdk._generated.models.velocity_rule import VelocityRule
 
@@ -58,6 +59,28 @@ async def test_rules_are_read_with_their_source(sdk: CordumClient) -> None:
     rules = {rule.id: rule for rule in listed.items}
     assert rules["guard-delete"].enabled is True
     assert rules["guard-delete"]["decision"] == "deny"
+
+
+async def test_output_rules_are_written_and_output_checks_are_counted(sdk: CordumClient) -> None:
+    rule = OutputRule.from_dict(
+        {
+            "name": "Ticket numbers",
+            "scanner_type": "regex",
+            "pattern": "ticket-[0-9]{6}",
+            "action": "REDACT",
+            "config": {"topics": ["job.sdk.nothing"]},
+        }
+    )
+    written = await asyncio.to_thread(sdk.policies.upsert_output_rule, "sdk-tickets", body=rule)
+    assert (written.id, written.pattern, written.enabled) == ("sdk-tickets", "ticket-[0-9]{6}", True)
+    assert written["bundle_id"] == "secops/global-output"
+    # What was answered is written back as it is, but for the switch.
+    written.enabled = False
+    again = await asyncio.to_thread(sdk.policies.upsert_output_rule, "sdk-tickets", body=written)
+    assert (again.action, again.enabled) == (written.action, False)
+    stats = await asyncio.to_thread(sdk.policies.get_output_policy_stats)
+    assert (stats.total_checks_24h, stats.quarantined_24h) >= (0, 0)
+    assert isinstance(stats.last_check_at, datetime.datetime)
 
 
 async def test_a_bundle_is_simulated_by_its_raw_id(sdk: CordumClient) -> None:

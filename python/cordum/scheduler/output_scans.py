@@ -43,6 +43,16 @@ _TRUNCATED: Final = "content_truncated"
 _MISSING: Final = "output content missing"
 # The kernel could not read the content in time, or not at all (output policy spec §8.2).
 _KERNEL_FAILURES: Final = frozenset({4, 14})
+_GIVEN_UP: Final = 8
+_CRASHED: Final = 13
+_OVER_BUDGET: Final = (
+    {
+        "type": "scan_budget_exceeded",
+        "severity": "high",
+        "detail": "scan budget exceeded",
+        "scanner": "size_check",
+    },
+)
 
 _log = structlog.get_logger("cordum.scheduler")
 
@@ -50,10 +60,17 @@ _log = structlog.get_logger("cordum.scheduler")
 class _NotAnswered(Exception):
     """No decision about the content; ``is_outage``: the kernel as a whole is away, so it is worth waiting."""
 
-    def __init__(self, reason: str, *, is_outage: bool = False) -> None:
+    def __init__(
+        self, reason: str, *, is_outage: bool = False, findings: Sequence[dict[str, str]] = ()
+    ) -> None:
         super().__init__(reason)
+        self.findings = list(findings)
         self.reason = reason
         self.is_outage = is_outage
+
+
+class _Broken(Exception):
+    """The scan breaks in the kernel, and will again."""
 
 
 class OutputScans:
@@ -155,7 +172,7 @@ class OutputScans:
     async def _crashed(self, job_id: str, error: Exception) -> None:
         """Quarantine what broke its scan, whatever the fail mode. The text of the error may hold content: only its
         name is told."""
-        name = type(error).__name__
+        name = "the scan broke in the safety kernel" if isinstance(error, _Broken) else type(error).__name__
         _log.error("scan crashed", job_id=job_id, error=name)
         try:
             record = await self._jobs.get(job_id)
@@ -255,8 +272,10 @@ class OutputScans:
             raise _NotAnswered("safety kernel gave an undecodable answer") from error
         finally:
             await self._breaker.report(grant, succeeded)
+        if item.code == _CRASHED:
+            raise _Broken
         if item.code:
-            raise _NotAnswered(item.error)
+            raise _NotAnswered(item.error, findings=_OVER_BUDGET if item.code == _GIVEN_UP else ())
         response = OutputCheckResponse.FromString(item.response)
         if not response.policy_snapshot and not response.reason:
             raise _NotAnswered("safety kernel gave no decision")
@@ -320,4 +339,5 @@ class OutputScans:
             return
         metrics.ASYNC_ERRORS.labels(topic).inc()
         reason = f"async output check error — fail-closed: {failure.reason}"
-        await self._outcomes.apply(record, Verdict("QUARANTINE", "", reason))
+        told = {"findings": failure.findings} if failure.findings else {}
+        await self._outcomes.apply(record, Verdict("QUARANTINE", "", reason, told))

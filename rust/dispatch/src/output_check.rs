@@ -8,13 +8,15 @@ use prost::encoding::{encode_key, encode_varint, WireType};
 use prost::Message;
 use sha2::{Digest, Sha256};
 
-use crate::output_record::OutputRecord;
+use crate::output_record::{FindingRecord, OutputRecord};
 
 /// Content sent along with a request; more is read by the kernel itself.
 pub const SENT_MAX_BYTES: usize = 2 * 1024 * 1024;
 /// `OutputCheckRequest.output_content`.
 const CONTENT_FIELD: u32 = 15;
 const NO_COPY: &str = "output redaction required but sanitized output unavailable";
+const OVER_BUDGET: &str = "scan budget exceeded";
+const CRASHED: &str = "output check panic — fail-closed: the scan broke in the safety kernel";
 /// What stands for a text that nobody may read.
 pub(crate) const MASKED: &str = "[REDACTED]";
 /// And for one that nobody could check.
@@ -42,8 +44,21 @@ pub enum Checked {
     Postponed,
     /// Let pass without an answer.
     FailedOpen,
+    /// No answer, and no later attempt will have one: the fail mode says what follows.
+    OverBudget,
     /// Allowed as far as the scan went, which was not the whole; the fail mode says what follows.
     Truncated,
+}
+
+/// Why there is no decision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Another attempt may get one.
+    NoAnswer(String),
+    /// The scan takes too long for this content.
+    OverBudget,
+    /// The scan breaks, and will again.
+    Crashed,
 }
 
 /// One result under check.
@@ -155,14 +170,18 @@ impl OutputCheck {
 
     /// A fault that no later check can mend (output policy spec §2.3).
     fn refuse(&mut self, why: &str) {
-        self.record.findings.push(crate::output_record::FindingRecord {
-            kind: "pointer_unreadable".to_owned(),
-            severity: "high".to_owned(),
-            detail: why.to_owned(),
-            scanner: "result_pointer".to_owned(),
-            ..Default::default()
-        });
+        self.find("pointer_unreadable", why, "result_pointer");
         self.quarantine(MISSING);
+    }
+
+    fn find(&mut self, kind: &str, detail: &str, scanner: &str) {
+        self.record.findings.push(FindingRecord {
+            kind: kind.to_owned(),
+            severity: "high".to_owned(),
+            detail: detail.to_owned(),
+            scanner: scanner.to_owned(),
+            ..FindingRecord::default()
+        });
     }
 
     pub(crate) fn quarantine(&mut self, reason: &str) {
@@ -174,7 +193,7 @@ impl OutputCheck {
     }
 
     /// The kernel's answer; an item without one carries its error.
-    pub fn answer(&mut self, answer: Result<OutputCheckResponse, String>) {
+    pub fn answer(&mut self, answer: Result<OutputCheckResponse, Fault>) {
         let response = match answer {
             // A response without both is no answer: ALLOW is the zero value (protocol spec §20.4).
             Ok(response) if response.policy_snapshot.is_empty() && response.reason.is_empty() => {
@@ -182,10 +201,7 @@ impl OutputCheck {
                 return;
             }
             Ok(response) => response,
-            Err(error) => {
-                self.checked = Checked::Unanswered(error);
-                return;
-            }
+            Err(fault) => return self.fail(fault),
         };
         let phase = self.record.phase;
         self.record = OutputRecord {
@@ -224,6 +240,18 @@ impl OutputCheck {
             Err(_) => {
                 self.checked = Checked::Unanswered("safety kernel gave an unknown decision".to_owned());
             }
+        }
+    }
+
+    fn fail(&mut self, fault: Fault) {
+        match fault {
+            Fault::NoAnswer(error) => self.checked = Checked::Unanswered(error),
+            _ if self.request.failed => self.checked = Checked::Unanswered(OVER_BUDGET.to_owned()),
+            Fault::OverBudget => {
+                self.find("scan_budget_exceeded", OVER_BUDGET, "size_check");
+                self.checked = Checked::OverBudget;
+            }
+            Fault::Crashed => self.quarantine(CRASHED),
         }
     }
 
@@ -278,7 +306,7 @@ impl OutputCheck {
     }
 
     /// What the kernel says about the copy: anything left in it, or no answer, quarantines (output policy spec §7.6).
-    pub fn copy_answer(&mut self, answer: Result<OutputCheckResponse, String>) {
+    pub fn copy_answer(&mut self, answer: Result<OutputCheckResponse, Fault>) {
         let is_clean = answer.is_ok_and(|response| {
             let decision = OutputDecision::try_from(response.decision);
             let is_answer = !response.policy_snapshot.is_empty();

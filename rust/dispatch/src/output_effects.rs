@@ -18,6 +18,7 @@ use crate::submit::Surroundings;
 /// Where every quarantine and redaction is told.
 pub const SUBJECT_AUDIT: &str = "sys.audit.output_policy";
 const QUARANTINED: &str = "output_quarantined";
+const OVER_BUDGET: &str = "output check error — fail-closed: scan budget exceeded";
 const TRUNCATED: &str = "output larger than scan limit";
 /// Duties a record may name.
 const DUTIES: [&str; 7] = ["result", "dlq", "cancel", "saga", "rollback", "check", "scan"];
@@ -101,8 +102,10 @@ impl Item {
         let Some(check) = &mut self.output else {
             return Course::Accept;
         };
-        if check.checked == Checked::Truncated {
-            check.quarantine(TRUNCATED);
+        match check.checked {
+            Checked::Truncated => check.quarantine(TRUNCATED),
+            Checked::OverBudget => check.quarantine(OVER_BUDGET),
+            _ => {}
         }
         match check.checked {
             Checked::Quarantined => Course::Quarantine,
@@ -113,6 +116,7 @@ impl Item {
             | Checked::Allowed
             | Checked::Redacted(_)
             | Checked::FailedOpen
+            | Checked::OverBudget
             | Checked::Truncated => Course::Accept,
         }
     }

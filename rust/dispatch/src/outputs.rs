@@ -7,7 +7,7 @@ use cordum_wire::output_messages::OutputCheckResponse;
 use prost::bytes::Bytes;
 use prost::Message;
 
-use crate::output_check::{cut_error, Checked, OutputCheck, ReadContent};
+use crate::output_check::{cut_error, Checked, Fault, OutputCheck, ReadContent};
 use crate::record::Record;
 use crate::result_item::Item;
 use crate::results::ResultPlan;
@@ -18,6 +18,9 @@ const CALL_MAX_ITEMS: usize = 512;
 const CALL_MAX_BYTES: usize = 7 * 1024 * 1024 - 64 * 1024;
 /// Codes of an item that say the kernel is not well: it could not read in time, or not at all (output policy spec §8.2).
 const FAILURES: [i32; 2] = [4, 14];
+/// Codes that every attempt would get: the scan was given up, or broke.
+const OVER_BUDGET: i32 = 8;
+const CRASHED: i32 = 13;
 
 /// What was read about a job for its check.
 #[derive(Debug, Default)]
@@ -91,7 +94,9 @@ impl ResultPlan {
         words.reverse();
         let mut open = self.checks_mut();
         for check in open.by_ref().filter(|check| check.checked == Checked::Asking) {
-            let (word, eval_us) = words.pop().unwrap_or((Err(reason.to_owned()), 0));
+            let (word, eval_us) = words
+                .pop()
+                .unwrap_or((Err(Fault::NoAnswer(reason.to_owned())), 0));
             check.eval_us = eval_us;
             check.answer(word);
             if matches!(check.checked, Checked::Redact(_)) && check.is_without_content() {
@@ -132,7 +137,9 @@ impl ResultPlan {
         words.reverse();
         let mut useless = Vec::new();
         for check in self.checks_mut().filter(|check| check.copy.is_some()) {
-            let (word, eval_us) = words.pop().unwrap_or((Err(reason.to_owned()), 0));
+            let (word, eval_us) = words
+                .pop()
+                .unwrap_or((Err(Fault::NoAnswer(reason.to_owned())), 0));
             check.eval_us = check.eval_us.saturating_add(eval_us);
             check.copy_answer(word);
             if check.checked == Checked::Quarantined {
@@ -144,9 +151,12 @@ impl ResultPlan {
 
     /// Tenants of results without an answer.
     pub fn unanswered(&self) -> Vec<String> {
-        let open = self
-            .checks()
-            .filter(|check| matches!(check.checked, Checked::Unanswered(_) | Checked::Truncated));
+        let open = self.checks().filter(|check| {
+            matches!(
+                check.checked,
+                Checked::Unanswered(_) | Checked::OverBudget | Checked::Truncated
+            )
+        });
         let mut tenants: Vec<String> = open.map(|check| check.request.tenant.clone()).collect();
         tenants.sort();
         tenants.dedup();
@@ -160,7 +170,7 @@ impl ResultPlan {
                 continue;
             }
             match check.checked {
-                Checked::Unanswered(_) => {
+                Checked::Unanswered(_) | Checked::OverBudget => {
                     check.checked = Checked::FailedOpen;
                     check.needs_scan = !check.request.failed && !check.is_empty();
                 }
@@ -244,7 +254,7 @@ fn batches<'a>(
     batches
 }
 
-type Word = (Result<OutputCheckResponse, String>, i64);
+type Word = (Result<OutputCheckResponse, Fault>, i64);
 
 /// One word per request, and whether the kernel is well: an undecodable answer is a failure of the call, and so is content that
 /// the kernel cannot read.
@@ -257,9 +267,15 @@ fn unpacked(answers: &[(usize, Option<&[u8]>)], reason: &str) -> (Vec<Word>, boo
                 is_well &= !response.items.iter().any(|item| FAILURES.contains(&item.code));
                 words.extend(response.items.iter().map(|item| {
                     let word = match item.code {
-                        0 => OutputCheckResponse::decode(item.response.as_slice())
-                            .map_err(|_| "safety kernel gave an undecodable answer".to_owned()),
-                        code => Err(format!("safety kernel: code {code} {}", item.error)),
+                        0 => OutputCheckResponse::decode(item.response.as_slice()).map_err(|_| {
+                            Fault::NoAnswer("safety kernel gave an undecodable answer".to_owned())
+                        }),
+                        OVER_BUDGET => Err(Fault::OverBudget),
+                        CRASHED => Err(Fault::Crashed),
+                        code => Err(Fault::NoAnswer(format!(
+                            "safety kernel: code {code} {}",
+                            item.error
+                        ))),
                     };
                     (word, item.eval_us)
                 }));
@@ -271,7 +287,7 @@ fn unpacked(answers: &[(usize, Option<&[u8]>)], reason: &str) -> (Vec<Word>, boo
                 } else {
                     reason
                 };
-                words.extend((0..*count).map(|_| (Err(why.to_owned()), 0)));
+                words.extend((0..*count).map(|_| (Err(Fault::NoAnswer(why.to_owned())), 0)));
             }
         }
     }

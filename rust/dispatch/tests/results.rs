@@ -201,6 +201,56 @@ fn an_error_text_nobody_could_check_is_masked_as_a_whole() {
 }
 
 #[test]
+fn a_content_that_no_scan_can_finish_is_not_kept_waiting() {
+    let withheld = |code: i32, is_open: bool| {
+        let message = reported(result(5));
+        let mut plan = ResultPlan::new(surroundings(), &[&message], 1);
+        plan.supply_outputs(vec![OutputRow {
+            record: Some(record(&[("state", "RUNNING"), ("rev", "4"), ("worker_id", "w")])),
+            request: Some(JobRequest::default()),
+            ..OutputRow::default()
+        }]);
+        let items = vec![BatchItem {
+            code,
+            error: "no".into(),
+            ..BatchItem::default()
+        }];
+        let answer = BatchResponse {
+            items,
+            ..BatchResponse::default()
+        };
+        plan.output_answers(&[(1, Some(&answer.encode_to_vec()))], "");
+        if is_open {
+            plan.fail_open(&plan.unanswered());
+        }
+        unpack(&plan.commits(NOW)[0].1)
+    };
+    assert_eq!(withheld(2, false)["to"], "RUNNING");
+    for (code, reason, kind) in [
+        (
+            8,
+            "output check error — fail-closed: scan budget exceeded",
+            "scan_budget_exceeded",
+        ),
+        (
+            13,
+            "output check panic — fail-closed: the scan broke in the safety kernel",
+            "",
+        ),
+    ] {
+        let change = withheld(code, false);
+        assert_eq!(
+            (&change["to"], &change["set"]["failure_reason"]),
+            (&"OUTPUT_QUARANTINED".into(), &reason.into())
+        );
+        let output: Value = serde_json::from_str(change["output"].as_str().unwrap()).unwrap();
+        assert_eq!(output["findings"][0]["type"].as_str().unwrap_or(""), kind);
+    }
+    assert_eq!(withheld(8, true)["to"], "SUCCEEDED");
+    assert_eq!(withheld(13, true)["to"], "OUTPUT_QUARANTINED");
+}
+
+#[test]
 fn a_kernel_that_cannot_read_content_is_not_well() {
     for (code, is_well) in [(0, true), (9, true), (4, false), (14, false)] {
         let message = reported(result(5));

@@ -6,7 +6,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from tests.integration.scheduler.test_output_policy import TOPIC, run
+from tests.integration.scheduler.test_output_policy import TOPIC, ended, hand_worker, report_one, run
 from tests.support.processes import wait_until
 from tests.support.stack import POLICY, Stack, StackOptions, running_stack
 
@@ -84,3 +84,21 @@ async def test_a_pattern_of_the_operator_quarantines_and_follows_its_file(tmp_pa
         assert await stack.kernel.metric("cordum_safety_regex_rejected_total") == 1
         assert "scanner file refused, the former content stays" in stack.kernel.tail()
         assert (await run(stack, "the plan is HOUSE-ABCD"))["state"] == "OUTPUT_QUARANTINED"
+
+
+async def test_what_no_scan_can_finish_is_quarantined_at_once(tmp_path: Path) -> None:
+    rule = "{id: hard, match: {content_patterns: ['(?s)BEGIN.*END|BEGIN']}, decision: redact}"
+    options = StackOptions(
+        policy=POLICY + f"output_policy: {{enabled: true, fail_mode: closed}}\noutput_rules: [{rule}]\n",
+        environment={"OUTPUT_POLICY_ENABLED": "true", "OUTPUT_POLICY_FAIL_MODE": "closed"},
+    )
+    async with running_stack(tmp_path, options) as stack, hand_worker(stack) as (worker, observer, blobs):
+        # The second is scanned after its job succeeded.
+        for times, phase in ((50_000, "sync"), (300_000, "async")):
+            record = await report_one(stack, worker, observer, blobs, b"BEGIN" * times)
+            if phase == "async":
+                record = await ended(stack, record["id"], states={"OUTPUT_QUARANTINED"})
+            assert record["state"] == "OUTPUT_QUARANTINED"
+            output = orjson.loads(record["output_safety"])
+            assert output["reason"].endswith("output check error — fail-closed: scan budget exceeded")
+            assert (output["findings"][0]["type"], output["phase"]) == ("scan_budget_exceeded", phase)

@@ -251,4 +251,8 @@ async def test_a_held_job_has_its_deadline_from_the_start(as_person: Person, job
     score = await jobs.client.execute("ZSCORE", keys.job_deadline(jobs.tag(job_id)), job_id)
     assert score is not None
     record = await jobs.get(job_id) or {}
-    assert int(float(score)) - int(record["created_at"]) == 60_000_000
+    left_us = int(float(score)) - int(record["created_at"])
+    assert 59_000_000 < left_us <= 60_000_000
+    assert record["deadline_unix"] == str(int(float(score)))
+    shown = (await as_person("bob").get(f"/approvals/{job_id}/context")).json()
+    assert 0 < shown["time_remaining_ms"] <= 60_000

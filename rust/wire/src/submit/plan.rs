@@ -314,7 +314,9 @@ impl Job {
             .insert("submitted_by", self.submission.submitted_by.clone());
         let deadline_ms = request.budget.as_ref().map_or(0, |budget| budget.deadline_ms);
         if deadline_ms > 0 && state != "DENIED" {
-            change.deadline = Some(self.now_us.saturating_add(deadline_ms.saturating_mul(1000)));
+            let deadline = self.now_us.saturating_add(deadline_ms.saturating_mul(1000));
+            change.deadline = Some(deadline);
+            change.set.insert("deadline_unix", deadline.to_string());
         }
         change
     }

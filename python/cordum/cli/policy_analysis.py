@@ -10,26 +10,34 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from cordum._core import PolicyError, analyze_policy
+from cordum._core import PolicyError, Scanners, analyze_policy
 from cordum.cli.exits import CommandExit
 from cordum.cli.output import note, print_json
 from cordum.domain.policy_problems import Problem
 
-__all__ = ["lint", "note_problems", "read_policy"]
+__all__ = ["ScannerFile", "lint", "note_problems", "read_policy", "read_scanners"]
 
 _FILE_BYTES: Final = 2 * 1024 * 1024
+
+
+ScannerFile = Annotated[
+    Path | None,
+    typer.Option("--scanner-file", help="Patterns that rules may name, as in config/output_scanners.yaml."),
+]
 
 
 def lint(
     context: typer.Context,
     files: Annotated[list[Path], typer.Argument(help="Policy files, each a policy of its own.")],
     strict: Annotated[bool, typer.Option("--strict", help="Findings of severity `info` fail too.")] = False,
+    scanner_file: ScannerFile = None,
 ) -> None:
     """Find rules that can never decide, contradictions and sections without effect; each with a request that shows it.
 
     Example: cordumctl policy lint safety.yaml
     """
-    reports = {str(file): _report(file) for file in files}
+    scanners = read_scanners(scanner_file)
+    reports = {str(file): _report(file, scanners) for file in files}
     if context.obj.as_json:
         print_json(reports)
     else:
@@ -40,9 +48,9 @@ def lint(
         raise CommandExit(1)
 
 
-def _report(file: Path) -> dict[str, Any]:
+def _report(file: Path, scanners: bytes | None) -> dict[str, Any]:
     try:
-        report: dict[str, Any] = json.loads(analyze_policy(read_policy(file)))
+        report: dict[str, Any] = json.loads(analyze_policy(read_policy(file), scanners=scanners))
     except PolicyError as error:
         note_problems(str(file), error.errors)
         raise CommandExit(2) from error
@@ -53,6 +61,19 @@ def note_problems(file: str, problems: list[Problem]) -> None:
     """Print what is wrong with a policy file, as `file:line: path: message`."""
     for path, message, line in problems:
         note(": ".join(part for part in (f"{file}:{line}" if line else file, path, message) if part))
+
+
+def read_scanners(file: Path | None) -> bytes | None:
+    """Return the bytes of a scanner file, None without one. Exits 2 when it cannot be read or has faults."""
+    if file is None:
+        return None
+    content = read_policy(file)
+    try:
+        Scanners(content)
+    except PolicyError as error:
+        note_problems(str(file), error.errors)
+        raise CommandExit(2) from error
+    return content
 
 
 def read_policy(file: Path) -> bytes:

@@ -12,17 +12,17 @@ from cordum.cli.policy_analysis import note_problems, read_policy
 __all__ = ["difference", "print_difference"]
 
 
-def difference(old: Path, new: Path) -> dict[str, Any]:
+def difference(old: Path, new: Path, scanners: bytes | None = None) -> dict[str, Any]:
     """Compare two policy files. Exits 2 when one cannot be read or is no valid policy."""
-    before, after = _valid(old), _valid(new)
-    report: dict[str, Any] = json.loads(diff_policies((before, []), (after, [])))
+    before, after = _valid(old, scanners), _valid(new, scanners)
+    report: dict[str, Any] = json.loads(diff_policies((before, []), (after, []), scanners))
     return report
 
 
-def _valid(file: Path) -> bytes:
+def _valid(file: Path, scanners: bytes | None) -> bytes:
     content = read_policy(file)
     try:
-        diff_policies((content, []), (content, []))
+        diff_policies((content, []), (content, []), scanners)
     except PolicyError as error:
         note_problems(str(file), error.errors)
         raise CommandExit(2) from error

@@ -10,6 +10,7 @@ import typer
 
 from cordum.cli.connection import Connection, fail
 from cordum.cli.output import print_json, print_table
+from cordum.cli.policy_analysis import ScannerFile, read_scanners
 from cordum.cli.policy_difference import difference, print_difference
 from cordum.config.types import parse_duration
 from cordum.runtime.clock import utc_now
@@ -33,6 +34,7 @@ def diff(
     was: Annotated[str, typer.Option(help="Only jobs that were decided so, e.g. ALLOW.")] = "",
     top: Annotated[int, typer.Option(help="Kinds of change shown.", min=1)] = 20,
     exit_code: Annotated[bool, typer.Option("--exit-code", help="Exit 1 when a verdict changes.")] = False,
+    scanner_file: ScannerFile = None,
 ) -> None:
     """Prove which requests two policies decide otherwise, or replay one over past requests.
 
@@ -42,8 +44,11 @@ def diff(
     if new is not None:
         if against:
             raise fail("policy diff takes two files or --against current, not both")
-        _compare(context, policy, new, top=top, exit_code=exit_code)
+        scanners = read_scanners(scanner_file)
+        _compare(context, policy, new, scanners, top=top, exit_code=exit_code)
         return
+    if scanner_file is not None:
+        raise fail("policy diff --against current knows the kernel's scanner file, leave out --scanner-file")
     if against != "current":
         raise fail("policy diff needs two files, or one and --against current")
     answer = impact(context.obj, policy, since=since, bundle=bundle, topic=topic, was=was)
@@ -55,8 +60,10 @@ def diff(
         raise typer.Exit(1)
 
 
-def _compare(context: typer.Context, old: Path, new: Path, *, top: int, exit_code: bool) -> None:
-    report = difference(old, new)
+def _compare(
+    context: typer.Context, old: Path, new: Path, scanners: bytes | None, *, top: int, exit_code: bool
+) -> None:
+    report = difference(old, new, scanners)
     if context.obj.as_json:
         print_json(report)
     else:

@@ -14,7 +14,7 @@ import typer
 from cordum._core import PolicyError, run_policy_tests
 from cordum.cli.exits import CommandExit
 from cordum.cli.output import note, print_json
-from cordum.cli.policy_analysis import note_problems, read_policy
+from cordum.cli.policy_analysis import ScannerFile, note_problems, read_policy, read_scanners
 
 __all__ = ["run_tests"]
 
@@ -32,12 +32,14 @@ def run_tests(
         float,
         typer.Option("--min-coverage", min=0, max=100, help="Percent of rules that some test must reach."),
     ] = 0,
+    scanner_file: ScannerFile = None,
 ) -> None:
     """Run the tests of policy files: those under `tests`, and those of `<policy>.tests.yaml` beside the file.
 
     Example: cordumctl policy test safety.yaml --min-coverage 90
     """
-    reports = {str(file): _report(file, tests or []) for file in _policies(files)}
+    scanners = read_scanners(scanner_file)
+    reports = {str(file): _report(file, tests or [], scanners) for file in _policies(files)}
     if context.obj.as_json:
         print_json(reports)
     else:
@@ -69,11 +71,13 @@ def _beside(file: Path) -> Path:
     return file.with_name(file.stem + _SUFFIX)
 
 
-def _report(file: Path, tests: list[Path]) -> dict[str, Any]:
+def _report(file: Path, tests: list[Path], scanners: bytes | None) -> dict[str, Any]:
     extra = dict.fromkeys([*([_beside(file)] if _beside(file).exists() else []), *tests])
     sources = [(str(path), read_policy(path)) for path in extra]
     try:
-        report: dict[str, Any] = json.loads(run_policy_tests(read_policy(file), [], sources))
+        report: dict[str, Any] = json.loads(
+            run_policy_tests(read_policy(file), [], sources, scanners=scanners)
+        )
     except PolicyError as error:
         for path, message, line in error.errors:
             # Problems of a file of tests begin with its name.

@@ -35,6 +35,25 @@ def test_a_policy_without_findings_exits_0(tmp_path: Path) -> None:
     assert json.loads(done.stdout)[str(file)]["findings"] == []
 
 
+def test_rules_may_name_scanners_of_a_file_in_every_command(tmp_path: Path) -> None:
+    policy, file, broken = (tmp_path / name for name in ("safety.yaml", "scanners.yaml", "broken.yaml"))
+    policy.write_text(
+        "output_rules: [{id: codes, match: {scanners: [house]}, decision: quarantine}]\n"
+        "input_rules: [{id: codes-in, match: {scanners: [house]}, decision: deny}]\n"
+        "tests: [{name: codes, request: {topic: job.a}, expect: {decision: DENY}}]\n"
+    )
+    file.write_text("scanners: {house: {patterns: [{regex: 'HOUSE-[0-9]+'}]}}")
+    broken.write_text("scanners:\n  house: {patterns: [{regex: '('}]}\n")
+    for command in (("lint", policy), ("test", policy), ("diff", policy, policy)):
+        words = ("policy", *map(str, command))
+        assert "unknown scanner" in run(*words).stderr
+        done = run(*words, "--scanner-file", str(file))
+        assert done.returncode == 0, done.stderr + done.stdout
+        done = run(*words, "--scanner-file", str(broken))
+        assert (done.returncode, done.stdout) == (2, "")
+        assert f"{broken}" in done.stderr
+
+
 def test_an_invalid_policy_and_a_missing_file_exit_2(tmp_path: Path) -> None:
     file = tmp_path / "safety.yaml"
     file.write_text("rules: [{decision: maybe}]")

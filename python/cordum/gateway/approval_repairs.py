@@ -133,6 +133,7 @@ class ApprovalRepairs:
         }
         if deadline := deadline_of(request, now):
             change["deadline"] = deadline
+            change["set"]["deadline_unix"] = str(deadline)
         await self._approvals.move(change, now)
         await self._blobs.keep([keys.context_blob(record["id"])])
         return await self._approvals.publish_submit(record, stamped)

@@ -188,6 +188,7 @@ class Approvals:
         }
         if deadline := deadline_of(request, now):
             change["deadline"] = deadline
+            change["set"]["deadline_unix"] = str(deadline)
         await self.move(change, now)
         _note_answer("approved", record, now)
         await self._blobs.keep([keys.context_blob(job_id)])

@@ -110,6 +110,7 @@ class ApprovalRepair:
         }
         if deadline := deadline_of(job.request, now):
             change["deadline"] = deadline
+            change["set"]["deadline_unix"] = str(deadline)
         await self._apply(job, change, plan.kind)
 
     async def _window(self) -> list[_Held]:

@@ -256,3 +256,6 @@ async def test_a_held_job_has_its_deadline_from_the_start(as_person: Person, job
     assert record["deadline_unix"] == str(int(float(score)))
     shown = (await as_person("bob").get(f"/approvals/{job_id}/context")).json()
     assert 0 < shown["time_remaining_ms"] <= 60_000
+    assert (await as_person("bob").post(f"/approvals/{job_id}/approve", json={})).status_code == 200
+    released = await jobs.get(job_id) or {}
+    assert int(released["deadline_unix"]) > int(record["deadline_unix"])

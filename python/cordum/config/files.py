@@ -1,12 +1,13 @@
 """Configuration files of the scheduler: pools and time-outs (configuration spec §4.1, §4.2)."""
 
 import hashlib
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import orjson
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from cordum.domain.errors import ConfigError
 
@@ -27,13 +28,23 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+def _time(value: str) -> str:
+    try:
+        moment = datetime.fromisoformat(value)
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise ValueError("expected a time such as `2026-01-05T10:00:00Z`")
+    return value
+
+
 class PoolEntry(_Strict):
     """One pool: what it offers and its lifecycle."""
 
     requires: tuple[str, ...] = ()
     status: Literal["active", "draining", "inactive"] = "active"
     description: str = ""
-    drain_started_at: str | None = None
+    drain_started_at: Annotated[str, AfterValidator(_time)] | None = None
     drain_timeout_seconds: int | None = Field(None, ge=0)
 
 
@@ -46,11 +57,19 @@ PoolNames = Annotated[
 ]
 
 
+_OrEmpty = BeforeValidator(lambda value: {} if value is None else value)
+
+
 class PoolsFile(_Strict):
     """`pools.yaml`: topics to pools, and the pools."""
 
     topics: dict[str, PoolNames] = Field(min_length=1)
-    pools: dict[str, Annotated[PoolEntry, BeforeValidator(lambda value: value or {})]] = {}
+    pools: Annotated[dict[str, Annotated[PoolEntry, _OrEmpty]], _OrEmpty] = {}
+
+    @property
+    def undeclared(self) -> list[str]:
+        """Return the pools that only topics name: they offer no capability."""
+        return sorted({name for names in self.topics.values() for name in names} - set(self.pools))
 
 
 class StoredPools(PoolsFile):

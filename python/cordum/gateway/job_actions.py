@@ -141,7 +141,7 @@ class JobActions:
             trace_id=f"dlq-retry-{job_id}",
             submitted_by=caller.identity,
             labels={"retry": "true", "dlq_entry": job_id, "retry_of_job": job_id},
-            env={"retry_of_job": job_id},
+            env={"tenant_id": _tenant_of(request), "retry_of_job": job_id},
             now_us=now_us(),
         )
         outcome = (await self._submitter.run_batch(batch))[0]
@@ -187,6 +187,11 @@ class JobActions:
         if context is None:
             raise Conflict("the payload of the job has expired", code="context_expired")
         return context
+
+
+def _tenant_of(request: bytes) -> str:
+    document = orjson.loads(request)
+    return str(document.get("tenantId") or (document.get("env") or {}).get("tenant_id") or "default")
 
 
 def _retry_id(job_id: str, tenant: str, idempotency_key: str) -> str:

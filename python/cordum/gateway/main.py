@@ -190,7 +190,7 @@ async def _settle_audit(gateway: Gateway) -> None:
 
 async def _beat(service: Service, gateway: Gateway) -> None:
     """Show that this process lives (scheduler spec §1)."""
-    record = {"version": version("cordum"), "started_at": rfc3339()}
+    record = {"version": version("cordum"), "commit": "", "started_at": rfc3339()}
     instances = Instances(gateway.redis, "api-gateway", service.instance_id, record)
     while True:
         try:

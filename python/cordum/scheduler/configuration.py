@@ -122,6 +122,8 @@ class Configuration:
             metrics.show_topics(self._pools.topics)
             for listener in self.on_routing:
                 listener()
+            if undeclared := self._pools.undeclared:
+                _log.warning("pools that only topics name offer no capability", pools=undeclared[:20])
             _log.info("routing loaded", topics=len(self._pools.topics), pools=len(self._pools.pools))
 
     async def _seed(self, pools: StoredPools) -> None:

@@ -117,7 +117,7 @@ class Scheduler:
         self.planner = Planner(instance, jobs.partitions)
         self.kernel = kernel
         self.instances = Instances(
-            redis, SERVICE, instance, {"version": version("cordum"), "started_at": rfc3339()}
+            redis, SERVICE, instance, {"version": version("cordum"), "commit": "", "started_at": rfc3339()}
         )
         letters = DeadLetterStore(jobs)
         publisher = Publisher(bus)

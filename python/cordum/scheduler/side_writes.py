@@ -98,7 +98,7 @@ class SideWrites:
         self._pending.set()
 
     def results_kept(self, keys: Iterable[str]) -> None:
-        """Note result blobs that now get the data TTL."""
+        """Note payloads whose data TTL starts now."""
         self._results.extend(keys)
         self._pending.set()
 

@@ -36,6 +36,7 @@ from cordum.store.dlq import DeadLetterStore
 from cordum.store.effective_config import EffectiveConfigs
 from cordum.store.job_sets import reserve_tenant_slots
 from cordum.store.jobs import JobStore
+from cordum.store.keys import context_blob
 from cordum.store.schedule import drop_strays, make_due
 
 _log = structlog.get_logger("cordum.scheduler")
@@ -347,6 +348,11 @@ class SubmitPipeline:
                 confirmed.append((outgoing[3], outgoing[2].removeprefix("dispatch:")))
             else:
                 failed.append((outgoing, outcome))
+        # Jobs that had to wait: their payload has to outlive the attempt, too.
+        waited = [
+            out[3] for out, (_, at_us) in zip(effects.dispatches, effects.arrivals, strict=True) if not at_us
+        ]
+        self._side.results_kept([context_blob(job_id) for job_id in waited])
         undo = {job_id: (topic, failures) for job_id, topic, failures in effects.undo}
         self._side.confirmed(confirmed, [job_id for job_id, _ in confirmed if undo[job_id][1]])
         if failed:

@@ -52,6 +52,10 @@ impl Item {
         if result.error_code_enum == 0 {
             result.error_code_enum = outgoing::error_code_enum(&result.error_code);
         }
+        if JobStatus::try_from(result.status).is_err() {
+            // A status nobody knows is a failure, for everybody who hears of it.
+            result.status = JobStatus::Failed as i32;
+        }
         Item {
             message,
             trace_id,

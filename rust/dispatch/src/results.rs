@@ -239,6 +239,10 @@ impl ResultPlan {
                 Reply::Conflict { why, state } | Reply::Ignored { why, state } => {
                     let kind = if state.is_empty() { "unknown" } else { why.as_str() };
                     applied.counts.push(("ignored", kind.to_owned()));
+                    if matches!(state.as_str(), "TIMEOUT" | "CANCELLED") {
+                        // The worker wrote it after the job had ended: nobody else gives it a TTL.
+                        applied.result_keys.push(format!("res:{}", item.result.job_id));
+                    }
                     applied.counts.extend(transitions::forbidden(why, state, item.to));
                     if why == "rev" {
                         verdicts.push((item.message, Verdict::Nak(500_000)));

@@ -117,6 +117,7 @@ async def test_a_dead_job_runs_again_as_a_new_one(
         "retry_of_job": old,
     }
     assert (stored["env"]["retry_of_job"], stored["meta"]["idempotencyKey"]) == (old, "")
+    assert stored["env"]["tenant_id"] == stored["tenantId"] == "acme"
     assert stored["contextPtr"] == f"redis://ctx:{new}"
     assert orjson.loads(await redis.execute("GET", f"ctx:{new}"))["context"] == {"n": 1}
     assert (await alice.get(f"/dlq/{old}")).status_code == 404

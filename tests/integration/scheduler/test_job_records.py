@@ -193,3 +193,37 @@ async def test_packets_that_break_the_protocol_are_counted_and_told(tmp_path: Pa
         record = await scene.jobs.get(job_id)
         assert record is not None
         assert record["state"] in {"DISPATCHED", "RUNNING"}
+
+
+async def test_payloads_live_as_long_as_their_jobs_need_them(tmp_path: Path) -> None:
+    """A job that had to wait starts with a fresh payload; what comes after a cancel does not stay for ever."""
+    async with _scene(tmp_path) as scene:
+        job_id = await scene.submit("job.test.echo")
+        await scene.jobs.client.execute("SET", keys.context_blob(job_id), b"{}", "EX", 600)
+
+        async def ttl_of(key: str) -> int:
+            return int(await scene.jobs.client.execute("TTL", key))
+
+        async def is_parked() -> bool:
+            record = await scene.jobs.get(job_id)
+            return record is not None and record.get("last_cause") == "no_workers"
+
+        await wait_until(is_parked, timeout_s=20)
+        await scene.worker.announce("job.test.echo")
+        await scene.reached(job_id, "DISPATCHED", "RUNNING")
+
+        async def is_fresh() -> bool:
+            return await ttl_of(keys.context_blob(job_id)) > 80_000
+
+        await wait_until(is_fresh, timeout_s=10)
+        cancel = JobCancel(job_id=job_id, reason="r", requested_by="x")
+        await scene.send(subjects.CANCEL, job_cancel=cancel)
+        await scene.reached(job_id, "CANCELLED")
+        await scene.jobs.client.execute("SET", keys.result_blob(job_id), b"{}")
+        assert await ttl_of(keys.result_blob(job_id)) == -1
+        await scene.worker.report(job_id, SUCCEEDED)
+
+        async def is_bounded() -> bool:
+            return await ttl_of(keys.result_blob(job_id)) > 0
+
+        await wait_until(is_bounded, timeout_s=10)

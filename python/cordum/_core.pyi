@@ -676,7 +676,7 @@ class Scanners:
     """The built-in detectors and those of a scanner file (YAML or JSON); it never changes."""
 
     def __new__(cls, source: bytes) -> Scanners:
-        """Raises PolicyError, whose ``errors`` are (path, message), for a file with faults."""
+        """Raises PolicyError, whose ``errors`` are (path, message, line), for a file with faults."""
 
     @property
     def names(self) -> list[str]:

@@ -64,7 +64,7 @@ def test_patterns_of_a_scanner_file_are_added() -> None:
 def test_a_broken_scanner_file_tells_every_fault() -> None:
     with pytest.raises(PolicyError) as refused:
         output.Scanners(b"scanners: {house: {patterns: [{regex: '('}, {name: x}]}}")
-    assert [path for path, _ in refused.value.errors] == ["scanners.house.patterns[1]"]
+    assert [path for path, _, _ in refused.value.errors] == ["scanners.house.patterns[1]"]
 
 
 def test_an_unknown_scanner_is_named() -> None:

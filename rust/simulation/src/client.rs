@@ -4,7 +4,7 @@
 use std::rc::Rc;
 
 use cordum_wire::json::{request_from_json, request_to_json};
-use cordum_wire::messages::{Budget, JobRequest};
+use cordum_wire::messages::{Budget, Compensation, JobRequest};
 use cordum_wire::{canonical_hash, put_request_fields, record_tenant, submit_packet, Transition};
 
 use crate::bus::{self, Outcome, Publish, SUBMIT};
@@ -12,11 +12,12 @@ use crate::cluster::{self, script, Link, Unavailable};
 use crate::command;
 use crate::duties;
 use crate::malice;
-use crate::plan::{JobPlan, Review};
+use crate::plan::{JobPlan, Review, Saga};
 use crate::planner::reply::Reply;
 use crate::redis::Resp;
 use crate::replica::{text, Fields};
 use crate::results::cancel_change;
+use crate::saga::WORKFLOW;
 use crate::store;
 use crate::submits::letter;
 use crate::world::{sleep, World, SECOND};
@@ -61,7 +62,8 @@ async fn step(world: &Rc<World>, name: &'static str, job: &str) -> Result<(), Fa
         let pause = world.range(1, 4 * SECOND);
         sleep(world, pause).await;
     }
-    if world.fault(world.plan.freeze) {
+    let place = world.plan.places.contains(&name) && world.fault(300);
+    if place || world.fault(world.plan.freeze) {
         let still = world.range(SECOND, 20 * SECOND);
         world.note(format_args!("gateway stands still for {still}"));
         sleep(world, still).await;
@@ -74,10 +76,13 @@ fn request_of(job: &JobPlan) -> JobRequest {
         deadline_ms: job.deadline_ms,
         ..Budget::default()
     };
+    let workflow = (job.saga != Saga::None).then(|| WORKFLOW.to_owned());
     JobRequest {
         job_id: job.id.clone(),
         topic: job.topic.into(),
         tenant_id: job.tenant.into(),
+        workflow_id: workflow.unwrap_or_default(),
+        compensation: (job.saga == Saga::Compensable).then(Compensation::default),
         budget: (job.deadline_ms > 0).then_some(budget),
         ..JobRequest::default()
     }

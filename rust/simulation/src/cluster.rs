@@ -209,7 +209,7 @@ fn send(world: &Rc<World>, link: Link, node: usize, commands: Vec<Command>) -> S
     };
     let delay = world.latency();
     world.after(delay, move |world| {
-        let arrived = world.cluster.reachable(world, link, node) && !world.fault(4);
+        let arrived = world.cluster.reachable(world, link, node) && !world.fault(world.plan.loss);
         if !arrived {
             let wait = world.range(10 * MILLI, 3 * SECOND);
             return world.after(wait, move |world| reply.fill(world, None));
@@ -235,7 +235,7 @@ fn send(world: &Rc<World>, link: Link, node: usize, commands: Vec<Command>) -> S
 fn answer(world: &Rc<World>, link: Link, node: usize, reply: Slot<Option<Vec<Resp>>>, replies: Vec<Resp>) {
     let delay = world.latency();
     world.after(delay, move |world| {
-        let arrived = world.cluster.reachable(world, link, node) && !world.fault(4);
+        let arrived = world.cluster.reachable(world, link, node) && !world.fault(world.plan.loss);
         reply.fill(world, arrived.then_some(replies));
     });
 }

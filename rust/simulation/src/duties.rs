@@ -13,6 +13,7 @@ use crate::command;
 use crate::planner::outgoing::SENDER;
 use crate::redis::Resp;
 use crate::replica::{text, Fields, Replica};
+use crate::saga;
 use crate::store;
 use crate::world::SECOND;
 use crate::wrong::Wrong;
@@ -36,6 +37,7 @@ pub async fn perform(replica: &Rc<Replica>, ids: &[String]) -> Result<(), Unavai
     let mut owners = Vec::new();
     let mut done: Vec<(String, i64)> = Vec::new();
     let mut idle: Vec<(String, Option<i64>)> = Vec::new();
+    let mut sagas = Vec::new();
     for (id, record) in ids.iter().zip(&records) {
         let Some(record) = record.as_ref().filter(|record| !text(record, "after").is_empty()) else {
             idle.push((
@@ -61,6 +63,12 @@ pub async fn perform(replica: &Rc<Replica>, ids: &[String]) -> Result<(), Unavai
         if text(record, "after").split(',').any(|duty| duty == "dlq") {
             replica.note_dead_letters(vec![(tenant, id.clone())]);
         }
+        if text(record, "after")
+            .split(',')
+            .any(|duty| matches!(duty, "saga" | "rollback"))
+        {
+            sagas.push(id.clone());
+        }
         done.push((id.clone(), text(record, "rev").parse().unwrap_or(0)));
     }
     replica.all(store::clear_after(&idle)).await?;
@@ -76,7 +84,13 @@ pub async fn perform(replica: &Rc<Replica>, ids: &[String]) -> Result<(), Unavai
     replica.step("duties.flush").await;
     replica.flush_side().await?;
     replica.step("duties.clear").await;
-    replica.all(store::duties_done(&done)).await.map(|_| ())
+    let published = "result,dlq,cancel";
+    replica.all(store::duties_done(&done, published)).await?;
+    saga::note(
+        replica,
+        sagas.into_iter().filter(|id| !failed.contains(id)).collect(),
+    );
+    Ok(())
 }
 
 fn due_messages(replica: &Replica, id: &str, record: &Fields, entry: &Resp) -> Vec<Publish> {

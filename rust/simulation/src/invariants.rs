@@ -212,7 +212,7 @@ fn look(world: &Rc<World>, plan: &JobPlan) {
         seen.last = current.clone();
         seen.taken = seen.taken.take().or_else(|| record.taken());
     } else if !weak {
-        record.check_duties(seen, &after, &mut faults);
+        record.check_duties(world, seen, &after, &mut faults);
     }
     seen.after = after;
     record.check_keys(&current.state, &mut faults);

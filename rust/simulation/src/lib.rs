@@ -27,6 +27,7 @@ mod resp;
 mod results;
 mod rollback;
 pub mod run;
+mod saga;
 pub mod script_edits;
 pub mod scripts;
 mod settling;

@@ -44,12 +44,22 @@ pub enum Review {
     Reject,
 }
 
+/// A job's part in a saga.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Saga {
+    None,
+    Member,
+    Compensable,
+}
+
 /// One job.
 #[derive(Clone, Debug)]
 pub struct JobPlan {
     pub id: String,
     pub topic: &'static str,
     pub tenant: &'static str,
+    /// Its part in a workflow's saga: none, member, one with a compensation.
+    pub saga: Saga,
     /// Through the gateway; else published on the bus by a client.
     pub gateway: bool,
     pub at: i64,
@@ -98,6 +108,8 @@ pub struct Plan {
     pub freeze: u32,
     /// Seconds between two faults of the servers or the network; 0: none.
     pub trouble_every: i64,
+    /// In 1000 bursts to the store, how many are lost, and how many answers.
+    pub loss: u32,
     /// Nothing fails but workers, and everything arrives: then promises of time hold, too.
     pub calm: bool,
     /// Steps at which replicas get into trouble again and again.
@@ -109,7 +121,7 @@ pub struct Plan {
 const IDS: [&str; 4] = ["job-0", "job-4", "job-1", "job-5"];
 const TENANTS: [&str; 2] = ["acme", "zeta"];
 /// Steps between whose two sides something may be half done.
-const PLACES: [&str; 28] = [
+const PLACES: [&str; 31] = [
     "submit.read",
     "submit.create",
     "submit.judge",
@@ -135,7 +147,10 @@ const PLACES: [&str; 28] = [
     "strays.drop",
     "wheel.lease",
     "tick.feed",
+    "tick.read",
     "tick.drop",
+    "saga.read",
+    "approval.approve",
     "tick.timeout",
     "tick.repair",
 ];
@@ -147,9 +162,14 @@ impl Plan {
         let random = &mut random;
         let replicas = 1 + random.index(3);
         let count = 1 + random.index(4);
-        let nodes = if random.chance(500) { 3 } else { 1 };
+        let split = random.chance(500);
         let skewed = random.chance(400);
         let theme = Theme::of(random);
+        let nodes = if split || theme == Theme::Lossy { 3 } else { 1 };
+        let places: Vec<&str> = match theme {
+            Theme::Place => (0..2).map(|_| PLACES[random.index(PLACES.len())]).collect(),
+            _ => Vec::new(),
+        };
         let skew = |random: &mut Random| {
             if skewed {
                 random.range(-2 * SECOND, 2 * SECOND)
@@ -177,11 +197,9 @@ impl Plan {
                 _ => theme.unless_calm([0, 3, 8, 15][random.index(4)]),
             },
             calm: theme == Theme::Calm,
-            places: match theme {
-                Theme::Place => (0..2).map(|_| PLACES[random.index(PLACES.len())]).collect(),
-                _ => Vec::new(),
-            },
-            policy_changes: random.chance(200),
+            loss: if theme == Theme::Lossy { 100 } else { 4 },
+            policy_changes: random.chance(200) || places.contains(&"approval.approve"),
+            places,
             jobs: (0..count).map(|number| job(random, number, theme)).collect(),
         }
     }
@@ -201,16 +219,19 @@ enum Theme {
     Place,
     /// Nothing fails but workers.
     Calm,
+    /// Jobs of several primaries at once, whose calls are answered in part.
+    Lossy,
 }
 
 impl Theme {
     fn of(random: &mut Random) -> Self {
-        match random.index(10) {
+        match random.index(11) {
             0 | 1 => Theme::Retries,
             2 => Theme::Crowd,
             3 => Theme::Slow,
             4 | 5 => Theme::Place,
             6 => Theme::Calm,
+            7 => Theme::Lossy,
             _ => Theme::Any,
         }
     }
@@ -281,7 +302,7 @@ fn job(random: &mut Random, number: usize, theme: Theme) -> JobPlan {
         topic,
         tenant: TENANTS[usize::from(!crowd && random.chance(300))],
         gateway: random.chance(700),
-        at: if crowd {
+        at: if crowd || theme == Theme::Lossy {
             random.range(0, 50)
         } else {
             random.range(0, 8_000)
@@ -315,5 +336,12 @@ fn job(random: &mut Random, number: usize, theme: Theme) -> JobPlan {
         poses: random.chance(500),
         forged_at,
         tampered_at,
+        saga: [
+            Saga::None,
+            Saga::None,
+            Saga::None,
+            Saga::Member,
+            Saga::Compensable,
+        ][random.index(5)],
     }
 }

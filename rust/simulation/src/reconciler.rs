@@ -102,6 +102,9 @@ async fn tick(replica: &Rc<Replica>) -> Result<(), Unavailable> {
 
 async fn overdue(replica: &Replica, name: &str) -> Result<Vec<(String, Fields)>, Unavailable> {
     let ids = replica.overdue(name, replica.now(), 200).await?;
+    if !ids.is_empty() {
+        replica.step("tick.read").await;
+    }
     let records = replica.records(&ids).await?;
     Ok(ids
         .into_iter()

@@ -110,6 +110,11 @@ impl Database {
         }
     }
 
+    /// Whether a set has a member.
+    pub fn has(&self, key: &str, member: &str) -> bool {
+        matches!(self.get(key).map(|entry| &entry.data), Some(Data::Set(members)) if members.contains(member))
+    }
+
     /// Entries of a list, first to last.
     pub fn list(&self, key: &str) -> Vec<String> {
         match self.get(key).map(|entry| &entry.data) {

@@ -127,16 +127,16 @@ impl Replica {
         if world.plan.places.contains(&name) && world.fault(300) {
             self.get_into_trouble().await;
         } else if world.fault(world.plan.freeze) {
-            self.stand_still().await;
+            self.stand_still(40).await;
         } else if world.chance(100) {
             let pause = world.range(1, 20 * MILLI);
             sleep(world, pause).await;
         }
     }
 
-    async fn stand_still(&self) {
+    async fn stand_still(&self, seconds: i64) {
         let world = &self.world;
-        let still = world.range(SECOND, 40 * SECOND);
+        let still = world.range(SECOND, seconds * SECOND);
         world.note(format_args!("{} stands still for {still}", self.instance));
         world.freeze(self.group, still);
         sleep(world, still).await;
@@ -151,7 +151,7 @@ impl Replica {
                 crash(world, self.index);
                 never(world).await;
             }
-            1 => self.stand_still().await,
+            1 => self.stand_still(75).await,
             2 => {
                 let node = world.index(world.cluster.size());
                 world.cluster.cut(self.link(), Some(node), gone);

@@ -11,6 +11,7 @@ use crate::planner::record::Record;
 use crate::planner::reply::Reply;
 use crate::planner::results::ResultPlan;
 use crate::replica::{answers, Replica};
+use crate::saga;
 use crate::store;
 use crate::submits::{apply_groups, publish_events};
 use crate::world::{sleep, SECOND};
@@ -51,8 +52,10 @@ pub async fn handle(replica: &Rc<Replica>, batch: &[Delivery]) -> Result<Vec<Ans
         replica.note_capacity(applied.capacity);
         replica.step("result.publish").await;
         if !applied.events.is_empty() {
-            publish_events(replica, applied.events, applied.duties).await;
+            let failed = publish_events(replica, applied.events, applied.duties).await;
             replica.step("result.done").await;
+            let sagas = applied.sagas.into_iter().filter(|id| !failed.contains(id));
+            saga::note(replica, sagas.collect());
         }
     }
     replica.step("result.answer").await;

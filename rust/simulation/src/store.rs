@@ -121,11 +121,11 @@ pub fn clear_after(jobs: &[(String, Option<i64>)]) -> Vec<Command> {
         .collect()
 }
 
-/// End the published duties of (job id, revision), if the record has not moved since.
-pub fn duties_done(jobs: &[(String, i64)]) -> Vec<Command> {
+/// End the named duties of (job id, revision), if the record has not moved since.
+pub fn duties_done(jobs: &[(String, i64)], words: &str) -> Vec<Command> {
     let mut grouped: BTreeMap<u32, Vec<Vec<u8>>> = BTreeMap::new();
     for (id, rev) in jobs {
-        let triple = [id.clone(), rev.to_string(), "result,dlq,cancel".to_owned()];
+        let triple = [id.clone(), rev.to_string(), words.to_owned()];
         grouped
             .entry(partition(id))
             .or_default()

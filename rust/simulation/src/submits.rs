@@ -275,7 +275,7 @@ async fn publish(
         } else {
             // Both bursts at once; this task only waits for its own.
             replica.world.spawn(replica.group, async move {
-                publish_events(&other, events, duties).await
+                publish_events(&other, events, duties).await;
             });
         }
     }
@@ -334,7 +334,12 @@ pub fn messages(outgoing: &[Outgoing]) -> Vec<Publish> {
 }
 
 /// Publish accepted results and dead-letter events; a failed one stays a duty of its job.
-pub async fn publish_events(replica: &Replica, events: Vec<Outgoing>, duties: Vec<(String, i64)>) {
+/// Returns the jobs of those that failed.
+pub async fn publish_events(
+    replica: &Replica,
+    events: Vec<Outgoing>,
+    duties: Vec<(String, i64)>,
+) -> Vec<String> {
     replica.step("events.publish").await;
     let mut left = events;
     for round in 0..2 {
@@ -349,12 +354,13 @@ pub async fn publish_events(replica: &Replica, events: Vec<Outgoing>, duties: Ve
             .collect();
     }
     replica.step("events.done").await;
-    let failed: Vec<&String> = left.iter().map(|out| &out.job_id).collect();
+    let failed: Vec<String> = left.into_iter().map(|out| out.job_id).collect();
     let careless = replica.world.is(Wrong::DutiesForgotten);
     let done = duties
         .into_iter()
-        .filter(|(job, _)| careless || !failed.contains(&job));
+        .filter(|(job, _)| careless || !failed.contains(job));
     replica.note_done(done.collect());
+    failed
 }
 
 /// Take back the listing of jobs admitted here but moved by somebody else.

@@ -8,8 +8,9 @@ use crate::ghost::{Last, Seen};
 use crate::malice::MALLORY;
 use crate::plan::{JobPlan, Verdict};
 use crate::redis::{Data, Database};
+use crate::saga;
 use crate::store;
-use crate::world::SECOND;
+use crate::world::{World, SECOND};
 
 /// Heartbeats count for twelve seconds; one that just arrived may have been under way for a while.
 const SILENT: i64 = 14 * SECOND;
@@ -141,7 +142,7 @@ impl Record<'_> {
     }
 
     /// A duty goes when it is done, and not before.
-    pub(super) fn check_duties(&self, seen: &Seen, after: &str, faults: &mut Vec<String>) {
+    pub(super) fn check_duties(&self, world: &World, seen: &Seen, after: &str, faults: &mut Vec<String>) {
         let state = match seen.last.state.as_str() {
             over if is_final(over) => over,
             // RETRYING is the only outcome a job moves on from.
@@ -154,7 +155,12 @@ impl Record<'_> {
         };
         let left = |duty: &str| after.split(',').any(|word| word == duty);
         for duty in seen.after.split(',').filter(|duty| !left(duty)) {
-            if (duty == "result" && !told(false)) || (duty == "dlq" && !told(true)) {
+            let done = match duty {
+                "result" => told(false),
+                "dlq" => told(true),
+                _ => saga::is_done(world, duty, self.id),
+            };
+            if !done {
                 faults.push(format!("{state}: the duty `{duty}` is gone and not done"));
             }
         }

@@ -13,7 +13,7 @@ use crate::world::{World, SECOND, START};
 /// Two clocks may differ by so much, and a write may be under way so long.
 const EARLY: i64 = 5 * SECOND;
 /// Once the storm is over the last process that stood still wakes, and the last broken connection heals.
-const HEALING: i64 = 60 * SECOND;
+const HEALING: i64 = 90 * SECOND;
 /// A time-out is found by the next scan; this much is for its steps.
 const SLACK: i64 = 2 * SECOND;
 /// A place that is free is given back by then, well before the repair looks for it.

@@ -295,7 +295,7 @@ fn send(world: &Rc<World>, link: Link, batch: Vec<Publish>, delay: i64, slot: &S
     }
     let reply = slot.clone();
     world.after(delay, move |world| {
-        if !world.bus.reachable(world, link) || world.fault(10) {
+        if !world.bus.reachable(world, link) || world.fault(world.plan.bus_loss) {
             return;
         }
         if world.plan.bus_dies && world.fault(8) {
@@ -306,7 +306,7 @@ fn send(world: &Rc<World>, link: Link, batch: Vec<Publish>, delay: i64, slot: &S
         }
         let back = world.latency();
         world.after(back, move |world| {
-            if world.bus.reachable(world, link) && !world.fault(10) {
+            if world.bus.reachable(world, link) && !world.fault(world.plan.bus_loss) {
                 reply.fill(world, Outcome::Ok);
             }
         });

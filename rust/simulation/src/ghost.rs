@@ -47,6 +47,8 @@ pub struct Seen {
     pub clocks: Clocks,
     /// Duties of the record when it was last looked at.
     pub after: String,
+    /// The dispatch that was unconfirmed then.
+    pub unconfirmed: Option<String>,
 }
 
 /// When what is due for a job.

@@ -214,7 +214,11 @@ fn look(world: &Rc<World>, plan: &JobPlan) {
     } else if !weak {
         record.check_duties(world, seen, &after, &mut faults);
     }
+    if !weak {
+        record.check_confirmed(seen, &current.state, &mut faults);
+    }
     seen.after = after;
+    seen.unconfirmed = record.at("disp").map(|_| record.text("dispatch_id"));
     record.check_keys(&current.state, &mut faults);
     drop(database);
     let faults = faults.into_iter().map(|fault| format!("{}: {fault}", plan.id));

@@ -110,6 +110,8 @@ pub struct Plan {
     pub trouble_every: i64,
     /// In 1000 bursts to the store, how many are lost, and how many answers.
     pub loss: u32,
+    /// In 1000 publishes, how many are lost, and how many of their acknowledgements.
+    pub bus_loss: u32,
     /// Nothing fails but workers, and everything arrives: then promises of time hold, too.
     pub calm: bool,
     /// Steps at which replicas get into trouble again and again.
@@ -198,6 +200,7 @@ impl Plan {
             },
             calm: theme == Theme::Calm,
             loss: if theme == Theme::Lossy { 100 } else { 4 },
+            bus_loss: if theme == Theme::Lossy { 200 } else { 10 },
             policy_changes: random.chance(200) || places.contains(&"approval.approve"),
             places,
             jobs: (0..count).map(|number| job(random, number, theme)).collect(),

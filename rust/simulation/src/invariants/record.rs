@@ -166,6 +166,17 @@ impl Record<'_> {
         }
     }
 
+    /// A dispatch stays listed as unconfirmed until somebody can have it.
+    pub(super) fn check_confirmed(&self, seen: &Seen, state: &str, faults: &mut Vec<String>) {
+        let dispatch = self.text("dispatch_id");
+        let off = seen.unconfirmed.as_ref() == Some(&dispatch) && self.at("disp").is_none();
+        if off && state == "DISPATCHED" && !seen.published.contains_key(&dispatch) {
+            faults.push(format!(
+                "dispatch {dispatch} is confirmed and was never published"
+            ));
+        }
+    }
+
     /// The stored worker is the one the dispatch goes to, and was alive.
     pub(super) fn check_worker(&self, silence: i64, faults: &mut Vec<String>) {
         let (subject, worker) = (self.text("dispatch_subject"), self.text("worker_id"));

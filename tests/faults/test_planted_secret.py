@@ -68,6 +68,7 @@ def options() -> StackOptions:
         environment={
             "OUTPUT_POLICY_ENABLED": "true",
             "OUTPUT_POLICY_FAIL_MODE": "closed",
+            "OUTPUT_POLICY_INLINE_MAX_BYTES": "4096",
             "CORDUM_API_KEYS": orjson.dumps(KEYS).decode(),
             "CORDUM_LOG_LEVEL": "debug",
         },
@@ -228,15 +229,20 @@ async def test_what_was_planted_in_withheld_results_is_nowhere(tmp_path: Path) -
             stack.http() as admin,
         ):
             planted = []
-            for text in (SECRET, ADDRESS, SECRET):
+            for text in (SECRET, ADDRESS, SECRET, SECRET):
                 answer = await admin.post("/jobs", json={"topic": TOPIC, "prompt": "go"})
                 planted.append((str(answer.json()["job_id"]), text))
             of_jobs: list[list[str]] = []
             for job_id, _ in planted:
                 path = f"/api/v1/jobs/{job_id}/stream"
                 of_jobs += await streams.enter_async_context(listening(stack, READERS["viewer"], path))
-            await observer.reach(3)
+            await observer.reach(4)
             dispatches = {seen.job_id: seen.dispatch_id for seen in observer.dispatches}
+            # Scanned only after its job succeeded.
+            large_id, _ = planted.pop()
+            large = json.dumps({"padding": "- " * 4096, "note": f"here is {SECRET}"})
+            await blobs.set_result(large_id, large.encode())
+            await worker.report(large_id, JobStatus.JOB_STATUS_SUCCEEDED, dispatch_id=dispatches[large_id])
             failed_id, _ = planted.pop()
             await worker.report(
                 failed_id,
@@ -257,6 +263,7 @@ async def test_what_was_planted_in_withheld_results_is_nowhere(tmp_path: Path) -
                 await ended(jobs, secret_id, "OUTPUT_QUARANTINED"),
                 await ended(jobs, masked_id, "SUCCEEDED"),
                 await ended(jobs, failed_id, "FAILED"),
+                await ended(jobs, large_id, "OUTPUT_QUARANTINED"),
             ]
             for heard in (events, frames):
                 await wait_until(
@@ -282,4 +289,4 @@ async def test_what_was_planted_in_withheld_results_is_nowhere(tmp_path: Path) -
         assert [subject for subject, body in told if text.encode() in body] == []
         assert [name for name, log in logs.items() if text in log] == []
     held = {key for key, body in stored.items() if SECRET.encode() in body or ADDRESS.encode() in body}
-    assert held == {f"res:{secret_id}", f"res:{masked_id}"}
+    assert held == {f"res:{secret_id}", f"res:{masked_id}", f"res:{large_id}"}

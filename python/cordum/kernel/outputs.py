@@ -4,10 +4,9 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any, Final
 
-import orjson
-
 from cordum._core import PolicyEngine, check_outputs, output_artifacts, output_pointers
 from cordum.domain.errors import CordumError, Unavailable
+from cordum.kernel.artifacts import Read, ends_of, is_of_tenant, read_artifacts
 from cordum.kernel.decisions import SharedRedis
 from cordum.kernel.metrics import OUTPUT_SECONDS
 from cordum.runtime.logs import get_logger
@@ -20,7 +19,6 @@ __all__ = ["OutputChecks"]
 THREAD_FROM_BYTES: Final = 64 * 1024
 """More content is scanned in a thread, so that it does not hold up other calls."""
 _READ_TIMEOUT_S: Final = 2.0
-_TAIL_BYTES: Final = 1024 * 1024
 # Contents held at once: 4 x 16 MiB by default.
 _READS_AT_ONCE: Final = 4
 _NOT_FOUND: Final = 5
@@ -28,13 +26,6 @@ _FAILED_PRECONDITION: Final = 9
 _DEADLINE_EXCEEDED: Final = 4
 _UNAVAILABLE: Final = 14
 
-# What is looked at of an artifact after others took what may be read.
-_LEAST_BYTES: Final = 4096
-
-Pointer = tuple[int, str, str, str]
-"""Index, job id, tenant, pointer."""
-Read = tuple[int, tuple[bytes, bytes, int] | None, int, str]
-"""Index, content (start, end, bytes stored), gRPC status number, error."""
 
 _log = get_logger()
 
@@ -55,8 +46,10 @@ class OutputChecks:
         else:
             # One after another: what is read stays in memory until the answer is made.
             async with self._reading:
-                read = [await self._read(*pointer, self._max_scan_bytes) for pointer in pointers]
-                answer = await _checked(engine, batch, read, await self._artifacts(artifacts))
+                read = [await self._read(*pointer) for pointer in pointers]
+                answer = await _checked(
+                    engine, batch, read, await read_artifacts(self._redis, artifacts, self._max_scan_bytes)
+                )
         for item in BatchResponse.FromString(answer).items:
             OUTPUT_SECONDS.observe(item.eval_us / 1e6)
         return answer
@@ -66,27 +59,13 @@ class OutputChecks:
         batch = BatchRequest(requests=[request]).SerializeToString()
         return BatchResponse.FromString(await self.batch(engine, batch)).items[0]
 
-    async def _artifacts(self, pointers: Sequence[Pointer]) -> list[Read]:
-        """Read artifacts, of one result no more together than of its content."""
-        left: dict[int, int] = {}
-        found: list[Read] = []
-        for index, job_id, tenant, pointer in pointers:
-            limit = left.get(index, self._max_scan_bytes)
-            if not pointer.startswith("redis://art:"):
-                found.append((index, None, _FAILED_PRECONDITION, "invalid pointer"))
-                continue
-            read = await self._read(index, job_id, tenant, pointer, limit)
-            found.append(read)
-            left[index] = max(_LEAST_BYTES, limit - len(read[1][0]) - len(read[1][1])) if read[1] else limit
-        return found
-
-    async def _read(self, index: int, job_id: str, tenant: str, pointer: str, limit: int) -> Read:
+    async def _read(self, index: int, job_id: str, tenant: str, pointer: str) -> Read:
         try:
             async with asyncio.timeout(_READ_TIMEOUT_S):
                 key = pointed_key(pointer, job_id)
                 if key is None or not await self._is_of_tenant(key, tenant):
                     return index, None, _FAILED_PRECONDITION, "invalid pointer"
-                content = await self._content(key, limit)
+                content = await self._content(key)
         except Unavailable as error:
             _log.warning("output content not read", job_id=job_id, error=error.message)
             return index, None, _UNAVAILABLE, "output content could not be read"
@@ -103,28 +82,18 @@ class OutputChecks:
         if not key.startswith("art:"):
             return True
         text = await (await self._redis.client()).execute("GET", keys.artifact_meta(key.removeprefix("art:")))
-        try:
-            labels = orjson.loads(text or b"{}").get("labels") or {}
-        except (orjson.JSONDecodeError, AttributeError):
-            return False
-        return isinstance(labels, dict) and labels.get("tenant_id") == tenant
+        return is_of_tenant(text, tenant)
 
-    async def _content(self, key: str, limit: int) -> tuple[bytes, bytes, int] | None:
-        """Return the start, the end and the size of a content, of a large one ``limit`` bytes of both; None without."""
+    async def _content(self, key: str) -> tuple[bytes, bytes, int] | None:
         client = await self._redis.client()
         size = int(await client.execute("STRLEN", key))
         if size == 0:
             return None
-        if size <= limit:
+        if size <= self._max_scan_bytes:
             whole: bytes = await client.execute("GETRANGE", key, 0, size - 1)
             return (whole, b"", len(whole)) if whole else None
-        tail_bytes = min(_TAIL_BYTES, limit // 2)
-        head_end = limit - tail_bytes - 1
-        head, tail = _raised(
-            await client.pipeline(
-                [("GETRANGE", key, 0, head_end), ("GETRANGE", key, size - tail_bytes, size - 1)]
-            )
-        )
+        ends = ends_of(size, self._max_scan_bytes)
+        head, tail = _raised(await client.pipeline([("GETRANGE", key, *end) for end in ends]))
         return head, tail, size
 
 

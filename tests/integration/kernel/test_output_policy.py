@@ -186,6 +186,29 @@ async def test_artifacts_are_read_where_a_rule_asks_for_them(
     assert decided(await ask(client, elsewhere)).decision == ALLOW
 
 
+async def test_a_call_reads_only_so_much_of_artifacts(
+    client: PolicyClient, standalone_client: RedisClient
+) -> None:
+    name = f"large-{secrets.token_hex(4)}"
+    await standalone_client.execute("SET", f"art:{name}", b"- " * (2 * MIB) + AWS.encode(), "EX", 60)
+    meta = json.dumps({"labels": {"tenant_id": "t"}})
+    await standalone_client.execute("SET", keys.artifact_meta(name), meta, "EX", 60)
+    request = OutputCheckRequest(
+        job_id="j", topic="job.files", tenant="t", artifact_ptrs=[f"redis://art:{name}"]
+    )
+    answer = await ask(client, *[request] * 5)
+    assert [item.code for item in answer.items] == [0, 0, 0, 0, 10]
+    assert decided(answer).decision == QUARANTINE
+    # What is left out between both ends is told.
+    assert [one.type for one in decided(answer).findings] == ["secret_leak", "content_truncated"]
+    await standalone_client.execute("DEL", f"art:{name}", keys.artifact_meta(name))
+    await standalone_client.execute("LPUSH", f"art:{name}", "x")
+    await standalone_client.execute("SET", keys.artifact_meta(name), meta, "EX", 60)
+    (finding,) = decided(await ask(client, request)).findings
+    assert finding.detail == "artifact: invalid pointer"
+    await standalone_client.execute("DEL", f"art:{name}", keys.artifact_meta(name))
+
+
 async def test_a_large_result_is_scanned_at_both_ends_and_says_so(
     client: PolicyClient, standalone_client: RedisClient
 ) -> None:

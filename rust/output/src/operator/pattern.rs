@@ -112,6 +112,9 @@ impl Pattern {
     /// Every match of the content, also longer ones where no shorter one stands; `None` when the search would take too long.
     pub fn matches(&self, content: &[u8]) -> Option<Vec<Range<usize>>> {
         let (mut all, mut work) = (Vec::new(), Work::for_content(content.len()));
+        if self.is_unbounded && self.regex.search(&Input::new(content)).is_none() {
+            return Some(all);
+        }
         self.search(content, 0..content.len(), &mut work, |span| all.push(span));
         if self.is_unbounded {
             let starts = std::iter::once(0).chain(all.iter().map(|span| span.end));

@@ -6,6 +6,7 @@
 mod ansi;
 mod catalogue;
 mod cjk;
+mod cut;
 mod delimiters;
 mod encoded;
 mod exfiltration;

@@ -2,9 +2,9 @@
 
 use std::ops::Range;
 
+use super::cut::cut;
 use super::fold::Folded;
-use crate::around::{slice, without_escapes};
-use crate::bytes::{is, is_at, ALNUM};
+use crate::around::without_escapes;
 
 /// A word of the view.
 #[derive(Clone, Debug)]
@@ -46,18 +46,19 @@ impl View {
         let bytes = plain.as_deref().unwrap_or(bytes);
         let mut view = match plain_text(bytes) {
             Some(text) => Self {
-                words: cut_plain_words(&text, content, range.start),
                 text,
                 origin: Origin::Plain(range.start),
+                words: Vec::new(),
             },
-            None => Self::folded(content, bytes, range.start),
+            None => Self::folded(bytes, range.start),
         };
+        view.cut_words(content);
         view.join_spaced_letters();
         view
     }
 
     /// A view of text that has more than ASCII, or broken characters.
-    fn folded(content: &[u8], bytes: &[u8], start: usize) -> Self {
+    fn folded(bytes: &[u8], start: usize) -> Self {
         let mut text = Folded::with_capacity(bytes.len());
         let mut at = start;
         for chunk in bytes.utf8_chunks() {
@@ -69,13 +70,11 @@ impl View {
         }
         text.origin.push(at);
         text.map_lookalikes();
-        let mut view = Self {
+        Self {
             text: text.text,
             origin: Origin::Each(text.origin),
             words: Vec::new(),
-        };
-        view.cut_words(content);
-        view
+        }
     }
 
     /// A view of text that is not in the content: every word points to `source`.
@@ -123,51 +122,16 @@ impl View {
     }
 
     fn cut_words(&mut self, content: &[u8]) {
-        let mut start = None;
-        let (mut ended, mut paused) = (true, true);
-        let mut words = Vec::with_capacity(self.text.len() / 5);
-        let mut finish = |from: usize, to: usize, ended: &mut bool, paused: &mut bool| {
-            words.push((from..to, *ended, *paused));
-            (*ended, *paused) = (false, false);
-        };
-        let mut characters = self.text.char_indices().peekable();
-        while let Some((at, character)) = characters.next() {
-            let is_leet = matches!(character, '@' | '$' | '!')
-                && (start.is_some() || character != '!')
-                && characters.peek().is_some_and(|(_, next)| next.is_alphanumeric());
-            // An apostrophe joins (`don't`); a quotation does not.
-            let is_joined = matches!(character, '\'' | '’')
-                && start.is_some()
-                && characters.peek().is_some_and(|(_, next)| next.is_alphanumeric());
-            if character.is_alphanumeric() || is_leet || is_joined {
-                start.get_or_insert(at);
-                continue;
-            }
-            if let Some(from) = start.take() {
-                finish(from, at, &mut ended, &mut paused);
-            }
-            let is_followed_by_blank = characters.peek().is_none_or(|(_, next)| !next.is_alphanumeric());
-            match character {
-                '.' | '?' | '!' if is_followed_by_blank => ended = true,
-                '。' | '！' | '？' | '\u{fffd}' => ended = true,
-                '\n' if characters.peek().is_some_and(|(_, next)| *next == '\n') => ended = true,
-                ' ' | '\t' | '-' | '_' | '/' | '.' => {}
-                _ => paused = true,
-            }
-        }
-        if let Some(from) = start {
-            finish(from, self.text.len(), &mut ended, &mut paused);
-        }
-        self.words = words
+        self.words = cut(&self.text)
             .into_iter()
-            .map(|(view, starts_sentence, starts_clause)| {
-                let source = self.source(view.clone());
+            .map(|piece| {
+                let source = self.source(piece.place.clone());
                 Word {
-                    is_capital: is_capital(content, source.start, source.end),
+                    is_capital: is_capital(content, &source),
                     source,
-                    view,
-                    starts_sentence,
-                    starts_clause: starts_clause || starts_sentence,
+                    view: piece.place,
+                    starts_sentence: piece.starts_sentence,
+                    starts_clause: piece.starts_clause,
                     is_spaced: false,
                 }
             })
@@ -253,54 +217,9 @@ fn plain_text(bytes: &[u8]) -> Option<String> {
     String::from_utf8(bytes.to_ascii_lowercase()).ok()
 }
 
-/// The words of a text that is all ASCII, as `View::cut_words` cuts them. The text starts at `base` of the content.
-fn cut_plain_words(text: &str, content: &[u8], base: usize) -> Vec<Word> {
-    let bytes = text.as_bytes();
-    let is_letter = |at: usize| is_at(bytes, at, ALNUM);
-    let mut words = Vec::with_capacity(bytes.len() / 4 + 1);
-    let (mut ended, mut paused) = (true, true);
-    let mut at = 0;
-    while let Some(byte) = bytes.get(at) {
-        if is(*byte, ALNUM) || matches!(byte, b'@' | b'$') && is_letter(at + 1) {
-            let mut end = at + 1;
-            loop {
-                while is_letter(end) {
-                    end += 1;
-                }
-                let joins = matches!(bytes.get(end), Some(b'@' | b'$' | b'!' | b'\''));
-                if !joins || !is_letter(end + 1) {
-                    break;
-                }
-                end += 1;
-            }
-            words.push(Word {
-                view: at..end,
-                source: base + at..base + end,
-                starts_sentence: ended,
-                starts_clause: ended || paused,
-                is_spaced: false,
-                is_capital: is_capital(content, base + at, base + end),
-            });
-            (ended, paused) = (false, false);
-            at = end;
-            continue;
-        }
-        match byte {
-            b' ' | b'\t' | b'-' | b'_' | b'/' => {}
-            b'.' if is_letter(at + 1) => {}
-            b'.' => ended = true,
-            b'?' | b'!' if !is_letter(at + 1) => ended = true,
-            b'\n' if bytes.get(at + 1) == Some(&b'\n') => ended = true,
-            _ => paused = true,
-        }
-        at += 1;
-    }
-    words
-}
-
 /// Starts with a capital and goes on in small letters.
-fn is_capital(content: &[u8], start: usize, end: usize) -> bool {
-    let word = slice(content, start..end);
+fn is_capital(content: &[u8], source: &Range<usize>) -> bool {
+    let word = content.get(source.clone()).unwrap_or(&[]);
     matches!(word, [first, second, ..] if first.is_ascii_uppercase() && second.is_ascii_lowercase())
 }
 

@@ -5,6 +5,8 @@
 
 use std::sync::LazyLock;
 
+use crate::bytes::{is, LOWER};
+
 /// What a word can be; several at once.
 pub(super) type Roles = u32;
 
@@ -368,11 +370,8 @@ impl Stems {
 /// What a word of the view stands for, 0 for any other word, and which detectors it wakes.
 pub(super) fn read(word: &str) -> (Roles, Wakes) {
     let (plain, wakes) = STEMS.read(word);
-    let roles = if plain == 0 {
-        roles_in_disguise(word)
-    } else {
-        plain
-    };
+    let is_plain = plain != 0 || word.bytes().all(|byte| is(byte, LOWER));
+    let roles = if is_plain { plain } else { roles_in_disguise(word) };
     let overriding = if roles & OVERRIDING != 0 {
         WAKES_OVERRIDE
     } else {
@@ -430,16 +429,38 @@ fn as_letters(word: &str, one: u8) -> Roles {
 
 /// `letter_of`, for a byte; those of longer characters stay as they are.
 fn plain_letter(byte: u8, one: u8) -> u8 {
-    match byte {
-        b'0' => b'o',
-        b'1' | b'!' => one,
-        b'3' => b'e',
-        b'4' | b'@' => b'a',
-        b'5' | b'$' => b's',
-        b'7' => b't',
-        b'8' => b'b',
-        b'9' => b'g',
-        other => other,
+    match LETTERS.get(usize::from(byte)).copied().unwrap_or(byte) {
+        ONE => one,
+        letter => letter,
+    }
+}
+
+/// Stands for what `1` and `!` may be.
+const ONE: u8 = b'1';
+static LETTERS: [u8; 256] = letters();
+
+const fn letters() -> [u8; 256] {
+    let mut table = [0; 256];
+    let mut byte = 0u8;
+    loop {
+        #[expect(clippy::indexing_slicing, reason = "a byte, at compile time")]
+        {
+            table[byte as usize] = match byte {
+                b'0' => b'o',
+                b'1' | b'!' => ONE,
+                b'3' => b'e',
+                b'4' | b'@' => b'a',
+                b'5' | b'$' => b's',
+                b'7' => b't',
+                b'8' => b'b',
+                b'9' => b'g',
+                other => other,
+            };
+        }
+        if byte == u8::MAX {
+            return table;
+        }
+        byte += 1;
     }
 }
 

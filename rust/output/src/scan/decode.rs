@@ -190,22 +190,21 @@ fn looks_encoded(text: &[u8]) -> bool {
         });
     }
     let mut plain = [0u8; PROBE];
-    let mut length = 0usize;
+    let (mut length, mut all) = (0usize, 0u8);
     for (quad, three) in head.chunks_exact(4).zip(plain.chunks_exact_mut(3)) {
-        let (mut word, mut all) = (0u32, 0u8);
+        let mut word = 0u32;
         for byte in quad {
             let value = BASE64.get(usize::from(*byte)).copied().unwrap_or(u8::MAX);
             all |= value;
             word = word << 6 | u32::from(value & 63);
         }
         let [_, first, second, third] = word.to_be_bytes();
-        if all > 63 || is_odd(first) || is_odd(second) || is_odd(third) {
-            return false;
-        }
         three.copy_from_slice(&[first, second, third]);
         length = length.saturating_add(3);
     }
-    !is_hopeless(plain.get(..length).unwrap_or_default(), text.len())
+    let plain = plain.get(..length).unwrap_or_default();
+    let strange = plain.iter().filter(|byte| !is_printable(**byte)).count();
+    all < 64 && strange <= usize::from(MAX_STRANGE) && !is_hopeless(plain, text.len())
 }
 
 /// Whether a text of so many characters of base64 that begins with these bytes is none, whatever follows (`is_text`): it is no

@@ -154,25 +154,42 @@ pub(crate) fn for_each_cluster(content: &[u8], range: Range<usize>, mut found: i
     while at < range.end && is_before(content, at, DIGIT) {
         at = at.saturating_add(1);
     }
+    let mut chunk_start = at;
+    while chunk_start < range.end {
+        let tail = content.get(chunk_start..).unwrap_or_default();
+        let Some(chunk) = tail.first_chunk::<64>() else {
+            break;
+        };
+        let chunk_end = chunk_start.saturating_add(64);
+        let mut starts = if has_digit(chunk) {
+            cluster_starts(chunk)
+        } else {
+            0
+        };
+        while starts != 0 {
+            let start = chunk_start.saturating_add(starts.trailing_zeros() as usize);
+            if start >= range.end {
+                return;
+            }
+            let digits = read_groups(content, start, &mut groups);
+            at = groups.last().map_or(start, DigitGroup::end).saturating_add(1);
+            if digits >= MIN_DIGITS {
+                found(&groups);
+            }
+            if at >= chunk_end {
+                break;
+            }
+            starts &= u64::MAX << at.saturating_sub(chunk_start);
+        }
+        chunk_start = at.max(chunk_end);
+    }
+    at = at.max(chunk_start);
     while at < range.end {
         let window = content.get(at..).unwrap_or_default();
-        match window.first_chunk::<64>() {
-            Some(chunk) if !has_digit(chunk) => {
-                at = at.saturating_add(64);
-                continue;
-            }
-            Some(chunk) => {
-                let (first, is_long) = first_cluster(chunk);
-                at = at.saturating_add(first);
-                if !is_long {
-                    continue;
-                }
-            }
-            None => match window.iter().position(|byte| is(*byte, DIGIT)) {
-                Some(offset) => at = at.saturating_add(offset),
-                None => return,
-            },
-        }
+        let Some(offset) = window.iter().position(|byte| is(*byte, DIGIT)) else {
+            return;
+        };
+        at = at.saturating_add(offset);
         if at >= range.end {
             return;
         }
@@ -184,10 +201,9 @@ pub(crate) fn for_each_cluster(content: &[u8], range: Range<usize>, mut found: i
     }
 }
 
-/// Where, in bytes of which one at least is a digit, a cluster of `MIN_DIGITS` bytes may begin; or else, with `false`, where
-/// to go on: behind what is certainly too short.
+/// Bits of the digits with which a cluster of `MIN_DIGITS` bytes may begin, or go on.
 #[inline]
-fn first_cluster(chunk: &[u8; 64]) -> (usize, bool) {
+fn cluster_starts(chunk: &[u8; 64]) -> u64 {
     let (mut digits, mut separators) = ([0u8; 64], [0u8; 64]);
     for ((digit, separator), byte) in digits.iter_mut().zip(&mut separators).zip(chunk) {
         *digit = u8::from(byte.wrapping_sub(b'0') < 10);
@@ -201,11 +217,7 @@ fn first_cluster(chunk: &[u8; 64]) -> (usize, bool) {
     // Behind the chunk everything may go on.
     let two = joined & (joined >> 1 | 1 << 63);
     let four = two & (two >> 2 | 3 << 62);
-    let starts = four & digits;
-    if starts != 0 {
-        return (starts.trailing_zeros() as usize, true);
-    }
-    (64, false)
+    four & digits
 }
 
 /// Compiled to vector code: no branch, no table.
@@ -253,6 +265,7 @@ fn read_groups(content: &[u8], start: usize, groups: &mut Vec<DigitGroup>) -> us
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn runs(text: &str) -> Vec<&str> {
         let mut found = Vec::new();
@@ -291,5 +304,85 @@ mod tests {
             found.push(groups.iter().map(|group| group.length).collect::<Vec<_>>());
         });
         assert_eq!(found, [vec![3, 3, 4], vec![3, 3, 4], vec![4]]);
+    }
+
+    /// Runs, one byte after the other.
+    fn runs_plainly(content: &[u8], range: Range<usize>) -> Vec<(usize, usize)> {
+        let mut found = Vec::new();
+        for start in range {
+            if is(content[start], RUN) && !is_before(content, start, RUN) {
+                let end = end_of_run(content, start, content.len());
+                if end - start >= MIN_RUN {
+                    found.push((start, end));
+                }
+            }
+        }
+        found
+    }
+
+    /// Clusters, one byte after the other.
+    fn clusters_plainly(content: &[u8], range: Range<usize>) -> Vec<Vec<DigitGroup>> {
+        let (mut found, mut groups) = (Vec::new(), Vec::new());
+        let mut at = range.start;
+        while at < range.end && is_before(content, at, DIGIT) {
+            at += 1;
+        }
+        while at < range.end {
+            if is(content[at], DIGIT) {
+                let digits = read_groups(content, at, &mut groups);
+                if digits >= MIN_DIGITS {
+                    found.push(groups.clone());
+                }
+                at = groups.last().map_or(at, DigitGroup::end);
+            }
+            at += 1;
+        }
+        found
+    }
+
+    fn is_same_as_plain(content: &[u8], cut: usize) {
+        for range in [0..cut, cut..content.len(), 0..content.len()] {
+            let mut runs = Vec::new();
+            for_each_run(content, range.clone(), |start, end| runs.push((start, end)));
+            assert_eq!(
+                runs,
+                runs_plainly(content, range.clone()),
+                "{range:?} of {content:?}"
+            );
+            let mut clusters = Vec::new();
+            for_each_cluster(content, range.clone(), |groups| clusters.push(groups.to_vec()));
+            assert_eq!(
+                clusters,
+                clusters_plainly(content, range.clone()),
+                "{range:?} of {content:?}"
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn sweeps_find_what_a_walk_over_the_bytes_finds(
+            text in "([a-z0-9_+/-]{1,20}|[0-9]{1,5}|[ ()./-]{1,3}|[,;:@\\n]|é){0,80}", cut in any::<usize>()
+        ) {
+            is_same_as_plain(text.as_bytes(), cut % (text.len() + 1));
+        }
+
+        #[test]
+        fn sweeps_find_it_in_any_bytes(content in prop::collection::vec(any::<u8>(), 0..400), cut in any::<usize>()) {
+            is_same_as_plain(&content, cut % (content.len() + 1));
+        }
+    }
+
+    /// Runs and clusters at every place of a word of bits and across its edges.
+    #[test]
+    fn edges_of_words_hide_nothing() {
+        for before in 0..140 {
+            for length in [1, 4, 14, 15, 16, 63, 64, 65, 130] {
+                for (filler, one) in [(" ", "7"), (".", "x"), ("é", "4")] {
+                    let text = [filler.repeat(before), one.repeat(length), filler.repeat(70)].concat();
+                    is_same_as_plain(text.as_bytes(), text.len() / 3);
+                }
+            }
+        }
     }
 }

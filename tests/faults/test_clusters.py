@@ -1,14 +1,16 @@
 """Nodes of the clusters we stand on die while jobs flow (scheduler spec §31; architecture §6 and §7)."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 import pytest
 
+from cordum.domain.states import TERMINAL_STATES
 from cordum.protocol import subjects
 from tests.faults.field import Field, fault_field
+from tests.support.processes import wait_until
 from tests.support.stack import StackOptions
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(300)]
@@ -31,6 +33,17 @@ async def _while_jobs_flow(field: Field, disturb: Callable[[], Awaitable[None]])
         await disturb()
 
 
+async def ended(field: Field, job_ids: Sequence[str]) -> set[bytes | None]:
+    """Wait until these jobs have ended and return their states."""
+
+    async def all_ended() -> set[bytes | None]:
+        states = {state for (state,) in await field.jobs.fields(job_ids, ("state",))}
+        return states if states <= {str(state).encode() for state in TERMINAL_STATES} else set()
+
+    found: set[bytes | None] = await wait_until(all_ended, timeout_s=60)
+    return found
+
+
 async def test_a_primary_of_a_redis_cluster_dies_and_no_job_is_lost_or_doubled(tmp_path: Path) -> None:
     # A worker whose result cannot be written reports a failure, or nothing at all: both end the job.
     options = StackOptions(
@@ -40,14 +53,17 @@ async def test_a_primary_of_a_redis_cluster_dies_and_no_job_is_lost_or_doubled(t
         cluster = field.stack.redis_cluster
         assert cluster is not None
         await _while_jobs_flow(field, lambda: cluster.fail_over(cluster.primaries[1]))
-        later = await field.submitter.submit(_SLICE)
+
+        async def jobs_succeed_again() -> bool:
+            # The workers' own client may take a little longer to find the new primary.
+            rows = await ended(field, await field.submitter.submit(_SLICE))
+            return b"SUCCEEDED" in rows
+
+        await wait_until(jobs_succeed_again, timeout_s=60)
         await field.verdict(timeout_s=120)
         states = await field.states()
         assert states.keys() <= {"SUCCEEDED", "FAILED", "TIMEOUT"}
         assert states["SUCCEEDED"] >= _SLICE
-        # The worker's own client may take a little longer to find the new primary.
-        rows = await field.jobs.fields(later, ("state",))
-        assert (b"SUCCEEDED",) in [tuple(row) for row in rows]
 
 
 async def test_the_leader_of_a_stream_dies_and_no_job_is_lost_or_doubled(tmp_path: Path) -> None:

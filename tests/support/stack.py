@@ -250,9 +250,12 @@ class Stack:
         self.nats.start()
         await self.redis.form()
         await self.nats.wait_formed()
-        for service in self.services:
+        # A scheduler that asks in vain three times stops asking for half a minute.
+        await self.kernel.start()
+        others = self.services[1:]
+        for service in others:
             service.launch()
-        for service in self.services:
+        for service in others:
             await service.wait_ready()
 
     def stop(self) -> None:

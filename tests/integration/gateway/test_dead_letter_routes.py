@@ -72,6 +72,7 @@ async def test_the_same_key_retries_a_dead_job_once(as_person: Person) -> None:
     assert answers[0].json() == answers[1].json()
 
 
+@pytest.mark.usefixtures("gateway")
 async def test_a_dead_job_gets_a_result_to_look_at_and_keeps_its_own(
     bus: Client, redis: RedisClient, jobs: JobStore
 ) -> None:

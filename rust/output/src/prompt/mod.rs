@@ -12,6 +12,7 @@ mod encoded;
 mod exfiltration;
 mod fold;
 mod hidden;
+mod languages;
 mod links;
 mod overrides;
 mod persona;

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from cordum.domain.approval_repairs import plan_repair, resolution_fields, stamped_request
+from cordum.domain.approval_repairs import plan_repair, release, resolution_fields, stored_hash
 
 RECORD = {
     "id": "j",
@@ -81,9 +81,24 @@ def test_who_decided_stays_who_decided() -> None:
     assert (fields["approval_note"], fields["approval_revision"]) == ("n; repair: why", "2")
 
 
-def test_a_stamp_keeps_other_labels() -> None:
-    stamped = stamped_request(b'{"jobId":"j","labels":{"a":"b"}}', "j", "v1", "", "n")
-    assert stamped == (
+def test_a_job_goes_on_as_it_was_approved() -> None:
+    request = b'{"jobId":"j","labels":{"a":"b"},"budget":{"deadlineMs":"5"}}'
+    change = release(RECORD, request, {"approval_by": "bob"}, "v1", ("", "n"), "{}", 1_000)
+    assert change["req"] == (
         b'{"jobId":"j","labels":{"a":"b","approval_granted":"true","approval_snapshot":"v1",'
-        b'"cordum.bus_msg_id":"approval:j","approval_note":"n"}}'
+        b'"cordum.bus_msg_id":"approval:j","approval_note":"n"},"budget":{"deadlineMs":"5"}}'
     )
+    assert (change["to"], change["deadline"], change["events"]) == ("PENDING", 6_000, ["{}"])
+    assert change["set"] == {
+        "approval_by": "bob",
+        "approval_policy_snapshot": "v1",
+        "approval_job_hash": "h",
+        "approval_publish_status": "pending",
+        "approval_publish_target": "submit",
+        "deadline_unix": "6000",
+    }
+
+
+def test_a_damaged_request_has_no_hash() -> None:
+    assert len(stored_hash(b'{"jobId":"j"}')) == 64
+    assert stored_hash(b"{") == stored_hash(b"") == ""

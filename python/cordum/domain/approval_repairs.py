@@ -6,16 +6,18 @@ from typing import Any, Final
 
 import orjson
 
+from cordum._core import request_from_json, request_hash
+
 __all__ = [
     "AUTOMATIC",
     "GATES",
     "RepairPlan",
-    "approval_fields",
-    "deadline_of",
+    "denial_of",
     "plan_repair",
+    "release",
     "resolution_fields",
     "snapshot_base",
-    "stamped_request",
+    "stored_hash",
 ]
 
 GATES: Final = frozenset({"sys.approval.gate", "job.cordum.approval-gate"})
@@ -155,7 +157,53 @@ def resolution_fields(
     }
 
 
-def stamped_request(request: bytes, job_id: str, snapshot: str, reason: str, note: str) -> bytes:
+def stored_hash(request: bytes) -> str:
+    """Return the hash of a stored request (protocol spec §19); empty for one that is damaged."""
+    try:
+        return request_hash(request_from_json(request))
+    except ValueError:
+        return ""
+
+
+def denial_of(record: Mapping[str, str], plan: RepairPlan) -> tuple[str, str]:
+    """Return code and reason of the end a repair gives a job."""
+    if plan.kind == "apply_rejected_resolution":
+        return "approval_rejected", record.get("approval_reason") or "approval rejected"
+    return "safety_denied", f"safety: denied: {plan.reason}"
+
+
+def release(
+    record: Mapping[str, str],
+    request: bytes,
+    fields: Mapping[str, str],
+    snapshot: str,
+    texts: tuple[str, str],
+    event: str,
+    now_us: int,
+) -> dict[str, Any]:
+    """Return the change that lets a job go on that was approved under ``snapshot``; its `req` is still to be published.
+
+    ``fields`` hold the resolution, ``texts`` are the approver's reason and note.
+    """
+    change: dict[str, Any] = {
+        "to": "PENDING",
+        "set": {
+            **fields,
+            "approval_policy_snapshot": snapshot,
+            "approval_job_hash": record.get("safety_job_hash", ""),
+            "approval_publish_status": "pending",
+            "approval_publish_target": "submit",
+        },
+        "req": _stamped(request, record["id"], snapshot, *texts),
+        "events": [event],
+    }
+    if deadline := _deadline_of(request, now_us):
+        change["deadline"] = deadline
+        change["set"]["deadline_unix"] = str(deadline)
+    return change
+
+
+def _stamped(request: bytes, job_id: str, snapshot: str, reason: str, note: str) -> bytes:
     """Return a stored request with the labels of an approval under ``snapshot``; its hash stays (protocol spec §19)."""
     document = orjson.loads(request)
     texts = {f"approval_{key}": text for key, text in (("reason", reason), ("note", note)) if text}
@@ -169,17 +217,7 @@ def stamped_request(request: bytes, job_id: str, snapshot: str, reason: str, not
     return orjson.dumps(document)
 
 
-def deadline_of(request: bytes, now_us: int) -> int:
+def _deadline_of(request: bytes, now_us: int) -> int:
     """Return when a request's job has to be done that starts ``now_us``; 0: it has all the time."""
     deadline_ms = int((orjson.loads(request).get("budget") or {}).get("deadlineMs", 0))
     return now_us + deadline_ms * 1_000 if deadline_ms > 0 else 0
-
-
-def approval_fields(record: Mapping[str, str], snapshot: str) -> dict[str, str]:
-    """Return what an approval under ``snapshot`` adds beside the resolution: it is still to be published."""
-    return {
-        "approval_policy_snapshot": snapshot,
-        "approval_job_hash": record.get("safety_job_hash", ""),
-        "approval_publish_status": "pending",
-        "approval_publish_target": "submit",
-    }

@@ -5,14 +5,13 @@ from typing import Any, Final
 
 import orjson
 
-from cordum._core import request_from_json, request_hash
 from cordum.domain.approval_repairs import (
     RepairPlan,
-    approval_fields,
-    deadline_of,
+    denial_of,
     plan_repair,
+    release,
     resolution_fields,
-    stamped_request,
+    stored_hash,
 )
 from cordum.domain.errors import Conflict, CordumError, NotFound
 from cordum.gateway.approvals import Approvals, check_other_person, clip
@@ -60,9 +59,8 @@ class ApprovalRepairs:
 
         Raises NotFound, Conflict (nothing to repair, somebody else decides, the job moved), Forbidden, Unavailable.
         """
-        await self._actions.find(caller, job_id, "approval_not_found")
+        record = await self._actions.find(caller, job_id, "approval_not_found")
         if not apply:
-            record = await self._actions.find(caller, job_id, "approval_not_found")
             return await self._body(record, await self._plan(record), apply=False)
         async with self._approvals.locked(job_id):
             record = await self._actions.find(caller, job_id, "approval_not_found")
@@ -79,7 +77,7 @@ class ApprovalRepairs:
         return plan_repair(
             record,
             _document(request).get("labels") or {},
-            _hash(request),
+            stored_hash(request),
             await self._snapshot(),
             is_run_over=await self._approvals.is_run_over(record),
         )
@@ -107,11 +105,7 @@ class ApprovalRepairs:
             # Whoever completes an approval without a known approver is the approver.
             check_other_person(caller, record)
             return await self._release(record, fields, event, now)
-        is_rejected = plan.kind == "apply_rejected_resolution"
-        reason = f"safety: denied: {plan.reason}"
-        if is_rejected:
-            reason = record.get("approval_reason") or "approval rejected"
-        code = "approval_rejected" if is_rejected else "safety_denied"
+        code, reason = denial_of(record, plan)
         await self._approvals.end(record, reason, code, fields, event)
         return ""
 
@@ -121,22 +115,16 @@ class ApprovalRepairs:
         request = await self._jobs.request(record["id"]) or b""
         snapshot = record.get("safety_snapshot", "")
         texts = (record.get("approval_reason", ""), record.get("approval_note", ""))
-        stamped = stamped_request(request, record["id"], snapshot, *texts)
-        change: dict[str, Any] = {
+        told = orjson.dumps({"ts": now, "state": "PENDING", "ctx": event}).decode()
+        change = {
             "id": record["id"],
             "from": [record["state"]],
             "rev": int(record["rev"]),
-            "to": "PENDING",
-            "set": {**fields, **approval_fields(record, snapshot)},
-            "req": stamped,
-            "events": [orjson.dumps({"ts": now, "state": "PENDING", "ctx": event}).decode()],
+            **release(record, request, fields, snapshot, texts, told, now),
         }
-        if deadline := deadline_of(request, now):
-            change["deadline"] = deadline
-            change["set"]["deadline_unix"] = str(deadline)
         await self._approvals.move(change, now)
         await self._blobs.keep([keys.context_blob(record["id"])])
-        return await self._approvals.publish_submit(record, stamped)
+        return await self._approvals.publish_submit(record, change["req"])
 
     async def _rebind(self, record: Record) -> None:
         """Bind the open question to the policy in force; one that policy denies ends."""
@@ -255,10 +243,3 @@ def _document(request: bytes) -> dict[str, Any]:
     except orjson.JSONDecodeError:
         return {}
     return found if isinstance(found, dict) else {}
-
-
-def _hash(request: bytes) -> str:
-    try:
-        return request_hash(request_from_json(request))
-    except ValueError:
-        return ""

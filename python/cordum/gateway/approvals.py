@@ -9,9 +9,9 @@ from typing import Any, Final
 import orjson
 from google.protobuf.json_format import MessageToJson
 
-from cordum._core import SubmitBatch, request_from_json, request_hash
+from cordum._core import SubmitBatch
 from cordum.bus.publisher import Publisher
-from cordum.domain.approval_repairs import GATES, approval_fields, deadline_of, snapshot_base, stamped_request
+from cordum.domain.approval_repairs import GATES, release, snapshot_base, stored_hash
 from cordum.domain.errors import Conflict, Forbidden, NotFound, Unavailable
 from cordum.gateway.job_actions import JobActions
 from cordum.gateway.packets import outcome_messages, resubmit_message
@@ -122,7 +122,7 @@ class Approvals:
         """Return the stored request if it still is the one that was held for approval."""
         request = await self._jobs.request(record["id"])
         pinned = record.get("safety_job_hash", "")
-        if request is None or not pinned or request_hash(request_from_json(request)) != pinned:
+        if request is None or not pinned or stored_hash(request) != pinned:
             raise Conflict("the request changed since it was held", code="approval_stale_request")
         return request
 
@@ -171,29 +171,19 @@ class Approvals:
         self, caller: Caller, record: Record, request: bytes, safety: dict[str, str], reason: str, note: str
     ) -> dict[str, object]:
         now, job_id, snapshot = now_us(), record["id"], safety["safety_snapshot"]
-        stamped = stamped_request(request, job_id, snapshot, reason, note)
-        resolution = _resolution(caller, record, "approve", "approved", reason, note, now)
-        change: dict[str, Any] = {
+        fields = {**safety, **_resolution(caller, record, "approve", "approved", reason, note, now)}
+        event = _event(now, "PENDING", caller, note)
+        change = {
             "id": job_id,
             "from": [WAITING],
             "rev": int(record["rev"]),
-            "to": "PENDING",
-            "set": {
-                **safety,
-                **resolution,
-                **approval_fields(record, snapshot),
-            },
-            "req": stamped,
-            "events": [_event(now, "PENDING", caller, note)],
+            **release(record, request, fields, snapshot, (reason, note), event, now),
         }
-        if deadline := deadline_of(request, now):
-            change["deadline"] = deadline
-            change["set"]["deadline_unix"] = str(deadline)
         await self.move(change, now)
         _note_answer("approved", record, now)
         await self._blobs.keep([keys.context_blob(job_id)])
         body: dict[str, object] = {"job_id": job_id, "trace_id": record.get("trace_id", "")}
-        if await self.publish_submit(record, stamped):
+        if await self.publish_submit(record, change["req"]):
             body["publish_deferred"] = True
         return body
 

@@ -10,15 +10,15 @@ import orjson
 import structlog
 from google.protobuf.json_format import MessageToDict
 
-from cordum._core import config_scope, policy_check, request_from_json, request_hash
+from cordum._core import config_scope, policy_check
 from cordum.domain.approval_repairs import (
     AUTOMATIC,
     RepairPlan,
-    approval_fields,
-    deadline_of,
+    denial_of,
     plan_repair,
+    release,
     resolution_fields,
-    stamped_request,
+    stored_hash,
 )
 from cordum.domain.states import JobState
 from cordum.protocol.cap import PolicyCheckResponse
@@ -56,14 +56,6 @@ class _Held:
         except (orjson.JSONDecodeError, AttributeError):
             return {}
 
-    @property
-    def request_hash(self) -> str:
-        """Hash of the stored request; empty when it is damaged."""
-        try:
-            return request_hash(request_from_json(self.request))
-        except ValueError:
-            return ""
-
 
 class ApprovalRepair:
     """One pass per reconciler tick, by its leader only."""
@@ -88,7 +80,7 @@ class ApprovalRepair:
         current = await self._safety.check(())
         snapshot = current.policy_snapshot if current is not None else ""
         for job in await self._window():
-            plan = plan_repair(job.record, job.labels, job.request_hash, snapshot)
+            plan = plan_repair(job.record, job.labels, stored_hash(job.request), snapshot)
             if plan.kind == "apply_approved_resolution":
                 await self._approve(job, plan)
             elif plan.kind == "reevaluate_stale_snapshot":
@@ -102,15 +94,8 @@ class ApprovalRepair:
         snapshot = record.get("safety_snapshot", "")
         texts = (record.get("approval_reason", ""), record.get("approval_note", ""))
         fields = resolution_fields(record, plan, _ACTOR, _ROLE, plan.reason, now)
-        change: dict[str, Any] = {
-            "to": str(JobState.PENDING),
-            "set": {**fields, **approval_fields(record, snapshot)},
-            "req": stamped_request(job.request, record["id"], snapshot, *texts),
-            "events": [_event(now, JobState.PENDING, f"repair: {plan.reason}")],
-        }
-        if deadline := deadline_of(job.request, now):
-            change["deadline"] = deadline
-            change["set"]["deadline_unix"] = str(deadline)
+        event = _event(now, JobState.PENDING, f"repair: {plan.reason}")
+        change = release(record, job.request, fields, snapshot, texts, event, now)
         await self._apply(job, change, plan.kind)
 
     async def _window(self) -> list[_Held]:
@@ -176,11 +161,7 @@ class ApprovalRepair:
     async def _deny(self, job: _Held, plan: RepairPlan, safety: dict[str, str] | None = None) -> None:
         """End a job whose question no longer stands, or was answered with no."""
         now, record = now_us(), job.record
-        is_rejected = plan.kind == "apply_rejected_resolution"
-        code = "approval_rejected" if is_rejected else "safety_denied"
-        text = f"safety: denied: {plan.reason}"
-        if is_rejected:
-            text = record.get("approval_reason") or "approval rejected"
+        code, text = denial_of(record, plan)
         change = {
             "to": str(JobState.DENIED),
             "set": {

@@ -12,7 +12,7 @@ from cordum.runtime.clock import now_us, rfc3339
 from cordum.scheduler import metrics
 from cordum.scheduler.duties import Duties
 from cordum.scheduler.side_writes import SideWrites
-from cordum.store.jobs import JobStore, Record
+from cordum.store.jobs import JobStore, Record, number_of
 from cordum.telemetry import approvals
 
 __all__ = ["Change", "Moves", "taken_ms", "transition_event"]
@@ -36,8 +36,8 @@ def transition_event(now: int, state: str, **context: object) -> str:
 
 def taken_ms(record: Record, now: int) -> int:
     """Return how long a job took that ends ``now`` (µs): since its last dispatch, or since it came to us."""
-    since = record.get("dispatched_at") or record.get("created_at") or ""
-    return max(0, now - int(since)) // 1_000 if since.isdecimal() else 0
+    since = number_of(record, "dispatched_at") or number_of(record, "created_at")
+    return max(0, now - since) // 1_000 if since else 0
 
 
 class Moves:

@@ -21,11 +21,10 @@ from cordum.scheduler import output_metrics as metrics
 from cordum.scheduler.output_checks import CIRCUIT_OPEN
 from cordum.scheduler.output_modes import OutputModes
 from cordum.scheduler.output_outcomes import OutputOutcomes, Verdict, record_json
-from cordum.scheduler.packets import execution_ms
 from cordum.store import keys
 from cordum.store.blobs import BlobStore, pointer_to, redacted_key
 from cordum.store.breaker import CircuitBreaker
-from cordum.store.jobs import JobStore, Record
+from cordum.store.jobs import JobStore, Record, number_of
 from cordum.v1.output_policy_pb2 import OutputCheckRequest, OutputCheckResponse, OutputDecision
 from cordum.v1.safety_batch_pb2 import BatchRequest, BatchResponse
 
@@ -211,7 +210,7 @@ class OutputScans:
         result = JobResult(
             job_id=job_id, result_ptr=record.get("result_ptr", ""), worker_id=record.get("worker_id", "")
         )
-        result.execution_ms = execution_ms(record)
+        result.execution_ms = number_of(record, "execution_ms")
         if not result.result_ptr:
             return Verdict("")
         head, size = await self._content(job_id)

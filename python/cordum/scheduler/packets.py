@@ -7,10 +7,10 @@ from cordum.domain.states import JobState
 from cordum.protocol import subjects
 from cordum.protocol.cap import BusPacket, JobCancel, JobProgress, JobResult, JobStatus
 from cordum.runtime.clock import now_us
+from cordum.store.jobs import number_of
 
 SENDER = "cordum-scheduler"
 # Digits that surely fit into 64 bits.
-_DIGITS_MAX = 18
 
 _STATUS = {
     JobState.SUCCEEDED: 5,
@@ -32,12 +32,6 @@ _ERROR_ENUM = {
 }
 
 
-def execution_ms(record: dict[str, str]) -> int:
-    """Return how long a job ran; 0 for what is no such number, so that one damaged record holds up no others."""
-    text = record.get("execution_ms", "")
-    return int(text) if text.isdecimal() and len(text) <= _DIGITS_MAX else 0
-
-
 def accepted_result(record: dict[str, str], entry: dict[str, Any]) -> OutMessage:
     """Return the accepted result that reports a record's outcome, with the status its dead letter keeps."""
     code = str(entry.get("reason_code", ""))
@@ -46,7 +40,7 @@ def accepted_result(record: dict[str, str], entry: dict[str, Any]) -> OutMessage
     result = _result(record, _status(record, entry), code, record.get("failure_reason", ""), worker_id)
     if record["state"] != JobState.OUTPUT_QUARANTINED:
         result.result_ptr = record.get("result_ptr", "")
-    result.execution_ms = execution_ms(record)
+    result.execution_ms = number_of(record, "execution_ms")
     return _message(subjects.ACCEPTED, record, result)
 
 

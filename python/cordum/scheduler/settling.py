@@ -8,11 +8,12 @@ from typing import Any
 
 import structlog
 
-from cordum._core import Planner, config_scope, request_from_json, request_hash
+from cordum._core import Planner, config_scope
 from cordum.bus.connection import Bus
 from cordum.bus.messages import OutMessage
 from cordum.bus.publisher import Publisher
 from cordum.bus.stream_lookup import find_message_ids
+from cordum.domain.approval_repairs import stored_hash
 from cordum.domain.errors import CordumError
 from cordum.domain.states import JobState
 from cordum.runtime.clock import monotonic_s, now_us
@@ -138,10 +139,7 @@ class Settler:
 
 def _is_altered(record: Record, request: bytes) -> bool:
     """Tell whether the stored request is not the one the job was submitted with."""
-    try:
-        return record.get("req_hash", "") not in {"", request_hash(request_from_json(request))}
-    except ValueError:
-        return True
+    return record.get("req_hash", "") not in {"", stored_hash(request)}
 
 
 def _taken_over(record: Record, instance: str, now: int) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from cordum.runtime.clock import now_us
 from cordum.scheduler.configuration import Configuration
 from cordum.scheduler.moves import Change, Moves, transition_event
 from cordum.store import keys
-from cordum.store.jobs import JobStore, Record
+from cordum.store.jobs import JobStore, Record, number_of
 from cordum.store.scripts import Command
 from cordum.store.sweeps import DueWalk, drop_due, timed_out
 
@@ -62,7 +62,7 @@ class Timeouts:
                 and record.get("state")
                 and not record.get("pending_result")
                 # A dispatch may have given it another one since the index was read.
-                and int(record.get("deadline_unix", "0")) <= before_us
+                and number_of(record, "deadline_unix") <= before_us
             ]
             stale.update(
                 record["state"].lower() for record in records if record["state"] not in TERMINAL_STATES

@@ -1,10 +1,10 @@
 """What the scheduler reports to the audit chain (scheduler spec §4, §6.3; security spec §19)."""
 
-from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from typing import Final
 
 import structlog
+from cachetools import LRUCache
 
 from cordum.audit import AuditEvent, AuditWriter, held_decisions
 
@@ -50,19 +50,15 @@ class Trail:
 
     def __init__(self, writer: AuditWriter) -> None:
         self._writer = writer
-        self._told: OrderedDict[tuple[str, str, str, str], None] = OrderedDict()
+        self._told: LRUCache[tuple[str, str, str, str], bool] = LRUCache(_TOLD_MAX)
 
     def decisions(self, requests: bytes, response: bytes) -> None:
         """Report the decisions of a serialized batch that are no plain allow, each once (policy spec §14)."""
         for event in held_decisions(requests, response, "scheduler.check"):
             about = (event.job_id, event.decision, event.matched_rule, event.policy_version)
-            if about in self._told:
-                self._told.move_to_end(about)
-                continue
-            self._told[about] = None
-            if len(self._told) > _TOLD_MAX:
-                self._told.popitem(last=False)
-            self._writer.offer(event)
+            if not self._told.get(about):
+                self._told[about] = True
+                self._writer.offer(event)
 
     async def submits(self, reports: Iterable[Report]) -> None:
         """Report refused submits."""

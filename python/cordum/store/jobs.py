@@ -13,7 +13,7 @@ from cordum.store import keys
 from cordum.store.connection import RedisClient
 from cordum.store.scripts import Command, script
 
-__all__ = ["JobStore", "Record", "Reply", "record_of"]
+__all__ = ["JobStore", "Record", "Reply", "number_of", "record_of"]
 
 logger = logging.getLogger(__name__)
 
@@ -23,6 +23,7 @@ Reply = list[Any]
 """One job's answer: tag and details, strings as bytes (see `JobStore.apply`)."""
 
 _LAYOUT_VERSION = 1
+_DIGITS_MAX = 18
 _TIMES = frozenset({"due", "deadline", "retry", "disp"})
 _SCRIPTS = frozenset({"job_create", "sched_commit", "result_commit", "job_move"})
 
@@ -290,6 +291,12 @@ def _raise_first(replies: Sequence[Any]) -> None:
     for reply in replies:
         if isinstance(reply, Exception):
             raise reply
+
+
+def number_of(record: Record, name: str) -> int:
+    """Return a field as a number; 0 for what is none, so that one damaged record holds up no others."""
+    text = record.get(name, "")
+    return int(text) if text.isdecimal() and len(text) <= _DIGITS_MAX else 0
 
 
 def record_of(job_id: str, flat: Sequence[bytes]) -> Record | None:

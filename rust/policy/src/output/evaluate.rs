@@ -214,8 +214,7 @@ impl OutputPolicy {
         }
         let threshold = self.threshold(rule);
         let mut found = Vec::new();
-        let parts: Vec<Part<'c>> = rule.seen(parts);
-        let parts = parts.as_slice();
+        let parts = rule.seen(parts);
         if !rule.mask.is_empty() {
             rule.scanned(spotted, threshold, &mut found);
             if found.is_empty() {
@@ -253,12 +252,11 @@ pub(super) fn until_final<'p>(
 }
 
 impl CompiledOutputRule {
-    /// The texts it looks at.
-    fn seen<'c>(&self, parts: &[Part<'c>]) -> Vec<Part<'c>> {
-        let seen = parts
-            .iter()
-            .filter(|part| self.reads_artifacts || !part.is_artifact);
-        seen.copied().collect()
+    /// The texts it looks at: artifacts are the last ones.
+    fn seen<'s, 'c>(&self, parts: &'s [Part<'c>]) -> &'s [Part<'c>] {
+        let others = parts.iter().take_while(|part| !part.is_artifact).count();
+        let end = if self.reads_artifacts { parts.len() } else { others };
+        parts.get(..end).unwrap_or_default()
     }
 
     fn scanned<'p, 'c>(

@@ -16,7 +16,7 @@ pub(super) struct Part<'a> {
     pub is_artifact: bool,
 }
 
-/// The texts of a result. The error text of one that succeeded is shown too, but no part of it is content.
+/// The texts of a result, those of artifacts last. The error text of one that succeeded is shown too, but no part of it is content.
 pub(super) fn parts<'a>(request: &OutputRequest<'a>, content: Option<OutputContent<'a>>) -> Vec<Part<'a>> {
     let mut parts = Vec::with_capacity(2);
     let mut add = |bytes: &'a [u8], base: usize, is_content: bool, is_artifact: bool| {

@@ -18,6 +18,7 @@ from cordum.config.redis import RedisSettings, StoreSettings
 from cordum.protocol.cap import BusPacket, JobResult, JobStatus
 from cordum.protocol.kernel_client import PolicyClient
 from cordum.runtime.clock import monotonic_s, now_us
+from cordum.scheduler.kernel_watch import KernelWatch
 from cordum.scheduler.output_checks import OutputChecks
 from cordum.scheduler.output_modes import OutputModes
 from cordum.store import keys
@@ -64,7 +65,8 @@ async def _measure(report: Report, stack: Stack, rounds: int) -> None:
         settings = OutputPolicySettings(enabled=True, meta_timeout_ms=10_000)
         breaker = CircuitBreaker(redis, keys.BREAKER_OUTPUT, monotonic_s)
         modes = OutputModes(settings, ConfigDocuments(redis), kernel, production=True)
-        checks = OutputChecks(settings, kernel, breaker, modes, jobs, BlobStore(redis, 3_600), bus)
+        watch = KernelWatch(kernel, breaker, "output")
+        checks = OutputChecks(settings, kernel, breaker, watch, modes, jobs, BlobStore(redis, 3_600), bus)
         await _measure_checks(report, stack, jobs, checks, rounds)
     finally:
         await bus.close()

@@ -272,7 +272,7 @@ class Scheduler:
         spawn("replay", lambda: replay.run(lambda: self.configuration.scan_interval_s), on_error="restart")
         spawn("dead letters", lambda: keep_dead_letter_depth(DeadLetterStore(self.jobs)), on_error="restart")
         spawn("fail modes", self.fail_modes.run, on_error="restart")
-        spawn("safety kernel", self.safety.watch, on_error="restart")
+        spawn("safety kernel", self.safety.watch.run, on_error="restart")
         spawn("instance", self._beat, on_error="restart")
         spawn("store probes", lambda: self.pace.run_probes(self.redis.ping), on_error="restart")
         spawn(

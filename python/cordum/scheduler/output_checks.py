@@ -13,6 +13,7 @@ from cordum.protocol.kernel_client import KernelCallFailed, PolicyClient
 from cordum.runtime.clock import monotonic_s
 from cordum.runtime.failpoints import reach
 from cordum.scheduler import output_metrics as metrics
+from cordum.scheduler.kernel_watch import KernelWatch
 from cordum.scheduler.outgoing import Outgoing
 from cordum.scheduler.output_modes import OutputModes
 from cordum.store import keys
@@ -45,6 +46,7 @@ class OutputChecks:
         settings: OutputPolicySettings,
         kernel: PolicyClient,
         breaker: CircuitBreaker,
+        watch: KernelWatch,
         modes: OutputModes,
         jobs: JobStore,
         blobs: BlobStore,
@@ -53,6 +55,7 @@ class OutputChecks:
         self._settings = settings
         self._kernel = kernel
         self._breaker = breaker
+        self._watch = watch
         self._jobs = jobs
         self._blobs = blobs
         self._bus = bus
@@ -137,6 +140,7 @@ class OutputChecks:
                     answer = await self._call(batch, timeout_s)
                 except KernelCallFailed as error:
                     failure = error
+                    self._watch.note(error)
             answers.append((count, answer))
         if failure is not None:
             write = _log.warning if failure.is_late else _log.error

@@ -1,10 +1,7 @@
 """The parts of a scheduler that check what workers return, and how they hang together (output policy spec §2)."""
 
-import asyncio
 from collections.abc import Callable, Coroutine
-from typing import Any, Final
-
-import structlog
+from typing import Any
 
 from cordum._core import Planner
 from cordum.bus.connection import Bus
@@ -12,6 +9,7 @@ from cordum.config.output_policy import OutputPolicySettings
 from cordum.protocol.kernel_client import PolicyClient
 from cordum.runtime.clock import monotonic_s
 from cordum.scheduler.duties import Duties
+from cordum.scheduler.kernel_watch import KernelWatch
 from cordum.scheduler.output_checks import OutputChecks
 from cordum.scheduler.output_metrics import PENDING
 from cordum.scheduler.output_modes import OutputModes
@@ -22,17 +20,12 @@ from cordum.scheduler.side_writes import SideWrites
 from cordum.scheduler.withheld import Withheld
 from cordum.store import keys
 from cordum.store.blobs import BlobStore
-from cordum.store.breaker import BreakerState, CircuitBreaker
+from cordum.store.breaker import CircuitBreaker
 from cordum.store.config_documents import ConfigDocuments
 from cordum.store.connection import RedisClient
 from cordum.store.jobs import JobStore
 
 __all__ = ["OutputPolicy"]
-
-_WATCH_EVERY_S: Final = 0.5
-_HALF_OPEN_EVERY_S: Final = 5.0
-
-_log = structlog.get_logger("cordum.scheduler")
 
 
 class OutputPolicy:
@@ -54,14 +47,16 @@ class OutputPolicy:
         production: bool,
     ) -> None:
         self._settings = settings
-        self._kernel = kernel
         self._jobs = jobs
         self._duties = duties
-        self._breaker = CircuitBreaker(redis, keys.BREAKER_OUTPUT, monotonic_s)
+        breaker = CircuitBreaker(redis, keys.BREAKER_OUTPUT, monotonic_s)
+        self._watch = KernelWatch(kernel, breaker, "output")
         self.modes = OutputModes(settings, documents, kernel, production=production)
-        self.checks = OutputChecks(settings, kernel, self._breaker, self.modes, jobs, blobs, bus)
+        self.checks = OutputChecks(settings, kernel, breaker, self._watch, self.modes, jobs, blobs, bus)
         outcomes = OutputOutcomes(jobs, duties, side, bus, planner)
-        self.scans = OutputScans(settings, kernel, self._breaker, self.modes, jobs, blobs, planner, outcomes)
+        self.scans = OutputScans(
+            settings, kernel, breaker, self._watch, self.modes, jobs, blobs, planner, outcomes
+        )
         self._withheld: Withheld | None = None
 
     def attach(self, results: ResultPipeline) -> None:
@@ -82,22 +77,8 @@ class OutputPolicy:
             "output settings": self.modes.run,
             "output scans": self.scans.run,
             "output leases": self.scans.keep_leases,
-            "output kernel": self._watch,
+            "output kernel": self._watch.run,
         }
         if self._withheld is not None:
             tasks["withheld results"] = self._withheld.run
         return tasks
-
-    async def _watch(self) -> None:
-        """Let probes pass at once when a kernel that was gone serves again: results wait for it."""
-        gone, last_s = False, float("-inf")
-        while True:
-            await asyncio.sleep(_WATCH_EVERY_S)
-            if self._breaker.state is not BreakerState.OPEN:
-                gone = False
-            elif not await self._kernel.is_serving(_WATCH_EVERY_S):
-                gone = True
-            elif gone and monotonic_s() - last_s > _HALF_OPEN_EVERY_S:
-                gone, last_s = False, monotonic_s()
-                await self._breaker.half_open()
-                _log.info("safety kernel serves again, output circuit half open")

@@ -18,6 +18,7 @@ from cordum.protocol.kernel_client import KernelCallFailed, PolicyClient
 from cordum.runtime.clock import monotonic_s, now_us
 from cordum.runtime.failpoints import reach
 from cordum.scheduler import output_metrics as metrics
+from cordum.scheduler.kernel_watch import KernelWatch
 from cordum.scheduler.output_checks import CIRCUIT_OPEN
 from cordum.scheduler.output_modes import OutputModes
 from cordum.scheduler.output_outcomes import OutputOutcomes, Verdict, record_json
@@ -80,6 +81,7 @@ class OutputScans:
         settings: OutputPolicySettings,
         kernel: PolicyClient,
         breaker: CircuitBreaker,
+        watch: KernelWatch,
         modes: OutputModes,
         jobs: JobStore,
         blobs: BlobStore,
@@ -89,6 +91,7 @@ class OutputScans:
         self._settings = settings
         self._kernel = kernel
         self._breaker = breaker
+        self._watch = watch
         self._modes = modes
         self._jobs = jobs
         self._blobs = blobs
@@ -266,6 +269,7 @@ class OutputScans:
             succeeded = item.code not in _KERNEL_FAILURES
         except KernelCallFailed as error:
             succeeded = False if error.is_failure else None
+            self._watch.note(error)
             raise _NotAnswered(error.message, is_outage=error.is_unreachable) from error
         except DecodeError as error:
             raise _NotAnswered("safety kernel gave an undecodable answer") from error

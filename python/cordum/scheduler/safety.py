@@ -10,21 +10,19 @@ from google.protobuf.message import DecodeError
 from cordum._core import SubmitPlan
 from cordum.domain.errors import CordumError, Unavailable
 from cordum.protocol.kernel_client import KernelCallFailed, PolicyClient
-from cordum.runtime.clock import monotonic_s
 from cordum.scheduler import metrics
 from cordum.scheduler.fail_mode import FailModes
+from cordum.scheduler.kernel_watch import KernelWatch
 from cordum.scheduler.trail import Trail
 from cordum.store import keys
 from cordum.store.blobs import BlobStore
-from cordum.store.breaker import BreakerState, CircuitBreaker
+from cordum.store.breaker import CircuitBreaker
 from cordum.store.connection import RedisClient
 from cordum.v1.safety_batch_pb2 import BatchResponse
 
 _log = structlog.get_logger("cordum.scheduler")
 _CALL_TIMEOUT_S: Final = 2.0
 _AROUND_S: Final = 3.0
-_WATCH_EVERY_S: Final = 0.25
-_HALF_OPEN_EVERY_S: Final = 5.0
 _CONTENT_MAX_BYTES: Final = 2 * 1024 * 1024
 # Payloads held at once: 32 x 2 MiB per batch in flight.
 _CONTENT_AT_ONCE: Final = 32
@@ -50,7 +48,8 @@ class SafetyClient:
         self._redis = redis
         self._trail = trail
         self._topics: set[str] = set()
-        self._unreachable = False
+        self.watch = KernelWatch(kernel, breaker, "input")
+        """Has to run for ever."""
         self.snapshot = ""
         """Policy snapshot of the newest answer, empty before the first."""
         self.stopping = False
@@ -81,7 +80,7 @@ class SafetyClient:
             # A call refused for its content must not open the way for what it carried.
             plan.give_up(error.message, error.is_failure)
             succeeded = False if error.is_failure else None
-            self._unreachable = error.is_unreachable
+            self.watch.note(error)
             _log.warning("no policy answer, jobs wait", error=error.message)
         except TimeoutError:
             plan.give_up("safety kernel did not answer in time", True)
@@ -156,6 +155,7 @@ class SafetyClient:
             answer = BatchResponse.FromString(await self._kernel.evaluate_batch(requests, _CALL_TIMEOUT_S))
         except KernelCallFailed as error:
             succeeded = False if error.is_failure else None
+            self.watch.note(error)
             _log.warning("no policy answer", error=error.message)
         except DecodeError:
             succeeded = False
@@ -186,24 +186,3 @@ class SafetyClient:
             await self._redis.execute("INCRBY", keys.INPUT_FAIL_OPEN, len(jobs))
         except Unavailable as error:
             _log.warning("bypassed jobs not counted in Redis", error=error.message)
-
-    async def watch(self) -> None:
-        """While the circuit is open, look whether an unreachable kernel serves again and then let probes pass.
-
-        The open time protects a struggling kernel; one that was gone and is back needs no protection, and the waiting
-        jobs should not wait for the rest of it.
-        """
-        gone, last_s = False, float("-inf")
-        while True:
-            await asyncio.sleep(_WATCH_EVERY_S)
-            if self._breaker.state is not BreakerState.OPEN:
-                gone = self._unreachable = False
-                continue
-            gone = gone or self._unreachable
-            if not await self._kernel.is_serving(_WATCH_EVERY_S):
-                gone = True
-            elif gone and monotonic_s() - last_s > _HALF_OPEN_EVERY_S:
-                last_s = monotonic_s()
-                gone = self._unreachable = False
-                await self._breaker.half_open()
-                _log.info("safety kernel serves again, circuit half open")

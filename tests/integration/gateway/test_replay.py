@@ -67,9 +67,12 @@ def log_gateway(
 async def alice(log_gateway: GatewayProcess, log_redis: RedisServer) -> AsyncIterator[httpx.AsyncClient]:
     """An administrator of a tenant without past."""
     store = await RedisClient.open(RedisSettings(url=log_redis.url))
-    await store.execute("FLUSHALL")
-    await store.close()
     async with client(log_gateway, "alice") as opened:
+        # Decisions are logged in their order, some time after the answer: with this one all of the past is there.
+        await submit(opened, "job.last")
+        await logged(opened, 1, topic="job.last")
+        await store.execute("FLUSHALL")
+        await store.close()
         yield opened
 
 

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from cordum.domain.errors import Unavailable
 from cordum.domain.states import TERMINAL_STATES, JobState
 from cordum.store import keys
 from cordum.store.connection import RedisClient
@@ -288,11 +287,7 @@ async def wait_quiet(store: JobStore, nats_url: str, ids: Sequence[str], timeout
     """Wait until every job is terminal, all duties are done and every bus message is acknowledged."""
 
     async def quiet() -> bool:
-        try:
-            states = await states_of(store, ids)
-        except Unavailable:
-            # The connection of before a kill.
-            return False
+        states = await states_of(store, ids)
         if any(state not in _TERMINAL for state in states):
             return False
         open_sets = await leftovers(store)

@@ -12,6 +12,8 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
+from cordum.domain.errors import Unavailable
+
 # Below the range outgoing connections take their ports from (32768 up): a port of that range may be gone
 # between the probe and the server's bind. Test workers that run side by side have a block each.
 _BLOCKS = 8
@@ -47,18 +49,25 @@ def is_listening(port: int) -> bool:
 async def wait_until(
     predicate: Callable[[], Any | Awaitable[Any]], timeout_s: float = 10.0, interval_s: float = 0.02
 ) -> Any:
-    """Poll ``predicate`` (plain or async) until it is truthy, return its value; fail after ``timeout_s``."""
+    """Poll ``predicate`` (plain or async) until it is truthy, return its value; fail after ``timeout_s``.
+
+    A server that does not answer, as one that was just killed, is a reason to ask again.
+    """
     deadline = time.monotonic() + timeout_s
     while True:
-        value = predicate()
-        if inspect.isawaitable(value):
-            value = await value
+        unavailable: Unavailable | None = None
+        try:
+            value = predicate()
+            if inspect.isawaitable(value):
+                value = await value
+        except Unavailable as error:
+            value, unavailable = None, error
         if value:
             return value
         if time.monotonic() > deadline:
             raise AssertionError(
                 f"condition not met within {timeout_s} s: {inspect.getsource(predicate).strip()}"
-            )
+            ) from unavailable
         await asyncio.sleep(interval_s)
 
 

@@ -226,8 +226,8 @@ pub const EDITS: &[Edit] = &[
     value(
         "any job can be held",
         "draft",
-        r#"self.item.state() != "PENDING""#,
-        "false",
+        r#"self.item.state() == "PENDING""#,
+        "true",
     ),
     statement(
         "held jobs are scheduled",

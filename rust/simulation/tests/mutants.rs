@@ -1,7 +1,7 @@
 //! The mutation check: wrong edits of planner, scripts and orchestration are found by the simulation. See `docs/proof.md`.
 //!
-//! `MUTANTS` selects a piece of it: a list (`planner`, `script` or `step`) and, if need be, its first and last edit
-//! (`planner:20-39`). `MUTANTS_SCHEDULES` changes how many schedules an edit may survive.
+//! `MUTANTS` selects pieces of it, joined by commas: a list (`planner`, `script` or `step`) and, if need be, an edit or the first
+//! and the last one (`planner:20-39,script:7,step`). `MUTANTS_SCHEDULES` changes how many schedules an edit may survive.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -79,9 +79,13 @@ fn all() -> Vec<Mutant> {
         .collect()
 }
 
-/// Those of a selection such as `script` or `script:3-9`.
+/// Those of a selection such as `script` or `script:3-9,step:2`.
 fn selected(selection: &str) -> Vec<Mutant> {
-    let (list, range) = selection.split_once(':').unwrap_or((selection, ""));
+    selection.split(',').flat_map(piece).collect()
+}
+
+fn piece(piece: &str) -> Vec<Mutant> {
+    let (list, range) = piece.split_once(':').unwrap_or((piece, ""));
     let (first, last) = range.split_once('-').unwrap_or((range, range));
     let bound = |text: &str, otherwise| match text {
         "" => otherwise,

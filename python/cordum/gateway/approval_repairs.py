@@ -14,7 +14,8 @@ from cordum.domain.approval_repairs import (
     stored_hash,
 )
 from cordum.domain.errors import Conflict, CordumError, NotFound
-from cordum.gateway.approvals import Approvals, check_other_person, clip
+from cordum.gateway.approval_texts import INPUT_BYTES, masked_input, masked_note
+from cordum.gateway.approvals import Approvals, check_other_person
 from cordum.gateway.job_actions import JobActions
 from cordum.gateway.packets import outcome_messages
 from cordum.gateway.views import approval_item
@@ -68,7 +69,7 @@ class ApprovalRepairs:
             if not plan.repairable:
                 body = await self._body(record, plan, apply=True)
                 raise Conflict("nothing to repair", code="not_repairable", details=body)
-            error = await self._apply(caller, record, plan, clip(note) or plan.reason)
+            error = await self._apply(caller, record, plan, masked_note(note) or plan.reason)
         after = await self._actions.find(caller, job_id, "approval_not_found")
         return await self._body(after, plan, apply=True, applied=True, publish_error=error)
 
@@ -183,8 +184,8 @@ class ApprovalRepairs:
 
     async def _item(self, record: Record) -> dict[str, Any]:
         request = await self._jobs.request(record["id"]) or b""
-        context = await self._blobs.get(keys.context_blob(record["id"]))
-        return approval_item(record, _document(request), context)
+        (head,) = await self._blobs.heads([keys.context_blob(record["id"])], INPUT_BYTES)
+        return approval_item(record, _document(request), masked_input(head))
 
     async def context(self, caller: Caller, job_id: str) -> dict[str, object]:
         """Return what helps to decide about a held job. Raises NotFound, Unavailable."""

@@ -13,6 +13,7 @@ from cordum._core import SubmitBatch
 from cordum.bus.publisher import Publisher
 from cordum.domain.approval_repairs import GATES, release, snapshot_base, stored_hash
 from cordum.domain.errors import Conflict, Forbidden, NotFound, Unavailable
+from cordum.gateway.approval_texts import masked_note
 from cordum.gateway.job_actions import JobActions
 from cordum.gateway.packets import outcome_messages, resubmit_message
 from cordum.protocol import subjects
@@ -20,7 +21,6 @@ from cordum.protocol.cap import PolicyCheckResponse
 from cordum.protocol.kernel_client import PolicyClient
 from cordum.runtime.clock import now_us, rfc3339
 from cordum.runtime.logs import get_logger
-from cordum.runtime.masking import mask_text
 from cordum.security.principal import Caller
 from cordum.store import keys
 from cordum.store.blobs import BlobStore
@@ -30,12 +30,11 @@ from cordum.store.locks import Lock
 from cordum.telemetry import approvals
 from cordum.v1.safety_batch_pb2 import BatchResponse
 
-__all__ = ["Approvals", "check_other_person", "clip"]
+__all__ = ["Approvals", "check_other_person"]
 
 LOCK_TTL_S: Final = 10.0
 LOCK_WAIT_S: Final = 2.0
 LOCK_POLL_S: Final = 0.025
-TEXT_BYTES: Final = 512
 WAITING: Final = "APPROVAL_REQUIRED"
 _RUNS_OVER: Final = frozenset({b"succeeded", b"failed", b"denied", b"cancelled", b"timed_out"})
 _ALLOW, _REQUIRE_HUMAN, _THROTTLE, _CONSTRAINED = 1, 3, 4, 5
@@ -76,7 +75,9 @@ class Approvals:
             await self._check_run(record)
             request = await self._checked_request(record)
             snapshot = await self.current_snapshot(record, request)
-            return await self._release(caller, record, request, snapshot, clip(reason), clip(note))
+            return await self._release(
+                caller, record, request, snapshot, masked_note(reason), masked_note(note)
+            )
 
     async def reject(self, caller: Caller, job_id: str, reason: str, note: str) -> dict[str, object]:
         """Deny a held job; return the HTTP body. Raises NotFound, Conflict, Forbidden."""
@@ -88,7 +89,7 @@ class Approvals:
             _check_waiting(record)
             check_other_person(caller, record)
             await self._check_run(record)
-            return await self._refuse(caller, record, clip(reason), clip(note))
+            return await self._refuse(caller, record, masked_note(reason), masked_note(note))
 
     @asynccontextmanager
     async def locked(self, job_id: str) -> AsyncIterator[None]:
@@ -319,8 +320,3 @@ def _repeated(record: Record, status: str, verb: str) -> dict[str, object]:
     body[f"{verb}_by"] = record.get("approval_by", "")
     body[f"{verb}_at"] = rfc3339(int(record.get("approval_at", "0")))
     return body
-
-
-def clip(text: str) -> str:
-    """Mask secrets, then keep 512 bytes."""
-    return mask_text(text.strip()).encode()[:TEXT_BYTES].decode("utf-8", "ignore")

@@ -6,7 +6,6 @@ from typing import Any, Final
 import orjson
 
 from cordum.runtime.clock import rfc3339
-from cordum.runtime.masking import mask_mapping, mask_text
 from cordum.store.jobs import Record
 
 __all__ = [
@@ -73,10 +72,6 @@ def _output(record: Record) -> dict[str, Any]:
     return {"output_decision": str(safety.get("decision", "")).upper(), "output_safety": safety}
 
 
-def _second(us: str) -> str:
-    return rfc3339(int(us) // 1_000_000 * 1_000_000)
-
-
 def document(raw: bytes) -> Any:
     """Return a stored payload: the JSON value, or the text when it is not JSON."""
     try:
@@ -129,7 +124,7 @@ def job_detail(
     if record.get("safety_approval_ref"):
         detail["approval_ref"] = record["safety_approval_ref"]
     if record.get("created_at"):
-        detail["created_at"] = _second(record["created_at"])
+        detail["created_at"] = rfc3339(int(record["created_at"]))
     if record.get("approval_at"):
         detail["approval_at"] = int(record["approval_at"])
     if record.get("approval_revision"):
@@ -159,12 +154,12 @@ def decision_entry(entry: Mapping[str, Any]) -> dict[str, Any]:
     shown = {name: value for name, value in entry.items() if value not in (None, "")}
     shown["action"] = entry.get("decision", "")
     if isinstance(entry.get("checked_at"), int):
-        shown["evaluated_at"] = _second(str(entry["checked_at"]))
+        shown["evaluated_at"] = rfc3339(entry["checked_at"])
     return shown
 
 
-def approval_item(record: Record, request: Mapping[str, Any], context: bytes | None) -> dict[str, Any]:
-    """Return the list item of an approval (§15.1). Secret-looking values of the input are masked."""
+def approval_item(record: Record, request: Mapping[str, Any], job_input: Any) -> dict[str, Any]:
+    """Return the list item of an approval (§15.1). ``job_input`` is masked already; None: it is not shown."""
     labels = _json(record.get("labels", ""), {})
     item: dict[str, Any] = {
         "job": job_record(record),
@@ -197,9 +192,9 @@ def approval_item(record: Record, request: Mapping[str, Any], context: bytes | N
         if value:
             item[name] = value
     if record.get("created_at"):
-        item["created_at"] = item["requested_at"] = _second(record["created_at"])
-    if context is not None:
-        item["job_input"] = _masked(document(context))
+        item["created_at"] = item["requested_at"] = rfc3339(int(record["created_at"]))
+    if job_input is not None:
+        item["job_input"] = job_input
     if record.get("approval_at"):
         item |= {
             "approval_decision": record.get("approval_decision", ""),
@@ -208,15 +203,9 @@ def approval_item(record: Record, request: Mapping[str, Any], context: bytes | N
             "resolved_comment": record.get("approval_reason", ""),
             "resolution": record.get("approval_status", ""),
             "resolved_at": int(record["approval_at"]),
-            "decided_at": _second(record["approval_at"]),
+            "decided_at": rfc3339(int(record["approval_at"])),
         }
     return item
-
-
-def _masked(value: Any) -> Any:
-    if isinstance(value, dict):
-        return mask_mapping(value)
-    return mask_text(value) if isinstance(value, str) else value
 
 
 def dead_letter(entry: Mapping[str, Any]) -> dict[str, Any]:

@@ -259,3 +259,36 @@ async def test_a_held_job_has_its_deadline_from_the_start(as_person: Person, job
     assert (await as_person("bob").post(f"/approvals/{job_id}/approve", json={})).status_code == 200
     released = await jobs.get(job_id) or {}
     assert int(released["deadline_unix"]) > int(record["deadline_unix"])
+
+
+async def test_approvers_see_and_leave_no_secrets(as_person: Person, jobs: JobStore) -> None:
+    key = "AKIAQ3EGRT7MPLW5ZKJB"
+    body = {
+        "prompt": f"use {key}",
+        "topic": "job.review",
+        "context": {"rows": [f"k={key}"], "password": "x1"},
+    }
+    job_id = (await as_person("alice").post("/jobs", json=body)).json()["job_id"]
+    bob = as_person("bob")
+    (item,) = (await bob.get("/approvals")).json()["items"]
+    shown = item["job_input"]
+    assert (shown["prompt"], shown["context"]) == (
+        "use [REDACTED]",
+        {"rows": ["k=[REDACTED]"], "password": "[REDACTED]"},
+    )
+    context = (await bob.get(f"/approvals/{job_id}/context")).json()
+    assert context["approval"]["job_input"] == shown
+    note = {"reason": f"they use {key}", "note": "é" * 300}
+    assert (await bob.post(f"/approvals/{job_id}/approve", json=note)).status_code == 200
+    record = await jobs.get(job_id)
+    assert record is not None
+    assert record["approval_reason"] == "they use [REDACTED]"
+    assert record["approval_note"] == "é" * 256
+
+
+async def test_a_large_payload_is_not_shown_to_approvers(as_person: Person) -> None:
+    body = {"prompt": "p", "topic": "job.review", "context": {"rows": ["x" * 1_000] * 400}}
+    assert (await as_person("alice").post("/jobs", json=body)).status_code == 200
+    (item,) = (await as_person("bob").get("/approvals")).json()["items"]
+    assert "job_input" not in item
+    assert item["context_ptr"].startswith("redis://ctx:")

@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from cordum.domain.errors import InvalidInput
 from cordum.gateway.api import Api
+from cordum.gateway.approval_texts import INPUT_BYTES, masked_input
 from cordum.gateway.decision_audit import approval_event
 from cordum.gateway.http import cursor_of, json_object, json_reply, limit_of, page_reply
 from cordum.gateway.state import Gateway
@@ -85,10 +86,10 @@ async def list_page(gateway: Gateway, caller: Caller, request: Request) -> Respo
 async def _items(gateway: Gateway, records: list[Record]) -> list[dict[str, Any]]:
     ids = [record["id"] for record in records]
     requests = await gateway.jobs.requests(ids)
-    contexts = await gateway.blobs.get_many([keys.context_blob(job_id) for job_id in ids])
+    heads = await gateway.blobs.heads([keys.context_blob(job_id) for job_id in ids], INPUT_BYTES)
     return [
-        approval_item(record, orjson.loads(raw) if raw else {}, context)
-        for record, raw, context in zip(records, requests, contexts, strict=True)
+        approval_item(record, orjson.loads(raw) if raw else {}, masked_input(head))
+        for record, raw, head in zip(records, requests, heads, strict=True)
     ]
 
 

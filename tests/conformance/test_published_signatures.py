@@ -81,7 +81,7 @@ async def test_a_worker_that_pins_the_schedulers_key_takes_jobs_of_that_key_only
                 found: dict[str, Any] = (await http.get(f"/jobs/{job_id}")).json()
                 return found.get("worker_id") == "elsewhere" and found["state"] == "DISPATCHED"
 
-            await wait_until(handed_out, timeout_s=20)
+            await wait_until(handed_out)
         keys.replace_proof_key()
         await _restart_without_memory(stack)
         async with verifying_agent(stack, "pinned", keys.scheduler_key.public_key()):

@@ -146,7 +146,7 @@ async def test_where_sessions_are_asked_for_a_plain_worker_gets_nothing(
             name = "cordum_bus_rejected_packets_total"
             return await stack.schedulers[0].metric(name, reason="missing") >= 2
 
-        await wait_until(refused, timeout_s=20)
+        await wait_until(refused)
         job_id = await submit(http)
         trusting, handled = make_agent(stack, trust_config(keys, "w-2", key), "enforce")
         await enrol(stack, "w-2", key)
@@ -218,14 +218,14 @@ async def test_a_revoked_session_ends_at_once_and_its_results_do_not_count(
             name = "cordum_bus_rejected_packets_total"
             return await stack.schedulers[0].metric(name, reason="revoked_token") >= 1
 
-        await wait_until(noticed, timeout_s=20)
+        await wait_until(noticed)
         count = len(handled)
         job_id = await submit(http)
 
         async def parked() -> bool:
             return await stack.schedulers[0].metric("cordum_scheduler_parks_total", cause="no_workers") >= 1
 
-        await wait_until(parked, timeout_s=20)
+        await wait_until(parked)
         with pytest.raises(WorkerTrustRuntimeError):
             await agent._worker_trust.renew()
         assert len(handled) == count
@@ -243,7 +243,7 @@ async def test_a_revoked_session_ends_at_once_and_its_results_do_not_count(
             events = (await http.get("/audit/events", params=kinds)).json()["items"]
             return {"credential_issued", "issued", "session_revoked"} <= {event["action"] for event in events}
 
-        await wait_until(told, timeout_s=10)
+        await wait_until(told)
 
 
 async def test_a_worker_in_warn_starts_without_us_and_needs_us_off_to_do_so(tmp_path: Path) -> None:
@@ -280,7 +280,7 @@ async def test_submits_and_cancels_of_strangers_do_not_count_where_sessions_are_
         async def done() -> bool:
             return await state_of(http, "of-w-1") == "SUCCEEDED"
 
-        await wait_until(done, timeout_s=20)
+        await wait_until(done)
         assert await jobs.get("of-stranger") is None
         waiting = await submit(http, "job.test.review")
         await emit_cancel(client, cancel_payload("stranger", waiting, "because", "stranger"))
@@ -290,7 +290,7 @@ async def test_submits_and_cancels_of_strangers_do_not_count_where_sessions_are_
             name = "cordum_bus_rejected_packets_total"
             return await stack.schedulers[0].metric(name, reason="missing") >= 2
 
-        await wait_until(refused, timeout_s=20)
+        await wait_until(refused)
         assert await state_of(http, waiting) == "APPROVAL_REQUIRED"
         assert handled == ["of-w-1"]
     await client.close()

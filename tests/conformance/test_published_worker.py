@@ -31,7 +31,7 @@ async def test_an_agent_with_nothing_but_defaults_completes_a_job_of_http(
         async def expires() -> bool:
             return int(await jobs.client.execute("TTL", f"res:{job_id}")) > 0
 
-        await wait_until(expires, timeout_s=5)
+        await wait_until(expires)
 
 
 async def test_a_wildcard_handler_gets_the_jobs_of_its_topics(
@@ -87,7 +87,7 @@ async def test_a_failing_handler_fails_the_job_and_leaves_a_dead_letter(
         return job_id in {letter["job_id"] for letter in letters}
 
     # A tenant's list follows the commit of the job.
-    await wait_until(is_listed, timeout_s=10)
+    await wait_until(is_listed)
 
 
 async def test_a_job_of_the_sdk_client_on_the_bus_runs_like_any_other(stack: Stack, ended: Ended) -> None:
@@ -125,7 +125,7 @@ async def test_idle_workers_stay_schedulable_over_ttls_and_a_scheduler_restart_w
             async def succeeded() -> bool:
                 return bool((await http.get(f"/jobs/{job_id}")).json().get("state") == "SUCCEEDED")
 
-            await wait_until(succeeded, timeout_s=10)
+            await wait_until(succeeded)
 
         await stack.worker("job.test.ready", worker_id="ready-1", pool="ready")
         await completes()

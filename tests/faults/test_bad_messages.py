@@ -151,7 +151,7 @@ async def _all_read(field: Field) -> None:
     async def read() -> bool:
         return await pending_of(field.stack.nats.url, subjects.STREAM_SYS) == 0
 
-    await wait_until(read, timeout_s=10)
+    await wait_until(read)
 
 
 async def test_messages_in_any_order_end_each_job_once_with_what_its_worker_said(tmp_path: Path) -> None:

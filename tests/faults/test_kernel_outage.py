@@ -85,7 +85,7 @@ async def test_a_frozen_kernel_opens_the_circuit_and_is_not_asked_by_every_batch
             rows = await field.jobs.fields(ids, ("safety_reason",))
             return {row[0] for row in rows} == {b"safety kernel circuit open"}
 
-        await wait_until(told_so, timeout_s=10)
+        await wait_until(told_so)
         decisions = await field.jobs.decisions(ids[0])
         assert decisions[0]["decision"] == "UNAVAILABLE"
         field.stack.kernel.proceed()
@@ -122,7 +122,7 @@ async def test_the_stored_fail_mode_wins_over_the_environment(tmp_path: Path) ->
         async def deferred() -> bool:
             return await _deferrals(field) >= 6
 
-        await wait_until(deferred, timeout_s=15)
+        await wait_until(deferred)
         assert await field.states() == {"PENDING": 3}
         assert field.observer.dispatches == []
 

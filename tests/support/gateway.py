@@ -89,7 +89,7 @@ class GatewayProcess:
             )
         return self._process
 
-    def start(self, timeout_s: float = 20.0) -> "GatewayProcess":
+    def start(self, timeout_s: float = 60.0) -> "GatewayProcess":
         """Start the process and wait until it answers."""
         process = self.launch()
         deadline = time.monotonic() + timeout_s

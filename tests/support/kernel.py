@@ -64,7 +64,7 @@ class KernelProcess:
             )
         return self._process
 
-    def start(self, timeout_s: float = 15.0) -> None:
+    def start(self, timeout_s: float = 60.0) -> None:
         """Start the process and wait until it answers `/livez`."""
         process = self.launch()
         deadline = time.monotonic() + timeout_s

@@ -47,7 +47,7 @@ def is_listening(port: int) -> bool:
 
 
 async def wait_until(
-    predicate: Callable[[], Any | Awaitable[Any]], timeout_s: float = 10.0, interval_s: float = 0.02
+    predicate: Callable[[], Any | Awaitable[Any]], timeout_s: float = 40.0, interval_s: float = 0.02
 ) -> Any:
     """Poll ``predicate`` (plain or async) until it is truthy, return its value; fail after ``timeout_s``.
 
@@ -71,7 +71,7 @@ async def wait_until(
         await asyncio.sleep(interval_s)
 
 
-def wait_listening(port: int, process: "subprocess.Popen[bytes]", timeout_s: float = 10.0) -> None:
+def wait_listening(port: int, process: "subprocess.Popen[bytes]", timeout_s: float = 40.0) -> None:
     """Block until ``process`` listens on ``port``; fail when it ends first."""
     deadline = time.monotonic() + timeout_s
     while not is_listening(port):

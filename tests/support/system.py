@@ -23,7 +23,7 @@ class System:
         self.process: asyncio.subprocess.Process | None = None
         self.output = ""
 
-    async def start(self, timeout_s: float = 30.0) -> None:
+    async def start(self, timeout_s: float = 60.0) -> None:
         """Start and wait until the system is ready; fail with its output otherwise."""
         ports = ("--port", "0", "--nats-port", "0", "--redis-port", "0", "--kernel-port", "0")
         command = ("-m", "cordum.cli.main", "up", "--data-dir", str(self.data_dir), *ports, *self._arguments)

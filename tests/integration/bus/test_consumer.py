@@ -223,7 +223,7 @@ async def test_stopping_finishes_started_batches_and_gives_the_rest_back_at_once
         finish.set()
     inbox = Inbox()
     async with running(make_consumer(bus, inbox)):
-        await wait_until(lambda: len(done) + len(inbox.seen) == 30, timeout_s=5)
+        await wait_until(lambda: len(done) + len(inbox.seen) == 30)
         await wait_until(lambda: is_empty(bus))
 
     assert 1 <= len(done) <= 10
@@ -243,7 +243,7 @@ async def test_a_batch_that_outlives_the_drain_time_is_given_back(bus: Bus) -> N
         await started.wait()
     inbox = Inbox()
     async with running(make_consumer(bus, inbox)):
-        await wait_until(lambda: len(inbox.seen) == 5, timeout_s=5)
+        await wait_until(lambda: len(inbox.seen) == 5)
 
 
 async def test_a_paused_consumer_starts_nothing_and_leaves_the_rest_in_the_stream(bus: Bus) -> None:

@@ -90,7 +90,7 @@ async def test_streams_exist_again_after_a_restart_that_lost_them(nats_server: N
             and (await Publisher(bus).publish_burst([OutMessage(subjects.SUBMIT, b"x")]))[0].ok
         )
 
-    await wait_until(is_back, timeout_s=20)
+    await wait_until(is_back)
     await bus.close()
 
 

@@ -164,4 +164,4 @@ async def test_answers_are_counted(as_person: Person, gateway: GatewayProcess) -
         text = await metrics_text()
         return all(total(text, word) == total(before, word) + 1 for word in ("approved", "denied"))
 
-    await wait_until(counted, timeout_s=10)
+    await wait_until(counted)

@@ -42,7 +42,7 @@ async def test_the_queue_of_a_tenant_has_an_end(as_person: Clients, redis: Redis
     async def left() -> bool:
         return int(await redis.execute("ZCARD", keys.tenant_open("acme"))) == 2
 
-    await wait_until(left, timeout_s=10)
+    await wait_until(left)
     assert (await alice.post("/jobs", json=_job())).status_code == 200
 
 
@@ -85,4 +85,4 @@ async def test_nothing_is_taken_under_a_configuration_nobody_can_read(
         answer = await gina.post("/jobs", json=_job())
         return answer.status_code == 503 and answer.json()["error"] == "job submission unavailable"
 
-    await wait_until(refused, timeout_s=10)
+    await wait_until(refused)

@@ -74,7 +74,7 @@ async def test_topics_and_pools_from_the_command_line(gateway: GatewayProcess, r
             answer = await alice.post("/jobs", json={"prompt": "x", "topic": "job.unheard.of"})
             return answer.status_code == 200
 
-        await wait_until(free, timeout_s=10)
+        await wait_until(free)
 
 
 @pytest.mark.parametrize(

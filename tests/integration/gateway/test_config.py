@@ -163,7 +163,7 @@ async def test_a_document_nobody_can_read_denies(as_person: Clients, redis: Redi
         body = (await gina.post("/policy/evaluate", json={"topic": "job.echo"})).json()
         return (body["decision"], body["reason"]) == ("DENY", "invalid effective config")
 
-    assert await wait_until(denied, timeout_s=10)
+    assert await wait_until(denied)
 
 
 async def test_every_write_is_in_the_audit_chain_without_its_values(as_person: Clients) -> None:

@@ -89,12 +89,12 @@ async def test_a_dead_job_gets_a_result_to_look_at_and_keeps_its_own(
     async def kept() -> bool:
         return None not in await letters.get_many(["has", "none", "denied"])
 
-    await wait_until(kept, timeout_s=10)
+    await wait_until(kept)
 
     async def filled() -> bool:
         return await redis.execute("GET", "res:none") is not None
 
-    await wait_until(filled, timeout_s=10)
+    await wait_until(filled)
     assert await redis.execute("GET", "res:has") == b'{"mine": 1}'
     stub = orjson.loads(await redis.execute("GET", "res:none"))
     assert (stub["job_id"], stub["status"]) == ("none", "JOB_STATUS_TIMEOUT")
@@ -174,7 +174,7 @@ async def test_status_shows_breakers_and_counts(
     async def counted() -> bool:
         return (await body()).get("dlq") == {"depth": 1}
 
-    await wait_until(counted, timeout_s=10)
+    await wait_until(counted)
     shown = await body()
     breakers = shown["circuit_breakers"]
     assert isinstance(breakers, dict)

@@ -92,7 +92,7 @@ async def logged(person: httpx.AsyncClient, count: int, **query: str) -> list[di
         found[:] = answer.json()["items"]
         return len(found) >= count
 
-    await wait_until(is_there, timeout_s=10)
+    await wait_until(is_there)
     return found
 
 

@@ -55,7 +55,7 @@ async def free_again(redis: RedisClient, gateway: GatewayProcess) -> AsyncIterat
             answer = await alice.post("/jobs", json={"prompt": "x", "topic": "job.unheard.of"})
             return answer.status_code == 200
 
-        assert await wait_until(free, timeout_s=10)
+        assert await wait_until(free)
 
 
 async def register(caller: httpx.AsyncClient, schema_id: str, schema: Any) -> httpx.Response:
@@ -148,7 +148,7 @@ async def test_enforced_schemas_refuse_payloads_that_do_not_fit(
         async def known() -> bool:
             return (await alice.post("/jobs", json={"prompt": "x", "topic": "job.none"})).status_code == 400
 
-        assert await wait_until(known, timeout_s=10)
+        assert await wait_until(known)
         job = {"prompt": "x", "topic": "job.bill", "idempotency_key": "one"}
         bad = await alice.post("/jobs", json=job | {"context": {"note": 3, "amount": 0, "extra": 1}})
         assert (bad.status_code, bad.json()["code"]) == (400, "schema_validation_failed")
@@ -169,7 +169,7 @@ async def test_enforced_schemas_refuse_payloads_that_do_not_fit(
             answer = await alice.post("/jobs", json={"prompt": "x", "topic": "job.bill", "context": {"q": 1}})
             return answer.status_code == 200
 
-        assert await wait_until(changed, timeout_s=10)
+        assert await wait_until(changed)
 
 
 @pytest.mark.usefixtures("free_again")

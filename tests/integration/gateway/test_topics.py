@@ -35,7 +35,7 @@ async def registry(redis: RedisClient, gateway: GatewayProcess) -> AsyncIterator
             answer = await alice.post("/jobs", json={"prompt": "x", "topic": "job.unheard.of"})
             return answer.status_code == 200
 
-        assert await wait_until(free, timeout_s=10)
+        assert await wait_until(free)
 
 
 async def topics(redis: RedisClient) -> dict[str, Any]:

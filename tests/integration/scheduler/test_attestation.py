@@ -70,7 +70,7 @@ class _Scene:
         def found() -> str:
             return next((one.subject for one in self.seen.dispatches if one.job_id == job_id), "")
 
-        subject: str = await wait_until(found, timeout_s=20)
+        subject: str = await wait_until(found)
         return subject
 
     async def state(self, job_id: str, *states: str) -> dict[str, str]:
@@ -78,7 +78,7 @@ class _Scene:
             record = await self.jobs.get(job_id)
             return dict(record) if record is not None and record.get("state") in states else None
 
-        record: dict[str, str] = await wait_until(there, timeout_s=20)
+        record: dict[str, str] = await wait_until(there)
         return record
 
     async def metric(self, name: str, **labels: str) -> float:
@@ -167,7 +167,7 @@ async def test_only_results_of_attested_workers_end_a_job(tmp_path: Path) -> Non
         async def refused() -> bool:
             return await system.metric("cordum_bus_rejected_packets_total", reason="not_attested") >= 1
 
-        await wait_until(refused, timeout_s=20)
+        await wait_until(refused)
         record = await system.jobs.get(job_id)
         assert record is not None
         assert record["state"] in {"DISPATCHED", "RUNNING"}

@@ -49,7 +49,7 @@ class _Scene:
         scheduler = self.stack.schedulers[0]
         before = scheduler.tail(1 << 20).count("routing loaded")
         await self.bus.publish_core(subjects.CONFIG_CHANGED, config_changed("system", "topics"))
-        await wait_until(lambda: scheduler.tail(1 << 20).count("routing loaded") > before, timeout_s=20)
+        await wait_until(lambda: scheduler.tail(1 << 20).count("routing loaded") > before)
 
     async def submit(self, topic: str, payload: bytes | None = b'{"n": 1}') -> str:
         """Submit a job on the bus; return its id."""
@@ -67,7 +67,7 @@ class _Scene:
             record = await self.jobs.get(job_id)
             return record is not None and record.get("state") in states
 
-        await wait_until(there, timeout_s=20)
+        await wait_until(there)
         record = await self.jobs.get(job_id)
         assert record is not None
         return dict(record)
@@ -209,19 +209,19 @@ async def test_a_draining_pool_gets_no_new_jobs_on_a_cluster(
         async def dispatched() -> bool:
             return await state_of(first) == "DISPATCHED"
 
-        await wait_until(dispatched, timeout_s=20)
+        await wait_until(dispatched)
         (scheduler,) = stack.schedulers
         loaded = scheduler.tail(200_000).count("routing loaded")
         assert (await http.post("/pools/side/drain")).json()["status"] == "draining"
         # The scheduler follows a moment later.
-        await wait_until(lambda: scheduler.tail(200_000).count("routing loaded") > loaded, timeout_s=20)
+        await wait_until(lambda: scheduler.tail(200_000).count("routing loaded") > loaded)
         second = await submit()
 
         async def parked() -> bool:
             record = (await http.get(f"/jobs/{second}")).json()
             return record["state"] == "PENDING"
 
-        await wait_until(parked, timeout_s=20)
+        await wait_until(parked)
 
         async def inactive() -> bool:
             return (await http.get("/pools/side")).json()["status"] == "inactive"

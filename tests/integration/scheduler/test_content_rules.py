@@ -62,7 +62,7 @@ async def _judged(jobs: JobStore, job_id: str) -> Record:
         record = await jobs.get(job_id)
         return record is not None and record.get("safety_decision", "") not in ("", "UNAVAILABLE")
 
-    await wait_until(is_judged, timeout_s=20)
+    await wait_until(is_judged)
     record = await jobs.get(job_id)
     assert record is not None
     return record

@@ -56,7 +56,7 @@ class _Scene:
             record = await self.jobs.get(job_id)
             return record is not None and record.get("state") in states
 
-        await wait_until(there, timeout_s=20)
+        await wait_until(there)
         record = await self.jobs.get(job_id)
         assert record is not None
         return dict(record)
@@ -67,7 +67,7 @@ class _Scene:
         async def seen() -> bool:
             return job_id in self.environments
 
-        await wait_until(seen, timeout_s=20)
+        await wait_until(seen)
         return self.environments[job_id]
 
 

@@ -89,7 +89,7 @@ async def test_what_rules_find_in_an_error_text_is_read_nowhere(tmp_path: Path) 
                 record = await jobs.get(ids[3])
                 return record is not None and record["state"] in {"RETRYING", "DISPATCHED"}
 
-            await wait_until(is_retrying, timeout_s=20)
+            await wait_until(is_retrying)
             for key in await jobs.client.execute("KEYS", "*"):
                 if (await jobs.client.execute("TYPE", key)) == b"hash":
                     assert AWS.encode() not in repr(await jobs.client.execute("HGETALL", key)).encode(), key

@@ -57,7 +57,7 @@ class _Scene:
             record = await self.jobs.get(job_id)
             return record is not None and record["state"] in states
 
-        await wait_until(there, timeout_s=20)
+        await wait_until(there)
         record = await self.jobs.get(job_id)
         assert record is not None
         return record
@@ -135,7 +135,7 @@ async def test_a_record_names_the_agent_of_its_worker(tmp_path: Path) -> None:
         async def is_linked() -> bool:
             return (await done())["agent_id"] == "agent-7"
 
-        await wait_until(is_linked, timeout_s=20)
+        await wait_until(is_linked)
         linked = await done()
         assert (linked["agent_name"], linked["agent_risk_tier"]) == ("Mailer", "high")
         await scene.jobs.client.execute("DEL", keys.agent_identity("agent-7"))
@@ -143,7 +143,7 @@ async def test_a_record_names_the_agent_of_its_worker(tmp_path: Path) -> None:
         async def is_unlinked() -> bool:
             return (await done())["agent_id"] == "unlinked"
 
-        await wait_until(is_unlinked, timeout_s=20)
+        await wait_until(is_unlinked)
         assert "agent_name" not in await done()
 
 
@@ -189,7 +189,7 @@ async def test_packets_that_break_the_protocol_are_counted_and_told(tmp_path: Pa
             now = await scene.stack.schedulers[0].metric("cordum_validation_rejections_total")
             return now - before == 6
 
-        await wait_until(counted, timeout_s=10)
+        await wait_until(counted)
         assert alerts.empty()
         record = await scene.jobs.get(job_id)
         assert record is not None
@@ -209,14 +209,14 @@ async def test_payloads_live_as_long_as_their_jobs_need_them(tmp_path: Path) -> 
             record = await scene.jobs.get(job_id)
             return record is not None and record.get("last_cause") == "no_workers"
 
-        await wait_until(is_parked, timeout_s=20)
+        await wait_until(is_parked)
         await scene.worker.announce("job.test.echo")
         await scene.reached(job_id, "DISPATCHED", "RUNNING")
 
         async def is_fresh() -> bool:
             return await ttl_of(keys.context_blob(job_id)) > 80_000
 
-        await wait_until(is_fresh, timeout_s=10)
+        await wait_until(is_fresh)
         cancel = JobCancel(job_id=job_id, reason="r", requested_by="x")
         await scene.send(subjects.CANCEL, job_cancel=cancel)
         await scene.reached(job_id, "CANCELLED")
@@ -227,4 +227,4 @@ async def test_payloads_live_as_long_as_their_jobs_need_them(tmp_path: Path) -> 
         async def is_bounded() -> bool:
             return await ttl_of(keys.result_blob(job_id)) > 0
 
-        await wait_until(is_bounded, timeout_s=10)
+        await wait_until(is_bounded)

@@ -51,7 +51,7 @@ async def test_jobs_are_judged_by_a_kernel_that_speaks_tls_only(tmp_path: Path) 
                     record = await jobs.get(job_id)
                     return record is not None and record["state"] == "DENIED"
 
-                await wait_until(denied, timeout_s=20)
+                await wait_until(denied)
             finally:
                 await bus.close()
     finally:

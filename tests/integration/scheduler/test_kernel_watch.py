@@ -16,7 +16,7 @@ from cordum.store.breaker import BreakerState, CircuitBreaker
 from tests.support.processes import wait_until
 from tests.support.stack import Stack, StackOptions
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(120)
 
 
 @asynccontextmanager
@@ -28,7 +28,7 @@ async def open_circuit(folder: Path, status: grpc.StatusCode) -> AsyncIterator[C
         await stack.kernel.start()
         async with stack.store() as jobs:
             kernel = PolicyClient(f"127.0.0.1:{stack.kernel_port}")
-            await wait_until(kernel.is_serving, timeout_s=20)
+            await wait_until(kernel.is_serving)
             breaker = CircuitBreaker(jobs.client, keys.BREAKER_SAFETY, monotonic_s)
             watch = KernelWatch(kernel, breaker, "input")
             try:
@@ -54,7 +54,7 @@ async def trip(breaker: CircuitBreaker, watch: KernelWatch, status: grpc.StatusC
 
 async def test_a_kernel_back_before_anybody_looked_ends_the_open_time(tmp_path: Path) -> None:
     async with open_circuit(tmp_path, grpc.StatusCode.UNAVAILABLE) as breaker:
-        await wait_until(lambda: breaker.state is BreakerState.HALF_OPEN, timeout_s=10)
+        await wait_until(lambda: breaker.state is BreakerState.HALF_OPEN)
         assert await breaker.admit() is not None
 
 

@@ -112,7 +112,7 @@ async def test_a_secret_in_a_result_quarantines_its_job(system: Stack) -> None:
         async def is_kept() -> bool:
             return int(await jobs.client.execute("TTL", keys.result_blob(record["id"]))) > 6 * 24 * 3600
 
-        await wait_until(is_kept, timeout_s=10)
+        await wait_until(is_kept)
     assert (entry["status"], entry["reason_code"]) == ("JOB_STATUS_DENIED", "output_quarantined")
     assert entry["reason"] == "output_quarantined: a secret"
     assert entry["last_state"] == "OUTPUT_QUARANTINED"
@@ -167,7 +167,7 @@ async def test_what_a_quarantine_tells_the_bus_holds_no_pointer(system: Stack) -
             await bus.client.subscribe(subject, cb=hear)
         await bus.client.flush()
         record = await run(system, f"leak test {AWS}")
-        await wait_until(lambda: len({s for s, p in told if _job_id(p) == record["id"]}) == 3, timeout_s=10)
+        await wait_until(lambda: len({s for s, p in told if _job_id(p) == record["id"]}) == 3)
     finally:
         await bus.close()
     by_subject = {subject: packet for subject, packet in told if _job_id(packet) == record["id"]}
@@ -205,7 +205,7 @@ async def test_checks_are_counted(system: Stack) -> None:
             stats = (await http.get("/policy/output/stats")).json()
             return stats["total_checks_24h"] >= 3 and stats["quarantined_24h"] >= 2
 
-        await wait_until(are_told, timeout_s=10)
+        await wait_until(are_told)
         stats = (await http.get("/policy/output/stats")).json()
     assert stats["redacted_24h"] >= 1
     assert stats["last_check_at"] > "2020"
@@ -234,7 +234,7 @@ async def test_a_large_result_is_scanned_after_its_job_succeeded(tmp_path: Path)
                 masked.update(await jobs.get(masked["id"]) or {})
             return ":redacted:" in masked["result_ptr"]
 
-        await wait_until(is_swapped, timeout_s=20)
+        await wait_until(is_swapped)
         assert b"alice@" not in await blob(stack, masked["result_ptr"].removeprefix("redis://"))
         assert masked["state"] == "SUCCEEDED"
 
@@ -243,7 +243,7 @@ async def test_a_large_result_is_scanned_after_its_job_succeeded(tmp_path: Path)
                 record = await jobs.get(masked["id"])
             return record is not None and not record.get("after")
 
-        await wait_until(is_done, timeout_s=20)
+        await wait_until(is_done)
 
 
 @asynccontextmanager
@@ -381,7 +381,7 @@ async def test_what_is_switched_on_and_opened_at_run_time_passes_late_results_an
         async def is_on() -> bool:
             return (await report_one(stack, worker, observer, blobs, leak))["state"] == "OUTPUT_QUARANTINED"
 
-        await wait_until(is_on, timeout_s=20)
+        await wait_until(is_on)
         (dispatch,) = await dispatched(stack, observer, ["late"])
         await blobs.set_result(dispatch.job_id, leak)
         skipped = await stack.schedulers[0].metric("cordum_output_policy_skipped_total", topic=TOPIC)

@@ -71,7 +71,7 @@ async def test_an_artifact_with_a_secret_quarantines_its_job(tmp_path: Path) -> 
             assert record["state"] == "OUTPUT_QUARANTINED"
             output = orjson.loads(record["output_safety"])
             assert (output["reason"], output["findings"][0]["detail"]) == ("a secret", detail)
-        await wait_until(lambda: len(heard) == 3, timeout_s=10)
+        await wait_until(lambda: len(heard) == 3)
         told = [list(heard[dispatch.job_id].artifact_ptrs) for dispatch in seen]
         assert told == [["redis://art:clean"], [], []]
         await client.close()

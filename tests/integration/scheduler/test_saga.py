@@ -59,7 +59,7 @@ class Engine:
             found[:] = [dispatch for dispatch in self.observer.dispatches if dispatch.job_id == job_id]
             return bool(found)
 
-        await wait_until(seen, timeout_s=20)
+        await wait_until(seen)
         return found[0]
 
     async def end(self, dispatch: SeenDispatch, status: int) -> None:
@@ -90,7 +90,7 @@ class Engine:
         async def there() -> bool:
             return bool(await self.jobs.client.execute("LLEN", f"saga:{{{run_id}}}:stack") == count)
 
-        await wait_until(there, timeout_s=20)
+        await wait_until(there)
 
 
 @asynccontextmanager
@@ -146,7 +146,7 @@ async def test_a_compensation_that_fails_is_counted_and_undoes_nothing(tmp_path:
             metric = await here.stack.schedulers[0].metric("cordum_saga_compensation_failed_total")
             return metric == 1
 
-        await wait_until(counted, timeout_s=20)
+        await wait_until(counted)
         record = await here.jobs.get(undoing.job_id)
         assert record is not None
         assert record["state"] == "FAILED"

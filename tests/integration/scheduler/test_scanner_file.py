@@ -70,7 +70,7 @@ async def test_a_pattern_of_the_operator_quarantines_and_follows_its_file(tmp_pa
         async def is_loaded() -> bool:
             return await loads(stack) > before
 
-        await wait_until(is_loaded, timeout_s=20)
+        await wait_until(is_loaded)
         assert (await run(stack, "the plan is HOUSE-ABCD"))["state"] == "OUTPUT_QUARANTINED"
         assert (await run(stack, "the plan is HOUSE-4711"))["state"] == "SUCCEEDED"
 
@@ -80,7 +80,7 @@ async def test_a_pattern_of_the_operator_quarantines_and_follows_its_file(tmp_pa
         async def is_refused() -> bool:
             return await refused(stack) == 1
 
-        await wait_until(is_refused, timeout_s=20)
+        await wait_until(is_refused)
         assert await stack.kernel.metric("cordum_safety_regex_rejected_total") == 1
         assert "scanner file refused, the former content stays" in stack.kernel.tail()
         assert (await run(stack, "the plan is HOUSE-ABCD"))["state"] == "OUTPUT_QUARANTINED"

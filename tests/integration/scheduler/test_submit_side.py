@@ -75,7 +75,7 @@ class Floor:
             record = await self.jobs.get(job_id)
             return record is not None and is_so(record)
 
-        await wait_until(holds, timeout_s=20)
+        await wait_until(holds)
         record = await self.jobs.get(job_id)
         assert record is not None
         return record
@@ -92,7 +92,7 @@ class Floor:
         async def there() -> bool:
             return await find() is not None
 
-        await wait_until(there, timeout_s=20)
+        await wait_until(there)
         event = await find()
         assert event is not None
         return event
@@ -192,10 +192,10 @@ async def test_weights_and_priorities_hold_without_a_restart(tmp_path: Path) -> 
     async with _floor(tmp_path) as floor:
         await floor.write_config({"scheduler": {"tenant_weights": {"heavy": 3}}})
         log = floor.stack.schedulers[0]
-        await wait_until(lambda: log.tail(200_000).count("routing loaded") == 2, timeout_s=20)
+        await wait_until(lambda: log.tail(200_000).count("routing loaded") == 2)
         await floor.beat(slots=2)
         await floor.submit(*_jobs("blocker", 2))
-        await wait_until(lambda: len(floor.dispatched) == 2, timeout_s=20)
+        await wait_until(lambda: len(floor.dispatched) == 2)
         light = await floor.submit(*_jobs("light", 40))
         await floor.parked(40)
         heavy = await floor.submit(*_jobs("heavy", 40, priority=2))
@@ -214,7 +214,7 @@ async def test_jobs_flow_when_a_worker_comes_online_and_that_is_told(tmp_path: P
         ids = await floor.submit(*_jobs("acme", 300))
         await floor.parked(300)
         await floor.beat(slots=0)
-        await wait_until(lambda: len(floor.dispatched) == 300, timeout_s=20)
+        await wait_until(lambda: len(floor.dispatched) == 300)
         assert {packet.job_request.job_id for packet in floor.dispatched} == set(ids)
         scheduler = floor.stack.schedulers[0]
 
@@ -224,7 +224,7 @@ async def test_jobs_flow_when_a_worker_comes_online_and_that_is_told(tmp_path: P
                 == 1
             )
 
-        await wait_until(counted, timeout_s=10)
+        await wait_until(counted)
         assert "flush on worker online" in scheduler.tail(100_000)
         assert await scheduler.metric("cordum_jobs_received_total") == 300
 
@@ -238,8 +238,8 @@ async def test_too_many_parked_jobs_stop_submits_and_nothing_else(tmp_path: Path
         async def full() -> bool:
             return await scheduler.metric("cordum_scheduler_parked_jobs", cause="pool_overloaded") == 60
 
-        await wait_until(full, timeout_s=20)
-        await wait_until(lambda: "no submits are taken" in scheduler.tail(100_000), timeout_s=20)
+        await wait_until(full)
+        await wait_until(lambda: "no submits are taken" in scheduler.tail(100_000))
         late = await floor.submit(*_jobs("late", 5))
         done = await floor.work_through(15)
         assert set(done) <= set(first), "results and waiting jobs go on, new ones are not taken"
@@ -267,7 +267,7 @@ async def test_the_series_of_a_pool_ends_when_it_becomes_inactive(tmp_path: Path
         async def shown() -> bool:
             return await scheduler.metric("cordum_last_heartbeat_timestamp", pool="test") > 0
 
-        await wait_until(shown, timeout_s=10)
+        await wait_until(shown)
         assert await scheduler.metric("cordum_scheduler_worker_heartbeat_age_seconds", worker_id="hand") < 20
         section = {"topics": {ECHO: ["test"]}, "pools": {"test": {"status": "inactive"}}}
         await floor.write_config({"pools": section})
@@ -275,7 +275,7 @@ async def test_the_series_of_a_pool_ends_when_it_becomes_inactive(tmp_path: Path
         async def ended() -> bool:
             return await scheduler.metric("cordum_last_heartbeat_timestamp", pool="test") == 0
 
-        await wait_until(ended, timeout_s=20)
+        await wait_until(ended)
         (job,) = await floor.submit(*_jobs("acme", 1))
         await floor.record(job, lambda record: record.get("last_cause") == "no_pool_mapping")
 
@@ -298,4 +298,4 @@ async def test_changed_time_outs_apply_to_jobs_under_way(tmp_path: Path) -> None
         async def follows() -> bool:
             return await due() == int(record["dispatched_at"]) + 77_000_000
 
-        await wait_until(follows, timeout_s=20)
+        await wait_until(follows)

@@ -12,7 +12,6 @@ import typer
 
 from cordum.cli.connection import fail
 from cordum.cli.exits import CommandExit
-from cordum.cli.output import print_json
 from cordum.config.types import parse_duration
 from cordum.runtime.clock import utc_now
 
@@ -48,7 +47,7 @@ def verify(
     query = {"since": _ms("--since", since), "until": _ms("--until", until), "limit": limit}
     report = connection.get("/audit/verify", **{name: value for name, value in query.items() if value})
     if connection.as_json:
-        print_json(report)
+        connection.printer.data(report)
     else:
         sys.stdout.write(
             f"{report['status']}: {report['verified_events']} of {report['total_events']} events verified, "

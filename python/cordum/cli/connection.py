@@ -6,13 +6,17 @@ import ssl
 import sys
 import time
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import typer
 
 from cordum import __version__
+from cordum.cli.output import Printer, note
 
-__all__ = ["Connection", "fail"]
+if TYPE_CHECKING:
+    import httpx
+
+__all__ = ["Connection", "describe", "fail"]
 
 _RETRY_STATUS: Final = frozenset({502, 503, 504})
 _RETRY_DELAYS_S: Final = (0.2, 0.8)
@@ -33,10 +37,16 @@ class Connection:
     gateway: str
     api_key: str
     tenant: str
-    as_json: bool
+    printer: Printer
     timeout_s: float = 20.0
     cacert: str = ""
     insecure: bool = False
+    verbose: bool = False
+
+    @property
+    def as_json(self) -> bool:
+        """Whether the API's own members are printed."""
+        return self.printer.is_data
 
     def get(self, path: str, **query: Any) -> Any:
         """GET below `/api/v1` and return the decoded body; exits on any error."""
@@ -78,6 +88,7 @@ class Connection:
         waited_for_limit = False
         with httpx.Client(timeout=self.timeout_s, verify=self._verify(), headers=headers) as client:
             while True:
+                started_s = time.monotonic()
                 try:
                     reply = client.request(method, url, params=parameters, json=body)
                 except httpx.TransportError as error:
@@ -85,6 +96,8 @@ class Connection:
                         time.sleep(delays.pop(0))
                         continue
                     raise fail(self._unreachable(error)) from None
+                if self.verbose:
+                    _tell(reply, time.monotonic() - started_s)
                 if reply.status_code == 429 and not waited_for_limit and "Retry-After" in reply.headers:
                     waited_for_limit = True
                     time.sleep(_retry_after_s(reply.headers["Retry-After"]))
@@ -114,10 +127,22 @@ def describe(status: int, answer: Any, api_key: str = "") -> str:
     """Return the text of an error line; the part `status N:` is stable (CLI spec §4)."""
     body = answer if isinstance(answer, dict) else {}
     text = str(body.get("error") or body.get("detail") or "request failed")
+    field = body.get("field")
+    if isinstance(field, str) and field not in text:
+        text = f"{field}: {text}"
     extra = [f"code {body['code']}"] if body.get("code") else []
     extra += [f"request {body['request_id']}"] if body.get("request_id") else []
     line = f"status {status}: {text}" + (f" ({', '.join(extra)})" if extra else "")
     return line.replace(api_key, "[redacted]") if api_key else line
+
+
+def _tell(reply: "httpx.Response", elapsed_s: float) -> None:
+    """Say what was asked and answered, never headers or bodies (CLI spec §4)."""
+    request = reply.request
+    number = request.headers.get("X-Request-Id", "-")
+    note(
+        f"{request.method} {request.url.path}: {reply.status_code} in {elapsed_s * 1e3:.0f} ms, request {number}"
+    )
 
 
 def _retry_after_s(text: str) -> float:

@@ -10,7 +10,7 @@ import typer
 
 from cordum.cli.connection import Connection, describe, fail
 from cordum.cli.jobs import segment
-from cordum.cli.output import note, print_json, print_table
+from cordum.cli.output import note
 from cordum.config.types import parse_duration
 from cordum.runtime.clock import utc_now
 
@@ -52,14 +52,11 @@ def list_entries(
     entries = _matching(context.obj, reason, topic, since, 1 << 30 if group_by else limit)
     if group_by:
         _print_groups(context.obj, entries, group_by)
-    elif context.obj.as_json:
-        print_json(entries)
-    else:
-        rows = [
-            [e["job_id"], e.get("topic"), e.get("status"), e.get("reason"), e.get("created_at")]
-            for e in entries
-        ]
-        print_table(["JOB", "TOPIC", "STATUS", "REASON", "CREATED"], rows)
+        return
+    rows = [
+        [e["job_id"], e.get("topic"), e.get("status"), e.get("reason"), e.get("created_at")] for e in entries
+    ]
+    context.obj.printer.items(entries, ["JOB", "TOPIC", "STATUS", "REASON", "CREATED"], rows, key="job_id")
 
 
 def _print_groups(connection: Connection, entries: Sequence[Entry], group_by: str) -> None:
@@ -73,16 +70,18 @@ def _print_groups(connection: Connection, entries: Sequence[Entry], group_by: st
         groups.setdefault(name, []).append(entry)
     ranked = sorted(groups.items(), key=lambda group: (-len(group[1]), group[0]))
     if connection.as_json:
-        print_json([{"count": len(g), group_by: name, "example": g[0]["job_id"]} for name, g in ranked])
+        connection.printer.data(
+            [{"count": len(g), group_by: name, "example": g[0]["job_id"]} for name, g in ranked]
+        )
         return
     rows = [[len(group), name, group[0]["job_id"]] for name, group in ranked]
-    print_table(["COUNT", group_by.upper(), "EXAMPLE JOB"], rows)
+    connection.printer.table(["COUNT", group_by.upper(), "EXAMPLE JOB"], rows)
 
 
 @app.command()
 def show(context: typer.Context, job_id: str) -> None:
     """Print one entry as JSON."""
-    print_json(context.obj.get(f"/dlq/{segment(job_id)}"))
+    context.obj.printer.data(context.obj.get(f"/dlq/{segment(job_id)}"))
 
 
 @app.command()
@@ -101,7 +100,10 @@ def retry(
     """
     if job_id:
         answer = context.obj.post(f"/dlq/{segment(job_id)}/retry")
-        print_json(answer) if context.obj.as_json else sys.stdout.write(f"{answer['job_id']}\n")
+        if context.obj.as_json:
+            context.obj.printer.data(answer)
+        else:
+            sys.stdout.write(f"{answer['job_id']}\n")
         return
     _bulk(context.obj, "retry", (reason, topic, since, limit), yes)
 

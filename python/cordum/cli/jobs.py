@@ -8,9 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from cordum.cli.connection import Connection, describe, fail
-from cordum.cli.output import note, print_json, print_table
+from cordum.cli.output import note
 
-__all__ = ["app", "segment", "words"]
+__all__ = ["app", "json_argument", "labels_argument", "segment", "words"]
 
 app = typer.Typer(help="Submit, inspect and cancel jobs.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -39,11 +39,11 @@ def submit(
     body: dict[str, Any] = {
         "topic": topic,
         "prompt": prompt or "cordumctl job submit",
-        "context": _json_argument("--input", input) if input else None,
+        "context": json_argument("--input", input) if input else None,
         "idempotency_key": idempotency_key,
         "capability": capability,
         "pack_id": pack_id,
-        "labels": _labels(labels),
+        "labels": labels_argument(labels),
         "risk_tags": words(risk_tags),
         "requires": words(requires),
         "priority": priority,
@@ -52,7 +52,7 @@ def submit(
     status, answer = connection.send("POST", "/jobs", body=body, retry=bool(idempotency_key))
     job_id = answer.get("job_id") if isinstance(answer, dict) else None
     if connection.as_json:
-        print_json(answer)
+        connection.printer.data(answer)
     elif job_id:
         sys.stdout.write(f"{job_id}\n")
     if status >= 400:
@@ -64,14 +64,14 @@ def submit(
 @app.command("get")
 def get_job(context: typer.Context, job_id: str) -> None:
     """Print one job as JSON."""
-    print_json(context.obj.get(f"/jobs/{segment(job_id)}"))
+    context.obj.printer.data(context.obj.get(f"/jobs/{segment(job_id)}"))
 
 
 @app.command()
 def status(context: typer.Context, job_id: str) -> None:
     """Print the state word of one job."""
     job = context.obj.get(f"/jobs/{segment(job_id)}")
-    print_json(job) if context.obj.as_json else sys.stdout.write(f"{job['state']}\n")
+    context.obj.printer.data(job) if context.obj.as_json else sys.stdout.write(f"{job['state']}\n")
 
 
 @app.command("list")
@@ -93,18 +93,15 @@ def list_jobs(
         if not cursor or not page.get("items"):
             break
     items = items[:limit]
-    if context.obj.as_json:
-        print_json(items)
-        return
     rows = [[j["id"], j["state"], j.get("topic"), j.get("worker_id"), j.get("updated_at")] for j in items]
-    print_table(["ID", "STATE", "TOPIC", "WORKER", "UPDATED"], rows)
+    context.obj.printer.items(items, ["ID", "STATE", "TOPIC", "WORKER", "UPDATED"], rows)
 
 
 @app.command()
 def cancel(context: typer.Context, job_id: str) -> None:
     """Cancel a job and print the resulting state."""
     answer = context.obj.post(f"/jobs/{segment(job_id)}/cancel", idempotent=True)
-    print_json(answer) if context.obj.as_json else sys.stdout.write(f"{answer['state']}\n")
+    context.obj.printer.data(answer) if context.obj.as_json else sys.stdout.write(f"{answer['state']}\n")
 
 
 def segment(text: str) -> str:
@@ -119,8 +116,9 @@ def words(values: list[str] | None) -> list[str]:
     return [item.strip() for value in values or [] for item in value.split(",") if item.strip()]
 
 
-def _labels(text: str) -> dict[str, str]:
-    labels = _json_argument("--labels", text) if text else {}
+def labels_argument(text: str) -> dict[str, str]:
+    """Return the value of `--labels`; exits when it is no object of strings, naming the label."""
+    labels = json_argument("--labels", text) if text else {}
     if not isinstance(labels, dict):
         raise fail("--labels: expected a JSON object")
     for name, value in labels.items():
@@ -129,7 +127,7 @@ def _labels(text: str) -> dict[str, str]:
     return labels
 
 
-def _json_argument(option: str, text: str) -> Any:
+def json_argument(option: str, text: str) -> Any:
     """Read inline JSON (first character `{` or `[`), a file, or `-` for stdin."""
     try:
         if text == "-":

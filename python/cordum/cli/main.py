@@ -12,9 +12,9 @@ import typer
 
 from cordum import __version__
 from cordum.cli import audit, dead_letters, jobs, policy, pools, reviews, scanning, topics, workers
-from cordum.cli.connection import Connection
+from cordum.cli.connection import Connection, fail
 from cordum.cli.exits import CommandExit
-from cordum.cli.output import print_json
+from cordum.cli.output import Form, Printer
 from cordum.cli.status import print_status
 
 __all__ = ["app", "main"]
@@ -38,8 +38,9 @@ app.add_typer(audit.app, name="audit")
 app.add_typer(scanning.app, name="output")
 app.command("workers", help="List workers.")(workers.list_workers)
 
-_VALUE_OPTIONS: Final = frozenset({"--gateway", "--api-key", "--tenant", "--cacert", "--timeout"})
-_FLAG_OPTIONS: Final = frozenset({"--json", "--insecure"})
+_VALUE_OPTIONS: Final = frozenset({"--gateway", "--api-key", "--tenant", "--cacert", "--timeout", "--output"})
+_FLAG_OPTIONS: Final = frozenset({"--json", "--insecure", "--no-headers", "--verbose", "--no-color"})
+_TIMEOUT_S: Final = 20.0
 
 
 @app.callback()
@@ -52,19 +53,39 @@ def connect(
     tenant: Annotated[str, typer.Option(help="Tenant (CORDUM_TENANT_ID), `default` by default.")] = "",
     cacert: Annotated[str, typer.Option(help="CA of the gateway (CORDUM_TLS_CA).")] = "",
     insecure: Annotated[bool, typer.Option("--insecure", help="Do not verify the certificate.")] = False,
-    timeout: Annotated[float, typer.Option(help="Seconds per request.")] = 20.0,
-    json: Annotated[bool, typer.Option("--json", help="Print the API's JSON.")] = False,
+    timeout: Annotated[
+        float | None, typer.Option(help="Seconds per request (CORDUM_TIMEOUT), 20 by default.", min=0.001)
+    ] = None,
+    output: Annotated[Form, typer.Option("--output", "-o", help="How answers are printed.")] = Form.TABLE,
+    json: Annotated[bool, typer.Option("--json", help="The same as --output json.")] = False,
+    no_headers: Annotated[bool, typer.Option("--no-headers", help="Tables without header.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Tell each request on stderr.")] = False,
+    no_color: Annotated[bool, typer.Option("--no-color", help="Accepted; nothing is coloured.")] = False,
 ) -> None:
     """Options of every command; they may stand anywhere on the command line."""
     context.obj = Connection(
         gateway=gateway or os.environ.get("CORDUM_GATEWAY") or "http://localhost:8081",
         api_key=api_key or os.environ.get("CORDUM_API_KEY") or "",
         tenant=tenant or os.environ.get("CORDUM_TENANT_ID") or "default",
-        as_json=json,
-        timeout_s=timeout,
+        printer=Printer(Form.JSON if json else output, headers=not no_headers),
+        timeout_s=timeout or _timeout_s(os.environ.get("CORDUM_TIMEOUT", "")),
         cacert=cacert or os.environ.get("CORDUM_TLS_CA") or "",
         insecure=insecure or os.environ.get("CORDUM_TLS_INSECURE", "").lower() in {"1", "true"},
+        verbose=verbose,
     )
+
+
+def _timeout_s(text: str) -> float:
+    """Return the seconds of CORDUM_TIMEOUT; empty counts as unset."""
+    if not text.strip():
+        return _TIMEOUT_S
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise fail(f"CORDUM_TIMEOUT: expected seconds above 0, got `{text}`")
+    return seconds
 
 
 @app.command()
@@ -96,7 +117,7 @@ def status(context: typer.Context) -> None:
     code, usage = connection.send("GET", "/license/usage")
     if connection.as_json:
         failed = {"license_usage_error": f"status {code}"}
-        print_json({"status": body} | ({"license_usage": usage} if code < 400 else failed))
+        connection.printer.data({"status": body} | ({"license_usage": usage} if code < 400 else failed))
     else:
         print_status(connection.gateway, body, usage if code < 400 and isinstance(usage, dict) else {})
     if not (body.get("redis", {}).get("ok") and body.get("nats", {}).get("connected")):
@@ -107,7 +128,7 @@ def status(context: typer.Context) -> None:
 def version(context: typer.Context) -> None:
     """Print the version of this program."""
     if context.obj.as_json:
-        print_json({"version": __version__})
+        context.obj.printer.data({"version": __version__})
     else:
         sys.stdout.write(f"cordumctl {__version__}\n")
 
@@ -124,9 +145,11 @@ def arrange(arguments: list[str]) -> list[str]:
         if len(argument) > 2 and argument[0] == "-" and argument[1].isalpha():
             argument = f"-{argument}"
         name, equals, _ = argument.partition("=")
+        if name in {"-o", "--o"}:
+            name, argument = "--output", f"--output{argument[len(name) :]}"
         if argument in _FLAG_OPTIONS:
             front.append(argument)
-        elif name in _VALUE_OPTIONS:
+        elif name in _VALUE_OPTIONS and not (name == "--timeout" and rest[:2] == ["pool", "drain"]):
             front += (
                 [argument] if equals else [argument, *([value] if (value := next(pending, None)) else [])]
             )

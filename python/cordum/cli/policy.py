@@ -1,4 +1,4 @@
-"""`cordumctl policy`: sign, verify and make keys (policy spec §11.4, CLI spec §12).
+"""`cordumctl policy`: the command group; sign, verify and make keys (policy spec §11.4, CLI spec §12).
 
 Exit codes of `verify`: 0 valid, 1 invalid, 2 no usable key or unreadable file.
 """
@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from cordum.cli import policy_analysis, policy_impact, policy_tests
+from cordum.cli import policy_analysis, policy_bundles, policy_decisions, policy_impact, policy_tests
 from cordum.cli.exits import CommandExit
 from cordum.cli.output import note
 from cordum.config.signing import SigningSettings
@@ -28,7 +28,15 @@ from cordum.security.policy_signatures import (
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Sign, check and compare policies.", no_args_is_help=True)
+app = typer.Typer(help="Ask, publish, sign, check and compare policies.", no_args_is_help=True)
+app.command("evaluate")(policy_decisions.evaluate)
+app.command("simulate")(policy_decisions.simulate)
+app.command("explain")(policy_decisions.explain)
+app.command("bundles")(policy_bundles.bundles)
+app.command("get")(policy_bundles.get)
+app.command("publish")(policy_bundles.publish)
+app.command("rollback")(policy_bundles.rollback)
+app.command("snapshots")(policy_bundles.snapshots)
 app.command("diff")(policy_impact.diff)
 app.command("lint")(policy_analysis.lint)
 app.command("test")(policy_tests.run_tests)

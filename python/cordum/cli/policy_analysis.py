@@ -12,7 +12,7 @@ import typer
 
 from cordum._core import PolicyError, Scanners, analyze_policy
 from cordum.cli.exits import CommandExit
-from cordum.cli.output import note, print_json
+from cordum.cli.output import note
 from cordum.domain.policy_problems import Problem
 
 __all__ = ["ScannerFile", "lint", "note_problems", "read_policy", "read_scanners"]
@@ -39,7 +39,7 @@ def lint(
     scanners = read_scanners(scanner_file)
     reports = {str(file): _report(file, scanners) for file in files}
     if context.obj.as_json:
-        print_json(reports)
+        context.obj.printer.data(reports)
     else:
         for name, report in reports.items():
             _print(name, report)

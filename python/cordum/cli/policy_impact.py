@@ -9,13 +9,13 @@ from typing import Annotated, Any, Final
 import typer
 
 from cordum.cli.connection import Connection, fail
-from cordum.cli.output import print_json, print_table
+from cordum.cli.output import Printer
 from cordum.cli.policy_analysis import ScannerFile, read_scanners
 from cordum.cli.policy_difference import difference, print_difference
 from cordum.config.types import parse_duration
 from cordum.runtime.clock import utc_now
 
-__all__ = ["diff", "impact", "print_impact"]
+__all__ = ["diff", "impact", "print_impact", "read_text"]
 
 _FILE_BYTES: Final = 2 * 1024 * 1024
 _WINDOW_MAX_S: Final = 7 * 86_400
@@ -53,7 +53,7 @@ def diff(
         raise fail("policy diff needs two files, or one and --against current")
     answer = impact(context.obj, policy, since=since, bundle=bundle, topic=topic, was=was)
     if context.obj.as_json:
-        print_json(answer)
+        context.obj.printer.data(answer)
     else:
         print_impact(answer, top=top)
     if exit_code and answer["summary"]["escalated"] + answer["summary"]["relaxed"]:
@@ -65,7 +65,7 @@ def _compare(
 ) -> None:
     report = difference(old, new, scanners)
     if context.obj.as_json:
-        print_json(report)
+        context.obj.printer.data(report)
     else:
         print_difference(report, top=top)
     # What could not be decided may be a change.
@@ -90,7 +90,7 @@ def impact(
         "to": end.isoformat(),
         "filters": {"topic_pattern": topic, "original_decision": was},
         "candidate_bundle_id": bundle,
-        "candidate_content": _read(file),
+        "candidate_content": read_text(file),
         "all_jobs": True,
     }
     patient = replace(connection, timeout_s=max(connection.timeout_s, _TIMEOUT_S))
@@ -115,7 +115,9 @@ def print_impact(answer: dict[str, Any], *, top: int) -> None:
             f"\n{group['count']} × {_side(group, 'original')} -> {_side(group, 'new')}  ({group['direction']})\n"
         )
         rows = [[e["job_id"], e["topic"], e["timestamp"], e["new_reason"]] for e in group["examples"]]
-        print_table(["  JOB", "TOPIC", "DECIDED", "NEW REASON"], [[f"  {row[0]}", *row[1:]] for row in rows])
+        Printer().table(
+            ["  JOB", "TOPIC", "DECIDED", "NEW REASON"], [[f"  {row[0]}", *row[1:]] for row in rows]
+        )
     hidden = len(answer["groups"]) - top
     if hidden > 0:
         sys.stdout.write(f"\n{hidden} more kinds of change; see --top and --json\n")
@@ -137,7 +139,8 @@ def _seconds(text: str) -> float:
     return seconds
 
 
-def _read(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """Return the text of a policy file; exits when it cannot be read or is too long."""
     try:
         with path.open("rb") as file:
             content = file.read(_FILE_BYTES + 1)

@@ -13,10 +13,10 @@ import typer
 
 from cordum._core import PolicyError, run_policy_tests
 from cordum.cli.exits import CommandExit
-from cordum.cli.output import note, print_json
+from cordum.cli.output import note
 from cordum.cli.policy_analysis import ScannerFile, note_problems, read_policy, read_scanners
 
-__all__ = ["run_tests"]
+__all__ = ["describe_failure", "run_tests"]
 
 _SUFFIX: Final = ".tests.yaml"
 _SHOWN_MAX: Final = 20
@@ -41,7 +41,7 @@ def run_tests(
     scanners = read_scanners(scanner_file)
     reports = {str(file): _report(file, tests or [], scanners) for file in _policies(files)}
     if context.obj.as_json:
-        print_json(reports)
+        context.obj.printer.data(reports)
     else:
         _print(reports)
     without = [name for name, report in reports.items() if not report["passed"] + report["failed"]]
@@ -98,7 +98,7 @@ def _print(reports: dict[str, dict[str, Any]]) -> None:
     lines = []
     for name, report in reports.items():
         failed = [case for case in report["cases"] if not case["passed"]]
-        lines += [_failure(name, case) for case in failed]
+        lines += [describe_failure(name, case) for case in failed]
         if unlisted := report["failed"] - len(failed):
             lines.append(f"{unlisted} more failed, not listed")
         prefix = f"{name}: " if len(reports) > 1 else ""
@@ -108,7 +108,8 @@ def _print(reports: dict[str, dict[str, Any]]) -> None:
     sys.stdout.write(text + "\n")
 
 
-def _failure(name: str, case: dict[str, Any]) -> str:
+def describe_failure(name: str, case: dict[str, Any]) -> str:
+    """Return the line about a failed test; ``name`` is what the base policy is called."""
     where = name if case["source"] == "base" else case["source"]
     if error := case.get("error"):
         return f"failed: {where}: {case['name']}: {error}"

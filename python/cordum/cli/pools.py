@@ -9,7 +9,7 @@ import typer
 
 from cordum.cli.connection import Connection, describe, fail
 from cordum.cli.jobs import segment, words
-from cordum.cli.output import note, print_json, print_table
+from cordum.cli.output import note
 
 __all__ = ["app"]
 
@@ -37,20 +37,17 @@ def _check_name(name: str) -> None:
 def list_pools(context: typer.Context) -> None:
     """List pools with their load."""
     pools: list[dict[str, Any]] = context.obj.get("/pools").get("items") or []
-    if context.obj.as_json:
-        print_json(pools)
-        return
     rows = [
         [p["name"], p["workers"], p["active_jobs"], p["capacity"], f"{round(100 * p['utilization'])}%"]
         for p in pools
     ]
-    print_table(_HEADER, rows)
+    context.obj.printer.items(pools, _HEADER, rows, key="name")
 
 
 @app.command()
 def get(context: typer.Context, name: str) -> None:
     """Print one pool with its workers as JSON."""
-    print_json(context.obj.get(_path(name)))
+    context.obj.printer.data(context.obj.get(_path(name)))
 
 
 @app.command()
@@ -66,7 +63,7 @@ def create(
     """
     _check_name(name)
     body = {"requires": words(requires), "description": description}
-    print_json(context.obj.call("PUT", _path(name), body=body))
+    context.obj.printer.data(context.obj.call("PUT", _path(name), body=body))
 
 
 @app.command()
@@ -83,7 +80,7 @@ def update(
     body: dict[str, Any] = {"description": description, "status": status}
     body["requires"] = None if requires is None else words(requires)
     given = {field: value for field, value in body.items() if value is not None}
-    print_json(context.obj.call("PATCH", _path(name), body=given))
+    context.obj.printer.data(context.obj.call("PATCH", _path(name), body=given))
 
 
 @app.command()
@@ -126,7 +123,7 @@ def drain(
         time.sleep(_POLL_S)
         answer = connection.get(_path(name))
     if connection.as_json:
-        print_json(answer)
+        connection.printer.data(answer)
     else:
         sys.stdout.write(f'Pool "{name}" {answer["status"]}\n')
 

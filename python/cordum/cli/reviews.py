@@ -7,7 +7,6 @@ import typer
 
 from cordum.cli.connection import Connection, describe, fail
 from cordum.cli.jobs import segment
-from cordum.cli.output import print_json, print_table
 
 __all__ = ["approvals"]
 
@@ -26,14 +25,11 @@ def list_approvals(
     """List jobs that wait for approval."""
     query = {"include_resolved": "true"} if all else {}
     items = context.obj.get("/approvals", **query).get("items") or []
-    if context.obj.as_json:
-        print_json(items)
-        return
     rows = [
         [i["job_id"], i.get("topic"), i.get("approval_status"), i.get("policy_rule_id"), i.get("reason")]
         for i in items
     ]
-    print_table(["JOB", "TOPIC", "STATUS", "RULE", "REASON"], rows)
+    context.obj.printer.items(items, ["JOB", "TOPIC", "STATUS", "RULE", "REASON"], rows, key="job_id")
 
 
 @approvals.command()
@@ -73,4 +69,4 @@ def _resolve(connection: Connection, job_id: str, verb: str, reason: str) -> Non
     if status >= 400:
         raise fail(describe(status, answer, connection.api_key))
     word = "approved" if verb == "approve" else "rejected"
-    print_json(answer) if connection.as_json else sys.stdout.write(f"{word}\n")
+    connection.printer.data(answer) if connection.as_json else sys.stdout.write(f"{word}\n")

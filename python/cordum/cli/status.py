@@ -4,7 +4,7 @@ import sys
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from cordum.cli.output import print_table
+from cordum.cli.output import Printer
 
 __all__ = ["print_status"]
 
@@ -33,7 +33,7 @@ def print_status(gateway: str, body: dict[str, Any], usage: dict[str, Any]) -> N
     metrics = usage.get("usage") or usage.get("metrics")
     if isinstance(metrics, dict) and metrics:
         sys.stdout.write("\n")
-        print_table(["METRIC", "CURRENT", "LIMIT", "DETAILS"], [_usage(n, m) for n, m in metrics.items()])
+        Printer().table(["METRIC", "CURRENT", "LIMIT", "DETAILS"], [_usage(n, m) for n, m in metrics.items()])
 
 
 def _build(build: dict[str, Any]) -> str:

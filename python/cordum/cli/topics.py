@@ -8,7 +8,7 @@ import typer
 
 from cordum.cli.connection import Connection, describe, fail
 from cordum.cli.jobs import segment, words
-from cordum.cli.output import note, print_json, print_table
+from cordum.cli.output import note
 
 __all__ = ["TOPIC", "app"]
 
@@ -37,12 +37,8 @@ def list_topics(
         and (not pool or topic["pool"] == pool)
         and (not degraded or _is_degraded(topic))
     ]
-    if context.obj.as_json:
-        print_json(shown)
-    elif shown:
-        print_table(_HEADER, [_row(topic) for topic in shown])
-    else:
-        sys.stdout.write("no topics registered\n" if not listed else "no such topics\n")
+    empty = "no such topics" if listed else "no topics registered"
+    context.obj.printer.items(shown, _HEADER, [_row(topic) for topic in shown], key="name", empty=empty)
     if degraded and shown:
         raise typer.Exit(1)
 
@@ -94,7 +90,7 @@ def create(
     if code >= 400:
         raise fail(describe(code, answer, connection.api_key))
     if connection.as_json:
-        print_json(answer)
+        connection.printer.data(answer)
     else:
         sys.stdout.write(f'Topic "{name}" {"updated" if code == 200 else "registered"}\n')
 

@@ -9,7 +9,7 @@ import typer
 
 from cordum.cli.connection import Connection, describe, fail
 from cordum.cli.jobs import segment
-from cordum.cli.output import note, print_json, print_table
+from cordum.cli.output import note
 
 __all__ = ["app", "list_workers"]
 
@@ -41,9 +41,6 @@ def list_workers(
         items = [item for item in items if item.get("pool") == pool]
     if stale:
         items = [item for item in items if item.get("heartbeat_age_seconds", 0) > _STALE_S]
-    if context.obj.as_json:
-        print_json(items)
-        return
     rows = [
         [
             i["worker_id"],
@@ -56,14 +53,16 @@ def list_workers(
         ]
         for i in items
     ]
-    print_table(["WORKER ID", "POOL", "ONLINE", "HEARTBEAT AGE", "ACTIVE/MAX", "TOPICS", "SESSION"], rows)
+    header = ["WORKER ID", "POOL", "ONLINE", "HEARTBEAT AGE", "ACTIVE/MAX", "TOPICS", "SESSION"]
+    context.obj.printer.items(items, header, rows, key="worker_id")
 
 
 @app.command()
 def show(context: typer.Context, worker_id: str) -> None:
     """Show a worker and its newest jobs as JSON."""
     path = f"/workers/{segment(worker_id)}"
-    print_json({**context.obj.get(path), "jobs": context.obj.get(f"{path}/jobs").get("items") or []})
+    jobs = context.obj.get(f"{path}/jobs").get("items") or []
+    context.obj.printer.data({**context.obj.get(path), "jobs": jobs})
 
 
 @credential.command("list")
@@ -77,25 +76,20 @@ def list_credentials(
     """
     items: list[dict[str, Any]] = context.obj.get("/workers/credentials").get("items") or []
     shown = items if all else items[:_ROWS]
-    if context.obj.as_json:
-        print_json(shown)
-    elif not items:
-        sys.stdout.write("no worker credentials\n")
-    else:
-        rows = [
-            [
-                i["worker_id"],
-                "revoked" if i.get("revoked_at") else "active",
-                i.get("allowed_pools"),
-                i.get("allowed_topics"),
-                i.get("pack_id"),
-                i.get("created_by"),
-                i.get("created_at"),
-            ]
-            for i in shown
+    rows = [
+        [
+            i["worker_id"],
+            "revoked" if i.get("revoked_at") else "active",
+            i.get("allowed_pools"),
+            i.get("allowed_topics"),
+            i.get("pack_id"),
+            i.get("created_by"),
+            i.get("created_at"),
         ]
-        header = ["WORKER ID", "STATUS", "POOLS", "TOPICS", "PACK ID", "CREATED BY", "CREATED AT"]
-        print_table(header, rows)
+        for i in shown
+    ]
+    header = ["WORKER ID", "STATUS", "POOLS", "TOPICS", "PACK ID", "CREATED BY", "CREATED AT"]
+    context.obj.printer.items(shown, header, rows, key="worker_id", empty="no worker credentials")
     if len(shown) < len(items):
         note(f"{len(items) - len(shown)} more; --all shows them")
 
@@ -149,7 +143,7 @@ def _deliver(connection: Connection, body: dict[str, Any], out: Path | None) -> 
     else:
         note("Store this token now; it is not shown again.")
     if connection.as_json:
-        print_json(answer)
+        connection.printer.data(answer)
     elif target is None:
         sys.stdout.write(f"{answer['token']}\n")
 

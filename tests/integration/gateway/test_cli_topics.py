@@ -1,33 +1,13 @@
 """`cordumctl topic` and `cordumctl pool` against a real gateway (CLI spec §8)."""
 
-import asyncio
-import os
-import sys
-
 import orjson
 import pytest
 
 from cordum.runtime.clock import rfc3339
 from cordum.store.connection import RedisClient
-from tests.support.gateway import GatewayProcess, client, key_of
+from tests.support.command_line import run_cordumctl as run
+from tests.support.gateway import GatewayProcess, client
 from tests.support.processes import wait_until
-
-
-async def run(gateway: GatewayProcess, *arguments: str) -> tuple[int, str, str]:
-    """Run `cordumctl` as alice; return exit code, stdout, stderr."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("CORDUM_")}
-    environment = {**inherited, "CORDUM_GATEWAY": gateway.url, "CORDUM_API_KEY": key_of("alice")}
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "cordum.cli.main",
-        *arguments,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env={**environment, "CORDUM_TENANT_ID": "acme", "COLUMNS": "100"},
-    )
-    out, err = await process.communicate()
-    return process.returncode or 0, out.decode(), err.decode()
 
 
 async def test_topics_and_pools_from_the_command_line(gateway: GatewayProcess, redis: RedisClient) -> None:
@@ -60,6 +40,8 @@ async def test_topics_and_pools_from_the_command_line(gateway: GatewayProcess, r
         "job.bill",
         "job.more",
     ]
+    code, out, _ = await run(gateway, "pool", "list", "-o", "id")
+    assert (code, out) == (0, "billing\n")
     assert (await run(gateway, "pool", "topic", "remove", "billing", "job.more"))[0] == 0
     code, out, _ = await run(gateway, "pool", "drain", "billing", "--timeout", "60")
     assert (code, out) == (0, 'Pool "billing" draining\n')

@@ -67,6 +67,11 @@ def test_an_unreachable_gateway_is_named_with_a_hint() -> None:
         (["job", "--gateway", "u", "list"], ["--gateway", "u", "job", "list"]),
         (["job", "list", "-tenant=t"], ["--tenant=t", "job", "list"]),
         (["job", "get", "--", "--json"], ["job", "get", "--", "--json"]),
+        (["job", "list", "-o", "yaml"], ["--output", "yaml", "job", "list"]),
+        (["job", "list", "-o=id", "--no-headers"], ["--output=id", "--no-headers", "job", "list"]),
+        (["job", "list", "--timeout", "3"], ["--timeout", "3", "job", "list"]),
+        # Of this command it is an option of its own.
+        (["pool", "drain", "p", "--timeout", "3"], ["pool", "drain", "p", "--timeout", "3"]),
     ],
 )
 def test_options_of_every_command_may_stand_anywhere(arguments: list[str], expected: list[str]) -> None:
@@ -78,3 +83,13 @@ def test_an_error_line_has_a_stable_part_and_never_the_key() -> None:
     line = describe(401, body, "sesame")
     assert line == "status 401: bad key [redacted] (code unauthorized, request 9f2c41d0)"
     assert describe(502, None) == "status 502: request failed"
+    named = {"error": "expected a text", "field": "meta.pack_id"}
+    assert describe(400, named) == "status 400: meta.pack_id: expected a text"
+    assert describe(400, {"error": "topic is required", "field": "topic"}) == "status 400: topic is required"
+
+
+@pytest.mark.parametrize("text", ["soon", "0", "-1", "inf", "nan"])
+def test_a_timeout_that_is_no_time_is_named(text: str) -> None:
+    done = run("job", "list", CORDUM_TIMEOUT=text)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"error: CORDUM_TIMEOUT: expected seconds above 0, got `{text}`\n"

@@ -22,8 +22,8 @@ from rich.table import Table
 
 BATCH: Final = 250
 PAGE: Final = 500
-JOB_LIMIT_S: Final = 15.0
-BURST_LIMIT_S: Final = 40.0
+JOB_LIMIT_S: Final = 30.0
+BURST_LIMIT_S: Final = 60.0
 TERMINAL: Final = frozenset({"SUCCEEDED", "FAILED", "CANCELLED", "TIMEOUT", "DENIED", "OUTPUT_QUARANTINED"})
 
 console = Console(highlight=False)

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
 HERE: Final = Path(__file__).resolve().parent
-READY_LIMIT_S: Final = 45.0
+READY_LIMIT_S: Final = 90.0
 STOP_LIMIT_S: Final = 30.0
 _POLL_S: Final = 0.05
 _LOG_TAIL_LINES: Final = 15

@@ -39,7 +39,7 @@ def processes_below(directory: Path) -> list[list[str]]:
 @pytest.mark.slow
 def test_demo_shows_every_verdict_and_leaves_nothing_behind(tmp_path: Path) -> None:
     ended = subprocess.run(
-        DEMO, cwd=ROOT, env=environment(tmp_path), capture_output=True, text=True, check=False, timeout=110
+        DEMO, cwd=ROOT, env=environment(tmp_path), capture_output=True, text=True, check=False, timeout=200
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr
     rows = re.findall(r"^│ (.+?) +│ (.+?) +│ (.+?) +│ (\w+) +│$", ended.stdout, re.MULTILINE)
@@ -59,10 +59,10 @@ def test_interrupted_demo_stops_everything_it_started(tmp_path: Path) -> None:
         DEMO, cwd=ROOT, env=environment(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
     try:
-        ready = wait_until(lambda: list(tmp_path.glob("*/data/endpoints.json")), timeout_s=45.0)
+        ready = wait_until(lambda: list(tmp_path.glob("*/data/endpoints.json")), timeout_s=90.0)
         asyncio.run(ready)
         demo.send_signal(signal.SIGINT)
-        output, _ = demo.communicate(timeout=45)
+        output, _ = demo.communicate(timeout=90)
     finally:
         demo.kill()
     assert demo.returncode == 130, output.decode()

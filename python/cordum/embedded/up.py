@@ -13,7 +13,7 @@ from cordum.embedded.supervisor import Child, ChildSpec, stop_children
 
 __all__ = ["Options", "run_up"]
 
-READY_LIMIT_S: Final = 30.0
+READY_LIMIT_S: Final = 60.0
 """Seconds until a child that neither answers nor ends is given up; the usual start takes a few."""
 
 

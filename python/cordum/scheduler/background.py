@@ -1,43 +1,25 @@
 """Wiring of the sweeps (scheduler spec §15, §16.2)."""
 
-from cordum._core import Planner
 from cordum.bus.connection import Bus
 from cordum.scheduler.approval_repair import ApprovalRepair
-from cordum.scheduler.configuration import Configuration
-from cordum.scheduler.duties import Duties
-from cordum.scheduler.lost import Departures, LostDispatches
+from cordum.scheduler.lost import LostDispatches
 from cordum.scheduler.moves import Moves
+from cordum.scheduler.parts import Parts
 from cordum.scheduler.reconciler import Reconciler, ReplayLoop
 from cordum.scheduler.replayer import Replayer, StuckScheduled
-from cordum.scheduler.safety import SafetyClient
-from cordum.scheduler.settling import Settler
-from cordum.scheduler.side_writes import SideWrites
 from cordum.scheduler.timeouts import Timeouts
 from cordum.scheduler.upkeep import Upkeep
 from cordum.store import keys
-from cordum.store.blobs import BlobStore
-from cordum.store.effective_config import EffectiveConfigs
 from cordum.store.jobs import JobStore
 from cordum.store.locks import LeaderLock
 
 __all__ = ["background"]
 
 
-def background(
-    planner: Planner,
-    jobs: JobStore,
-    bus: Bus,
-    blobs: BlobStore,
-    safety: SafetyClient,
-    configs: EffectiveConfigs,
-    configuration: Configuration,
-    departures: Departures,
-    settler: Settler,
-    duties: Duties,
-    side_writes: SideWrites,
-) -> tuple[Reconciler, ReplayLoop]:
-    """Return the loops that look after jobs nobody else looks after. ``configuration`` has been loaded."""
-    moves = Moves(planner, jobs, duties, side_writes)
+def background(parts: Parts, bus: Bus, jobs: JobStore) -> tuple[Reconciler, ReplayLoop]:
+    """Return the loops that look after jobs nobody else looks after. The configuration has been loaded."""
+    planner, configuration, duties = parts.planner, parts.configuration, parts.duties
+    moves = Moves(planner, jobs, duties, parts.side)
 
     def leader(key: str) -> LeaderLock:
         return LeaderLock(jobs.client, key, lambda: 2 * configuration.scan_interval_s)
@@ -47,9 +29,9 @@ def background(
         jobs,
         moves,
         duties,
-        side_writes,
-        configs,
-        departures,
+        parts.side,
+        parts.configs,
+        parts.departures,
         lambda: bus.is_connected,
         lambda: configuration.dispatch_timeout_s,
     )
@@ -59,9 +41,9 @@ def background(
         StuckScheduled(jobs, moves, configuration),
         lost,
         Timeouts(planner, jobs, moves, configuration),
-        ApprovalRepair(jobs, blobs, safety, configs, duties),
+        ApprovalRepair(jobs, parts.blobs, parts.safety, parts.configs, duties),
         Upkeep(jobs),
-        settler,
+        parts.settler,
         duties,
     )
     return reconciler, ReplayLoop(leader(keys.LOCK_REPLAYER), Replayer(planner, jobs, configuration))

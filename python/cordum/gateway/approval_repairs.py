@@ -14,11 +14,11 @@ from cordum.domain.approval_repairs import (
     stored_hash,
 )
 from cordum.domain.errors import Conflict, CordumError, NotFound
-from cordum.gateway.approval_texts import INPUT_BYTES, masked_input, masked_note
+from cordum.gateway.approval_items import PolicyInForce, approval_item
+from cordum.gateway.approval_texts import INPUT_BYTES, masked_note
 from cordum.gateway.approvals import Approvals, check_other_person
 from cordum.gateway.job_actions import JobActions
 from cordum.gateway.packets import outcome_messages
-from cordum.gateway.views import approval_item
 from cordum.protocol import subjects
 from cordum.protocol.kernel_client import PolicyClient
 from cordum.runtime.clock import now_us
@@ -27,7 +27,6 @@ from cordum.store import keys
 from cordum.store.blobs import BlobStore
 from cordum.store.job_list import JobQuery, list_jobs
 from cordum.store.jobs import JobStore, Record
-from cordum.v1.safety_batch_pb2 import BatchResponse
 
 __all__ = ["ApprovalRepairs"]
 
@@ -79,17 +78,16 @@ class ApprovalRepairs:
             record,
             _document(request).get("labels") or {},
             stored_hash(request),
-            await self._snapshot(),
+            (await self.policy_in_force()).snapshot,
             is_run_over=await self._approvals.is_run_over(record),
         )
 
-    async def _snapshot(self) -> str:
-        """Return the policy snapshot in force; empty while the kernel does not tell."""
+    async def policy_in_force(self) -> PolicyInForce:
+        """Return the policy in force; empty while the kernel does not tell."""
         try:
-            answer = await self._kernel.evaluate_batch((), self._kernel_timeout_s)
+            return PolicyInForce(*await self._kernel.policy_in_force(self._kernel_timeout_s))
         except CordumError:
-            return ""
-        return BatchResponse.FromString(answer).policy_snapshot
+            return PolicyInForce()
 
     async def _apply(self, caller: Caller, record: Record, plan: RepairPlan, note: str) -> str:
         """Perform a repair; return why its publish failed, empty when everything is out."""
@@ -185,7 +183,7 @@ class ApprovalRepairs:
     async def _item(self, record: Record) -> dict[str, Any]:
         request = await self._jobs.request(record["id"]) or b""
         (head,) = await self._blobs.heads([keys.context_blob(record["id"])], INPUT_BYTES)
-        return approval_item(record, _document(request), masked_input(head))
+        return approval_item(record, _document(request), head, await self.policy_in_force())
 
     async def context(self, caller: Caller, job_id: str) -> dict[str, object]:
         """Return what helps to decide about a held job. Raises NotFound, Unavailable."""
@@ -194,23 +192,14 @@ class ApprovalRepairs:
             raise NotFound("approval not found", code="approval_not_found")
         item = await self._item(record)
         now, deadline = now_us(), record.get("deadline_unix", "")
-        constraints = orjson.loads(record.get("safety_constraints") or b"null")
         return {
             "approval": item,
             "blast_radius": item["blast_radius"],
             "prior_approvals": await self._prior(record, now),
-            "rollback_hint": "",
-            "policy_snapshot_summary": {
-                "policy_version": record.get("safety_snapshot", "").partition(":")[0],
-                "matched_rule": {
-                    "id": record.get("safety_rule_id", ""),
-                    "description": record.get("safety_reason", ""),
-                    "decision": "REQUIRE_APPROVAL",
-                    "constraints_summary": ", ".join(sorted(constraints or {})),
-                },
-            },
+            "rollback_hint": item.get("rollback_hint", ""),
+            "policy_snapshot_summary": item["policy_snapshot_summary"],
             "time_remaining_ms": max(0, int(deadline) - now) // 1_000 if deadline.isdecimal() else None,
-            "constraints": constraints,
+            "constraints": item["constraints"] or None,
         }
 
     async def _prior(self, record: Record, now: int) -> list[dict[str, object]]:

@@ -9,7 +9,6 @@ from cordum.runtime.clock import rfc3339
 from cordum.store.jobs import Record
 
 __all__ = [
-    "approval_item",
     "dead_letter",
     "decision_entry",
     "document",
@@ -52,7 +51,6 @@ _APPROVAL: Final = (
     "approval_decision",
 )
 ONLINE_MS: Final = 30_000
-_BLAST_RADIUS: Final[dict[str, list[str]]] = {"systems": [], "namespaces": [], "resources": []}
 
 
 def _json(text: str, default: Any) -> Any:
@@ -156,56 +154,6 @@ def decision_entry(entry: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(entry.get("checked_at"), int):
         shown["evaluated_at"] = rfc3339(entry["checked_at"])
     return shown
-
-
-def approval_item(record: Record, request: Mapping[str, Any], job_input: Any) -> dict[str, Any]:
-    """Return the list item of an approval (§15.1). ``job_input`` is masked already; None: it is not shown."""
-    labels = _json(record.get("labels", ""), {})
-    item: dict[str, Any] = {
-        "job": job_record(record),
-        "job_id": record["id"],
-        "topic": record.get("topic", ""),
-        "tenant_id": record.get("tenant", ""),
-        "risk_tags": _json(record.get("risk_tags", ""), []),
-        "decision": "REQUIRE_APPROVAL",
-        "policy_snapshot": record.get("safety_snapshot", ""),
-        "policy_rule_id": record.get("safety_rule_id", ""),
-        "policy_reason": record.get("safety_reason", ""),
-        "reason": record.get("safety_reason", ""),
-        "constraints": _json(record.get("safety_constraints", ""), {}),
-        "job_hash": record.get("safety_job_hash", ""),
-        "approval_required": True,
-        "approval_ref": record.get("safety_approval_ref", record["id"]),
-        "approval_status": record.get("approval_status", "pending"),
-        "approval_actionability": record.get("approval_actionability", "actionable"),
-        "approval_revision": int(record.get("approval_revision", "1")),
-        "submitted_by": record.get("principal", ""),
-        "blast_radius": {**_BLAST_RADIUS, "scope_description": ""},
-    }
-    for name, value in (
-        ("capability", record.get("capability")),
-        ("context_ptr", request.get("contextPtr")),
-        ("gate_type", labels.get("gate_type")),
-        ("workflow_id", record.get("workflow_id")),
-        ("workflow_run_id", record.get("run_id")),
-    ):
-        if value:
-            item[name] = value
-    if record.get("created_at"):
-        item["created_at"] = item["requested_at"] = rfc3339(int(record["created_at"]))
-    if job_input is not None:
-        item["job_input"] = job_input
-    if record.get("approval_at"):
-        item |= {
-            "approval_decision": record.get("approval_decision", ""),
-            "resolved_by": record.get("approval_by", ""),
-            "decided_by": record.get("approval_by", ""),
-            "resolved_comment": record.get("approval_reason", ""),
-            "resolution": record.get("approval_status", ""),
-            "resolved_at": int(record["approval_at"]),
-            "decided_at": rfc3339(int(record["approval_at"])),
-        }
-    return item
 
 
 def dead_letter(entry: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from google.protobuf.message import DecodeError
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from cordum._core import PolicyError, output_settings, simulate_output
+from cordum._core import PolicyEngine, PolicyError, output_settings, simulate_output
 from cordum.config.kernel import KernelSettings
 from cordum.domain.errors import CordumError, InvalidInput, LimitExceeded, Unavailable
 from cordum.kernel.decisions import Observer
@@ -158,6 +158,9 @@ class KernelServer:
             await _refuse(
                 context, f"batch too large: expected at most {BATCH_MAX_BYTES} bytes, got {len(request)}"
             )
+        if not request:
+            # Nothing to decide: which policy is it that would?
+            return _standing(self._policies.engine)
         start = perf_counter()
         engine, report = self._policies.engine, self._policies.report
         answer = await _answered(self._evaluator.batch(engine, request, record=True), context)
@@ -282,6 +285,12 @@ _STATUS: Final = {int(status.value[0]): status for status in grpc.StatusCode}
 _OUTPUT_FILE: Final = output_policy_pb2.DESCRIPTOR
 """Named here so that reflection knows the service."""
 _BATCH_SECONDS: Final = EVALUATION_SECONDS.labels("EvaluateBatch")
+
+
+def _standing(engine: PolicyEngine) -> bytes:
+    """Return the answer to an empty batch: the policy in force and how many rules it has."""
+    answer = safety_batch_pb2.BatchResponse(policy_snapshot=engine.snapshot, rule_count=engine.rule_count)
+    return answer.SerializeToString()
 
 
 async def _answered(evaluation: Awaitable[T], context: Context) -> T:

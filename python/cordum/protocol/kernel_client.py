@@ -108,6 +108,11 @@ class PolicyClient:
         batch = b"".join(b"\x0a" + _varint(len(request)) + request for request in requests)
         return await self.evaluate_encoded(batch, timeout_s)
 
+    async def policy_in_force(self, timeout_s: float) -> tuple[str, int]:
+        """Return the snapshot the kernel decides with and how many rules it has. Raises KernelCallFailed."""
+        answer = safety_batch_pb2.BatchResponse.FromString(await self.evaluate_encoded(b"", timeout_s))
+        return answer.policy_snapshot, answer.rule_count
+
     async def evaluate_encoded(self, batch_request: bytes, timeout_s: float) -> bytes:
         """Send one serialized `BatchRequest`, return the serialized `BatchResponse`.
 

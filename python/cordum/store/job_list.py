@@ -26,6 +26,10 @@ class JobQuery:
     before_us: int | None = None
     limit: int = 50
     cursor: int | None = None
+    was_held: bool = False
+    """Only jobs that waited for a person at some time."""
+    looked_at_max: int | None = None
+    """A page that would need more records ends early."""
 
     def matches(self, record: Record) -> bool:
         """Tell whether a record passes the filters that an index does not answer."""
@@ -36,6 +40,8 @@ class JobQuery:
             ("team", self.team),
             ("trace_id", self.trace_id),
         )
+        if self.was_held and not record.get("approval_status"):
+            return False
         return all(value is None or record.get(name, "") == value for name, value in wanted)
 
     @property
@@ -48,7 +54,7 @@ class JobQuery:
 async def list_jobs(store: JobStore, query: JobQuery) -> tuple[list[Record], int | None]:
     """Return a page of records, newest first, and the cursor of the next page (None at the end).
 
-    A page ends with a whole group of equal `updated_at`, so it may exceed the limit. Raises Unavailable.
+    A page ends with a whole group of equal `updated_at`, so it may exceed the limits. Raises Unavailable.
     """
     if query.trace_id is not None:
         return await _list_trace(store, query)
@@ -60,15 +66,16 @@ async def list_jobs(store: JobStore, query: JobQuery) -> tuple[list[Record], int
         page=query.limit,
     )
     page: list[Record] = []
-    last: int | None = None
+    looked_at, last = 0, None
     while batch := await walk.next():
         records = await store.get_many([job_id for _, job_id in batch])
         for (score, _), record in zip(batch, records, strict=True):
-            if len(page) >= query.limit and score != last:
-                return page, None if last is None else last - 1
+            is_full = len(page) >= query.limit or looked_at >= (query.looked_at_max or looked_at + 1)
+            if is_full and last is not None and score != last:
+                return page, last - 1
             if record is not None and query.matches(record):
                 page.append(record)
-                last = score
+            looked_at, last = looked_at + 1, score
     return page, None
 
 

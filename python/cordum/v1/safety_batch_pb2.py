@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x63ordum/v1/safety_batch.proto\x12\tcordum.v1\" \n\x0c\x42\x61tchRequest\x12\x10\n\x08requests\x18\x01 \x03(\x0c\"K\n\tBatchItem\x12\x10\n\x08response\x18\x01 \x01(\x0c\x12\x0c\n\x04\x63ode\x18\x02 \x01(\x05\x12\r\n\x05\x65rror\x18\x03 \x01(\t\x12\x0f\n\x07\x65val_us\x18\x04 \x01(\x03\"M\n\rBatchResponse\x12#\n\x05items\x18\x01 \x03(\x0b\x32\x14.cordum.v1.BatchItem\x12\x17\n\x0fpolicy_snapshot\x18\x02 \x01(\t\"!\n\x0e\x45xplainRequest\x12\x0f\n\x07request\x18\x01 \x01(\x0c\"2\n\x0f\x45xplainResponse\x12\x10\n\x08response\x18\x01 \x01(\x0c\x12\r\n\x05trace\x18\x02 \x01(\x0c\"+\n\x0cPolicyBundle\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\x0c\"s\n\x12\x43heckPolicyRequest\x12(\n\x07\x62undles\x18\x01 \x03(\x0b\x32\x17.cordum.v1.PolicyBundle\x12\x11\n\trun_tests\x18\x02 \x01(\x08\x12\x0f\n\x07\x63ompare\x18\x03 \x01(\x08\x12\x0f\n\x07request\x18\x04 \x01(\x0c\"<\n\rPolicyProblem\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0c\n\x04line\x18\x03 \x01(\x05\"\x9b\x01\n\x13\x43heckPolicyResponse\x12*\n\x08problems\x18\x01 \x03(\x0b\x32\x18.cordum.v1.PolicyProblem\x12\x10\n\x08warnings\x18\x02 \x03(\t\x12\x17\n\x0fpolicy_snapshot\x18\x03 \x01(\t\x12\r\n\x05tests\x18\x04 \x01(\x0c\x12\x0c\n\x04\x64iff\x18\x05 \x01(\x0c\x12\x10\n\x08response\x18\x06 \x01(\x0c\"\x15\n\x13\x42\x61seDocumentRequest\"F\n\x14\x42\x61seDocumentResponse\x12\x14\n\x07\x63ontent\x18\x01 \x01(\x0cH\x00\x88\x01\x01\x12\x0c\n\x04name\x18\x02 \x01(\tB\n\n\x08_content\"\xe8\x01\n\rReplayRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x10\n\x08since_us\x18\x02 \x01(\x03\x12\x10\n\x08until_us\x18\x03 \x01(\x03\x12\r\n\x05topic\x18\x04 \x01(\t\x12\x19\n\x11original_decision\x18\x05 \x01(\t\x12\x1a\n\x12use_current_policy\x18\x06 \x01(\x08\x12\x1b\n\x13\x63\x61ndidate_bundle_id\x18\x07 \x01(\t\x12\x19\n\x11\x63\x61ndidate_content\x18\x08 \x01(\x0c\x12\x10\n\x08max_jobs\x18\t \x01(\x03\x12\x13\n\x0bmax_changes\x18\n \x01(\x03\"K\n\x0eReplayResponse\x12\x0e\n\x06result\x18\x01 \x01(\x0c\x12\x17\n\x0fpolicy_snapshot\x18\x02 \x01(\t\x12\x10\n\x08warnings\x18\x03 \x03(\t\"g\n\x15SimulateOutputRequest\x12\x0f\n\x07request\x18\x01 \x01(\x0c\x12(\n\x07\x62undles\x18\x02 \x03(\x0b\x32\x17.cordum.v1.PolicyBundle\x12\x13\n\x0buse_bundles\x18\x03 \x01(\x08\"T\n\x16SimulateOutputResponse\x12\x0e\n\x06result\x18\x01 \x01(\x0c\x12*\n\x08problems\x18\x02 \x03(\x0b\x32\x18.cordum.v1.PolicyProblem\"\x17\n\x15OutputSettingsRequest\"n\n\x16OutputSettingsResponse\x12\x11\n\tis_active\x18\x01 \x01(\x08\x12\x11\n\tfail_mode\x18\x02 \x01(\t\x12\x17\n\x0fpolicy_snapshot\x18\x03 \x01(\t\x12\x15\n\rchecks_errors\x18\x04 \x01(\x08\x32\xfd\x04\n\x11SafetyKernelBatch\x12\x42\n\rEvaluateBatch\x12\x17.cordum.v1.BatchRequest\x1a\x18.cordum.v1.BatchResponse\x12\x45\n\x10\x43heckOutputBatch\x12\x17.cordum.v1.BatchRequest\x1a\x18.cordum.v1.BatchResponse\x12H\n\x0f\x45xplainDecision\x12\x19.cordum.v1.ExplainRequest\x1a\x1a.cordum.v1.ExplainResponse\x12L\n\x0b\x43heckPolicy\x12\x1d.cordum.v1.CheckPolicyRequest\x1a\x1e.cordum.v1.CheckPolicyResponse\x12O\n\x0c\x42\x61seDocument\x12\x1e.cordum.v1.BaseDocumentRequest\x1a\x1f.cordum.v1.BaseDocumentResponse\x12\x46\n\x0fReplayDecisions\x12\x18.cordum.v1.ReplayRequest\x1a\x19.cordum.v1.ReplayResponse\x12U\n\x0eSimulateOutput\x12 .cordum.v1.SimulateOutputRequest\x1a!.cordum.v1.SimulateOutputResponse\x12U\n\x0eOutputSettings\x12 .cordum.v1.OutputSettingsRequest\x1a!.cordum.v1.OutputSettingsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x63ordum/v1/safety_batch.proto\x12\tcordum.v1\" \n\x0c\x42\x61tchRequest\x12\x10\n\x08requests\x18\x01 \x03(\x0c\"K\n\tBatchItem\x12\x10\n\x08response\x18\x01 \x01(\x0c\x12\x0c\n\x04\x63ode\x18\x02 \x01(\x05\x12\r\n\x05\x65rror\x18\x03 \x01(\t\x12\x0f\n\x07\x65val_us\x18\x04 \x01(\x03\"a\n\rBatchResponse\x12#\n\x05items\x18\x01 \x03(\x0b\x32\x14.cordum.v1.BatchItem\x12\x17\n\x0fpolicy_snapshot\x18\x02 \x01(\t\x12\x12\n\nrule_count\x18\x03 \x01(\r\"!\n\x0e\x45xplainRequest\x12\x0f\n\x07request\x18\x01 \x01(\x0c\"2\n\x0f\x45xplainResponse\x12\x10\n\x08response\x18\x01 \x01(\x0c\x12\r\n\x05trace\x18\x02 \x01(\x0c\"+\n\x0cPolicyBundle\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\x0c\"s\n\x12\x43heckPolicyRequest\x12(\n\x07\x62undles\x18\x01 \x03(\x0b\x32\x17.cordum.v1.PolicyBundle\x12\x11\n\trun_tests\x18\x02 \x01(\x08\x12\x0f\n\x07\x63ompare\x18\x03 \x01(\x08\x12\x0f\n\x07request\x18\x04 \x01(\x0c\"<\n\rPolicyProblem\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0c\n\x04line\x18\x03 \x01(\x05\"\x9b\x01\n\x13\x43heckPolicyResponse\x12*\n\x08problems\x18\x01 \x03(\x0b\x32\x18.cordum.v1.PolicyProblem\x12\x10\n\x08warnings\x18\x02 \x03(\t\x12\x17\n\x0fpolicy_snapshot\x18\x03 \x01(\t\x12\r\n\x05tests\x18\x04 \x01(\x0c\x12\x0c\n\x04\x64iff\x18\x05 \x01(\x0c\x12\x10\n\x08response\x18\x06 \x01(\x0c\"\x15\n\x13\x42\x61seDocumentRequest\"F\n\x14\x42\x61seDocumentResponse\x12\x14\n\x07\x63ontent\x18\x01 \x01(\x0cH\x00\x88\x01\x01\x12\x0c\n\x04name\x18\x02 \x01(\tB\n\n\x08_content\"\xe8\x01\n\rReplayRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x10\n\x08since_us\x18\x02 \x01(\x03\x12\x10\n\x08until_us\x18\x03 \x01(\x03\x12\r\n\x05topic\x18\x04 \x01(\t\x12\x19\n\x11original_decision\x18\x05 \x01(\t\x12\x1a\n\x12use_current_policy\x18\x06 \x01(\x08\x12\x1b\n\x13\x63\x61ndidate_bundle_id\x18\x07 \x01(\t\x12\x19\n\x11\x63\x61ndidate_content\x18\x08 \x01(\x0c\x12\x10\n\x08max_jobs\x18\t \x01(\x03\x12\x13\n\x0bmax_changes\x18\n \x01(\x03\"K\n\x0eReplayResponse\x12\x0e\n\x06result\x18\x01 \x01(\x0c\x12\x17\n\x0fpolicy_snapshot\x18\x02 \x01(\t\x12\x10\n\x08warnings\x18\x03 \x03(\t\"g\n\x15SimulateOutputRequest\x12\x0f\n\x07request\x18\x01 \x01(\x0c\x12(\n\x07\x62undles\x18\x02 \x03(\x0b\x32\x17.cordum.v1.PolicyBundle\x12\x13\n\x0buse_bundles\x18\x03 \x01(\x08\"T\n\x16SimulateOutputResponse\x12\x0e\n\x06result\x18\x01 \x01(\x0c\x12*\n\x08problems\x18\x02 \x03(\x0b\x32\x18.cordum.v1.PolicyProblem\"\x17\n\x15OutputSettingsRequest\"n\n\x16OutputSettingsResponse\x12\x11\n\tis_active\x18\x01 \x01(\x08\x12\x11\n\tfail_mode\x18\x02 \x01(\t\x12\x17\n\x0fpolicy_snapshot\x18\x03 \x01(\t\x12\x15\n\rchecks_errors\x18\x04 \x01(\x08\x32\xfd\x04\n\x11SafetyKernelBatch\x12\x42\n\rEvaluateBatch\x12\x17.cordum.v1.BatchRequest\x1a\x18.cordum.v1.BatchResponse\x12\x45\n\x10\x43heckOutputBatch\x12\x17.cordum.v1.BatchRequest\x1a\x18.cordum.v1.BatchResponse\x12H\n\x0f\x45xplainDecision\x12\x19.cordum.v1.ExplainRequest\x1a\x1a.cordum.v1.ExplainResponse\x12L\n\x0b\x43heckPolicy\x12\x1d.cordum.v1.CheckPolicyRequest\x1a\x1e.cordum.v1.CheckPolicyResponse\x12O\n\x0c\x42\x61seDocument\x12\x1e.cordum.v1.BaseDocumentRequest\x1a\x1f.cordum.v1.BaseDocumentResponse\x12\x46\n\x0fReplayDecisions\x12\x18.cordum.v1.ReplayRequest\x1a\x19.cordum.v1.ReplayResponse\x12U\n\x0eSimulateOutput\x12 .cordum.v1.SimulateOutputRequest\x1a!.cordum.v1.SimulateOutputResponse\x12U\n\x0eOutputSettings\x12 .cordum.v1.OutputSettingsRequest\x1a!.cordum.v1.OutputSettingsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,35 +36,35 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_BATCHITEM']._serialized_start=77
   _globals['_BATCHITEM']._serialized_end=152
   _globals['_BATCHRESPONSE']._serialized_start=154
-  _globals['_BATCHRESPONSE']._serialized_end=231
-  _globals['_EXPLAINREQUEST']._serialized_start=233
-  _globals['_EXPLAINREQUEST']._serialized_end=266
-  _globals['_EXPLAINRESPONSE']._serialized_start=268
-  _globals['_EXPLAINRESPONSE']._serialized_end=318
-  _globals['_POLICYBUNDLE']._serialized_start=320
-  _globals['_POLICYBUNDLE']._serialized_end=363
-  _globals['_CHECKPOLICYREQUEST']._serialized_start=365
-  _globals['_CHECKPOLICYREQUEST']._serialized_end=480
-  _globals['_POLICYPROBLEM']._serialized_start=482
-  _globals['_POLICYPROBLEM']._serialized_end=542
-  _globals['_CHECKPOLICYRESPONSE']._serialized_start=545
-  _globals['_CHECKPOLICYRESPONSE']._serialized_end=700
-  _globals['_BASEDOCUMENTREQUEST']._serialized_start=702
-  _globals['_BASEDOCUMENTREQUEST']._serialized_end=723
-  _globals['_BASEDOCUMENTRESPONSE']._serialized_start=725
-  _globals['_BASEDOCUMENTRESPONSE']._serialized_end=795
-  _globals['_REPLAYREQUEST']._serialized_start=798
-  _globals['_REPLAYREQUEST']._serialized_end=1030
-  _globals['_REPLAYRESPONSE']._serialized_start=1032
-  _globals['_REPLAYRESPONSE']._serialized_end=1107
-  _globals['_SIMULATEOUTPUTREQUEST']._serialized_start=1109
-  _globals['_SIMULATEOUTPUTREQUEST']._serialized_end=1212
-  _globals['_SIMULATEOUTPUTRESPONSE']._serialized_start=1214
-  _globals['_SIMULATEOUTPUTRESPONSE']._serialized_end=1298
-  _globals['_OUTPUTSETTINGSREQUEST']._serialized_start=1300
-  _globals['_OUTPUTSETTINGSREQUEST']._serialized_end=1323
-  _globals['_OUTPUTSETTINGSRESPONSE']._serialized_start=1325
-  _globals['_OUTPUTSETTINGSRESPONSE']._serialized_end=1435
-  _globals['_SAFETYKERNELBATCH']._serialized_start=1438
-  _globals['_SAFETYKERNELBATCH']._serialized_end=2075
+  _globals['_BATCHRESPONSE']._serialized_end=251
+  _globals['_EXPLAINREQUEST']._serialized_start=253
+  _globals['_EXPLAINREQUEST']._serialized_end=286
+  _globals['_EXPLAINRESPONSE']._serialized_start=288
+  _globals['_EXPLAINRESPONSE']._serialized_end=338
+  _globals['_POLICYBUNDLE']._serialized_start=340
+  _globals['_POLICYBUNDLE']._serialized_end=383
+  _globals['_CHECKPOLICYREQUEST']._serialized_start=385
+  _globals['_CHECKPOLICYREQUEST']._serialized_end=500
+  _globals['_POLICYPROBLEM']._serialized_start=502
+  _globals['_POLICYPROBLEM']._serialized_end=562
+  _globals['_CHECKPOLICYRESPONSE']._serialized_start=565
+  _globals['_CHECKPOLICYRESPONSE']._serialized_end=720
+  _globals['_BASEDOCUMENTREQUEST']._serialized_start=722
+  _globals['_BASEDOCUMENTREQUEST']._serialized_end=743
+  _globals['_BASEDOCUMENTRESPONSE']._serialized_start=745
+  _globals['_BASEDOCUMENTRESPONSE']._serialized_end=815
+  _globals['_REPLAYREQUEST']._serialized_start=818
+  _globals['_REPLAYREQUEST']._serialized_end=1050
+  _globals['_REPLAYRESPONSE']._serialized_start=1052
+  _globals['_REPLAYRESPONSE']._serialized_end=1127
+  _globals['_SIMULATEOUTPUTREQUEST']._serialized_start=1129
+  _globals['_SIMULATEOUTPUTREQUEST']._serialized_end=1232
+  _globals['_SIMULATEOUTPUTRESPONSE']._serialized_start=1234
+  _globals['_SIMULATEOUTPUTRESPONSE']._serialized_end=1318
+  _globals['_OUTPUTSETTINGSREQUEST']._serialized_start=1320
+  _globals['_OUTPUTSETTINGSREQUEST']._serialized_end=1343
+  _globals['_OUTPUTSETTINGSRESPONSE']._serialized_start=1345
+  _globals['_OUTPUTSETTINGSRESPONSE']._serialized_end=1455
+  _globals['_SAFETYKERNELBATCH']._serialized_start=1458
+  _globals['_SAFETYKERNELBATCH']._serialized_end=2095
 # @@protoc_insertion_point(module_scope)

@@ -25,12 +25,14 @@ class BatchItem(_message.Message):
     def __init__(self, response: _Optional[bytes] = ..., code: _Optional[int] = ..., error: _Optional[str] = ..., eval_us: _Optional[int] = ...) -> None: ...
 
 class BatchResponse(_message.Message):
-    __slots__ = ("items", "policy_snapshot")
+    __slots__ = ("items", "policy_snapshot", "rule_count")
     ITEMS_FIELD_NUMBER: _ClassVar[int]
     POLICY_SNAPSHOT_FIELD_NUMBER: _ClassVar[int]
+    RULE_COUNT_FIELD_NUMBER: _ClassVar[int]
     items: _containers.RepeatedCompositeFieldContainer[BatchItem]
     policy_snapshot: str
-    def __init__(self, items: _Optional[_Iterable[_Union[BatchItem, _Mapping]]] = ..., policy_snapshot: _Optional[str] = ...) -> None: ...
+    rule_count: int
+    def __init__(self, items: _Optional[_Iterable[_Union[BatchItem, _Mapping]]] = ..., policy_snapshot: _Optional[str] = ..., rule_count: _Optional[int] = ...) -> None: ...
 
 class ExplainRequest(_message.Message):
     __slots__ = ("request",)

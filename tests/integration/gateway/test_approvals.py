@@ -14,7 +14,7 @@ from cordum.store.connection import RedisClient
 from cordum.store.dlq import DeadLetterStore
 from cordum.store.jobs import JobStore
 from tests.integration.gateway.test_submit import stored_submits
-from tests.support.gateway import POLICY
+from tests.support.gateway import POLICY, GatewayProcess, client
 from tests.support.kernel import KernelProcess
 from tests.support.processes import wait_until
 
@@ -292,3 +292,77 @@ async def test_a_large_payload_is_not_shown_to_approvers(as_person: Person) -> N
     (item,) = (await as_person("bob").get("/approvals")).json()["items"]
     assert "job_input" not in item
     assert item["context_ptr"].startswith("redis://ctx:")
+
+
+async def test_an_approver_reads_in_short_what_is_asked_and_by_which_policy(
+    as_person: Person, jobs: JobStore
+) -> None:
+    said = {
+        "title": "Pay Initech",
+        "amount": 12_000,
+        "currency": "EUR",
+        "items": [{"name": "invoice 7"}, "fee"],
+    }
+    body = {"prompt": "pay", "topic": "job.review", "capability": "payment.send", "context": said}
+    job_id = (await as_person("alice").post("/jobs", json=body)).json()["job_id"]
+    bob = as_person("bob")
+    (item,) = (await bob.get("/approvals")).json()["items"]
+    assert item["decision_summary"] == {
+        "source": "job",
+        "completeness": "partial",
+        "context_status": "available",
+        "title": "Pay Initech",
+        "why": "a person decides",
+        "next_effect": "a job on job.review is dispatched",
+        "amount": 12_000,
+        "currency": "EUR",
+        "item_count": 2,
+        "items_preview": ["invoice 7", "fee"],
+        "missing_fields": ["why", "next_effect"],
+    }
+    assert item["policy_snapshot_summary"] == {
+        "rule_count": 4,
+        "policy_version": "1",
+        "matched_rule": {
+            "id": "hold-review",
+            "description": "a person decides",
+            "decision": "REQUIRE_APPROVAL",
+            "constraints_summary": "",
+        },
+    }
+    context = (await bob.get(f"/approvals/{job_id}/context")).json()
+    assert context["policy_snapshot_summary"] == item["policy_snapshot_summary"]
+    assert context["approval"] == item
+    assert context["constraints"] is None
+    # Of a policy that is no longer in force the number of rules is not known.
+    record = await jobs.get(job_id)
+    assert record is not None
+    await jobs.client.execute("HSET", keys.job_meta(jobs.tag(job_id), job_id), "safety_snapshot", "cfg:0a")
+    context = (await bob.get(f"/approvals/{job_id}/context")).json()
+    assert "rule_count" not in context["policy_snapshot_summary"]
+    assert context["policy_snapshot_summary"]["policy_version"] == ""
+
+
+async def test_approvals_are_listed_while_no_kernel_answers(
+    as_person: Person, orphan_gateway: GatewayProcess
+) -> None:
+    job_id = await held(as_person)
+    async with client(orphan_gateway, "bob") as bob:
+        (item,) = (await bob.get("/approvals")).json()["items"]
+    assert item["job_id"] == job_id
+    assert "rule_count" not in item["policy_snapshot_summary"]
+
+
+async def test_pages_of_resolved_approvals_are_full(as_person: Person) -> None:
+    bob, alice = as_person("bob"), as_person("alice")
+    answered = []
+    for _ in range(3):
+        answered.append(await held(as_person))
+        await bob.post(f"/approvals/{answered[-1]}/approve")
+        for _ in range(2):
+            assert (await alice.post("/jobs", json={"prompt": "p", "topic": "job.free"})).status_code == 200
+    page = (await bob.get("/approvals?include_resolved=true&limit=2")).json()
+    assert len(page["items"]) == 2
+    rest = (await bob.get(f"/approvals?include_resolved=true&limit=2&cursor={page['next_cursor']}")).json()
+    assert {item["job_id"] for item in page["items"] + rest["items"]} == set(answered)
+    assert all(item["resolution"] == "approved" for item in page["items"])

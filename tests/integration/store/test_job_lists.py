@@ -35,6 +35,26 @@ async def fill(jobs: JobStore, count: int, *, same_score: int = 1) -> list[str]:
     return ids[::-1]
 
 
+@pytest.mark.parametrize("same_score", [1, 7])
+async def test_a_page_that_looks_at_too_many_records_ends_early_and_loses_none(
+    jobs: JobStore, same_score: int
+) -> None:
+    ids = await fill(jobs, 36, same_score=same_score)
+    held = ids[3::10]
+    for job_id in held:
+        await jobs.client.execute(
+            "HSET", keys.job_meta(jobs.tag(job_id), job_id), "approval_status", "pending"
+        )
+    seen: list[str] = []
+    pages, cursor = 0, None
+    while pages == 0 or cursor is not None:
+        page, cursor = await list_jobs(jobs, JobQuery(was_held=True, limit=2, looked_at_max=5, cursor=cursor))
+        seen += [record["id"] for record in page]
+        pages += 1
+    assert sorted(seen) == sorted(held)
+    assert pages >= 36 // (5 + same_score)
+
+
 @pytest.mark.parametrize(
     "query",
     [

@@ -8,11 +8,11 @@ from starlette.responses import Response
 
 from cordum.domain.errors import InvalidInput
 from cordum.gateway.api import Api
-from cordum.gateway.approval_texts import INPUT_BYTES, masked_input
+from cordum.gateway.approval_items import PolicyInForce, approval_item
+from cordum.gateway.approval_texts import INPUT_BYTES
 from cordum.gateway.decision_audit import approval_event
 from cordum.gateway.http import cursor_of, json_object, json_reply, limit_of, page_reply
 from cordum.gateway.state import Gateway
-from cordum.gateway.views import approval_item
 from cordum.security.principal import Caller
 from cordum.store import keys
 from cordum.store.job_list import JobQuery, list_jobs
@@ -20,6 +20,8 @@ from cordum.store.jobs import Record
 
 __all__ = ["add_approval_routes"]
 
+_LOOKED_AT_MAX: Final = 5_000
+"""Jobs one page looks at: a history in which few were held is walked in several requests, by its cursors."""
 _DECISION: Final[dict[str, Any]] = {
     "type": "object",
     "properties": {"reason": {"type": "string"}, "note": {"type": "string"}},
@@ -67,7 +69,7 @@ def add_approval_routes(api: Api) -> None:
 
 
 async def list_page(gateway: Gateway, caller: Caller, request: Request) -> Response:
-    """List held jobs; with `include_resolved` every job that was held among the page's jobs."""
+    """List held jobs; with `include_resolved` every job that was held, newest first."""
     resolved = request.query_params.get("include_resolved", "").lower() in {"1", "true"}
     page, next_cursor = await list_jobs(
         gateway.jobs,
@@ -76,19 +78,20 @@ async def list_page(gateway: Gateway, caller: Caller, request: Request) -> Respo
             state=None if resolved else "APPROVAL_REQUIRED",
             limit=limit_of(request, 100),
             cursor=cursor_of(request),
+            was_held=True,
+            looked_at_max=_LOOKED_AT_MAX,
         ),
     )
-    records = [record for record in page if record.get("approval_status")]
-    items = await _items(gateway, records)
-    return page_reply(request, items, next_cursor)
+    return page_reply(request, await _items(gateway, page), next_cursor)
 
 
 async def _items(gateway: Gateway, records: list[Record]) -> list[dict[str, Any]]:
     ids = [record["id"] for record in records]
     requests = await gateway.jobs.requests(ids)
     heads = await gateway.blobs.heads([keys.context_blob(job_id) for job_id in ids], INPUT_BYTES)
+    policy = await gateway.approval_repairs.policy_in_force() if records else PolicyInForce()
     return [
-        approval_item(record, orjson.loads(raw) if raw else {}, masked_input(head))
+        approval_item(record, orjson.loads(raw) if raw else {}, head, policy)
         for record, raw, head in zip(records, requests, heads, strict=True)
     ]
 

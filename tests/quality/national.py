@@ -218,6 +218,16 @@ def _nir(rng: Random, _: str) -> str:
     return f"{body}{97 - int(body) % 97:02d}"
 
 
+def _corsican_nir(rng: Random, _: str) -> str:
+    """Departments 2A and 2B count as 19 and 18."""
+    year, month, _day = _birth(rng)
+    head = f"{rng.choice('12')}{year % 100:02d}{month:02d}"
+    order = f"{rng.randrange(100, 400)}{rng.randrange(100, 900)}"
+    department, number = rng.choice([("2A", "19"), ("2B", "18")])
+    key = 97 - int(head + number + order) % 97
+    return _grouped(f"{head}{department}{order}{key:02d}", [1, 2, 2, 2, 3, 3, 2])
+
+
 def _dni(rng: Random, _: str) -> str:
     number = rng.randrange(10_000_000, 99_999_999)
     return f"{number}{'TRWAGMYFPDXBNJZSQVHLCKE'[number % 23]}"
@@ -394,6 +404,7 @@ FUNCTIONS: dict[str, Callable[[Random, str], str]] = {
     "mrz1": _mrz1,
     "nhs": _nhs,
     "nhsspaced": lambda rng, a: _grouped(_nhs(rng, a), [3, 3, 4]),
+    "nhsdashes": lambda rng, a: _grouped(_nhs(rng, a), [3, 3, 4], "-"),
     "badnhs": _spoiled(_nhs),
     "sin": _sin,
     "sinspaced": lambda rng, a: _grouped(_sin(rng, a), [3, 3, 3]),
@@ -405,9 +416,11 @@ FUNCTIONS: dict[str, Callable[[Random, str], str]] = {
     "detax": _de_tax,
     "baddetax": _spoiled(_de_tax),
     "nir": _nir,
+    "corsican": _corsican_nir,
     "badnir": _spoiled(_nir),
     "dni": _dni,
     "nie": _nie,
+    "niedash": lambda rng, a: _grouped(_nie(rng, a), [1, 8], "-"),
     "baddni": _spoiled(_dni, 3),
     "codice": _codice,
     "badcodice": _spoiled(_codice),

@@ -113,6 +113,13 @@ def _pem(rng: Random, label: str) -> str:
     return "\n".join([f"{dashes}BEGIN {label}{dashes}", *body, f"{dashes}END {label}{dashes}"])
 
 
+def _ssh2(rng: Random, label: str) -> str:
+    """A block as RFC 4716 writes it: four dashes and blanks."""
+    body = [_characters(rng, "b64x", 64) for _ in range(5)]
+    dashes = "-" * 4
+    return "\n".join([f"{dashes} BEGIN {label} {dashes}", *body, f"{dashes} END {label} {dashes}"])
+
+
 def _discord(rng: Random, _: str) -> str:
     user = str(rng.randrange(10**17, 10**18))
     first = _base64(user.encode(), url=True).rstrip("=")
@@ -140,6 +147,7 @@ _FUNCTIONS: dict[str, Callable[[Random, str], str]] = {
     "jwt": _jwt,
     "notjwt": _not_jwt,
     "pem": _pem,
+    "ssh2": _ssh2,
     "discord": _discord,
     "mixed": _mixed,
     "word": lambda rng, _: rng.choice(_WORDS),

@@ -69,7 +69,7 @@ static ROWS: &[(Kind, Spelling, &str)] = &[
     (
         Kind::Verb,
         Spelling::Leet,
-        "^ignor·disregard·^forget·overrid·^bypass·supersed·circumvent",
+        "^ignor·disregard·^forget·^forgot·overrid·^bypass·supersed·circumvent",
     ),
     (Kind::Spaced, Spelling::Spaced, ""),
     (
@@ -78,7 +78,7 @@ static ROWS: &[(Kind, Spelling, &str)] = &[
         "not follow·n't follow·stop follow·not obey·stop obey·not comply·neglect·^discard·overrul·\
          ^violat·^abandon·overlook·^vergiss·^vergess·missacht·^umgeh·berschreib·befolge nicht·\
          nicht befolg·nicht beacht·^oubli·pas compte·contourne·outrepass·^olvid·^omit·^desatiend·\
-         omiso·^descart·no siga·o siga ·ne suis pas·ne suivez pas·ne respecte·^dimentic·^trascur·^aggira·non seguire·^esquec·esque·desconsider·\
+         omiso·^descart·no siga·o siga ·ne suis p·ne suivez p·^befolg·ne respecte·^dimentic·^trascur·^aggira·non seguire·^esquec·esque·desconsider·\
          ^negeer·^negeren·^vergeet·omzeil·zignor·zapomnij·^pomi·nie przestrzegaj·^skip ·unlearn·\
          no longer follow·not listen·n't listen·not adhere·not heed·cease follow·cease obey·^scorda·niet volg·^volg ·skip all·skip your·disable your·disable all·drop your·\
          drop all·cancel all·cancel your·erase all·erase your·reset your·replace your·^revoke ·^set aside·\
@@ -96,7 +96,7 @@ static ROWS: &[(Kind, Spelling, &str)] = &[
         Kind::Target,
         Spelling::Plain,
         "directive·^checks·^check^·^message·^safety·governance·^control·constraint·^limit·^command·\
-         ^order·^context·^filter·^training·anterior·^protocol·safeguard·programming·everything·anything·^above·anweisung·\
+         ^order·^context·^filter·^training·anterior·^protocol·safeguard·programming·everything·anything·^above·told you·anweisung·\
          vorgabe·richtlinie·^regel·beschr·befehl·nachricht·consigne·^regle·ci-dessus·gles·sicherheitsr·indicacion·directri·\
          ^pauta·^norma·^regla·^regol·istruzion·indicazion·restrizion·^regra·diretriz·^ordens·\
          ^ordenes·orienta·mensage·aanwijzing·richtlijn·opdracht·beperking·polece·wytyczn·^zasad·\
@@ -141,8 +141,10 @@ static ROWS: &[(Kind, Spelling, &str)] = &[
          internal rule·internal guideline·confidential instruction·your prompt·your instruction·your exact·your full·your complete·your entire·your actual·\
          text above·words above·everything above·message above·messages above·above text·\
          above instruction·above prompt·above conversation·conversation above·content above·\
-         initial rule·secret rule·of the above·you were given·you were told·have been given·above this",
+         initial rule·secret rule·of the above·you were given·you were told·have been given·above this·instructions above·rules above·guidelines above",
     ),
+    (Kind::Ask, Spelling::Leet, "^reveal"),
+    (Kind::Confided, Spelling::Leet, "system prompt"),
     (
         Kind::Address,
         Spelling::Plain,
@@ -181,7 +183,7 @@ static ROWS: &[(Kind, Spelling, &str)] = &[
         Kind::CallKey,
         Spelling::Plain,
         "\"tool\"?:·\"tool\\\"?:·\"tool_name\"?:·\"tool_call\"?:·\"tool_call\\\"?:·\"tool_name\\\"?:·\"tool_calls\"?:·\
-         \"tool_calls\\\"?:·\"function_call\\\"?:·\"function_call\"?:·\"function\"?:?\"",
+         \"tool_calls\\\"?:·\"function_call\\\"?:·\"function_call\"?:·\"function\"?:?\"·\"arguments\"?:·\"arguments\\\"?:·\"tool_use\"·\"tool_use\\\"",
     ),
     (Kind::MarkdownLink, Spelling::Plain, "](http·](<http·](//·]:?http"),
     (Kind::HtmlImage, Spelling::Plain, "<img "),

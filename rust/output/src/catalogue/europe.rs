@@ -24,7 +24,11 @@ pub(super) const CATALOGUE: &[Definition] = &[
         .about("Ten digits, mod 11.", "NHS data dictionary")
         .forms(&[Form::groups(&["3_3_4", "10"]).check(check::uk_nhs).in_context()])
         .examples(
-            &["NHS number 943 476 5919", "nhs: 9434765919"],
+            &[
+                "NHS number 943 476 5919",
+                "nhs: 9434765919",
+                "NHS no 457-473-3993",
+            ],
             &["943 476 5919", "NHS 943 476 5918"],
         ),
     Definition::pii("de_tax_id", "German tax id")
@@ -60,10 +64,15 @@ pub(super) const CATALOGUE: &[Definition] = &[
         .forms(&[
             Form::groups(&["15", "13 2", "1 2 2 2 3 3 2", "13-2"]).check(check::fr_nir),
             Form::run(15, 15, "[1-478][0-9]{4}2[ABab][0-9]{8}").check(check::fr_nir),
+            Form::groups(&["3 3 2"]).check(check::corsican_nir),
         ])
         .examples(
-            &["255081416802538", "2 55 08 14 168 025 38"],
-            &["255081416802539"],
+            &[
+                "255081416802538",
+                "2 55 08 14 168 025 38",
+                "1 97 07 2B 126 928 09",
+            ],
+            &["255081416802539", "1 97 07 2B 126 928 08"],
         ),
     Definition::pii("es_dni_nie", "Spanish DNI or NIE")
         .confidence(0.95)
@@ -73,7 +82,7 @@ pub(super) const CATALOGUE: &[Definition] = &[
         )
         .forms(&[Form::groups(&["8", "7"]).check(check::es_dni_nie).open()])
         .examples(
-            &["12345678Z", "X1234567L", "DNI: 12345678-Z"],
+            &["12345678Z", "X1234567L", "X-1234567L", "DNI: 12345678-Z"],
             &["12345678A", "X1234567A"],
         ),
     Definition::pii("it_codice_fiscale", "Italian tax code")

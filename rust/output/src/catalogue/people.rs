@@ -14,7 +14,7 @@ pub(super) const CATALOGUE: &[Definition] = &[
         .confidence(0.85)
         .context(&["phone", "tel", "telephone", "mobile", "cell", "call", "fax", "whatsapp", "sms", "contact", "telefon", "handy", "téléphone", "teléfono", "telefono", "телефон", "טלפון", "נייד"])
         .about("Number of a person or an office, international or national.", "ITU-T E.164 and national plans")
-        .examples(&["(415) 555-1212", "415-555-1212", "+1 415 555 1212", "+44 20 7946 0958", "+49 30 901820", "Mobile: 052-345-6789", "+972-52-345-6789", "07700 900123", "phone: 4155551212"], &["1234567890123", "2024-01-02", "192.168.100.200", "4155551212"]),
+        .examples(&["(415) 555-1212", "415-555-1212", "+1 415 555 1212", "+44 20 7946 0958", "+49 30 901820", "Mobile: 052-345-6789", "+972-52-345-6789", "07700 900123", "phone: 4155551212", "0412 345 678", "(02) 9374 4000", "(11) 91234-5678"], &["1234567890123", "2024-01-02", "192.168.100.200", "4155551212"]),
     Definition::pii("credit_card", "payment card number")
         .severity(Critical)
         .confidence(0.95)
@@ -31,14 +31,14 @@ pub(super) const CATALOGUE: &[Definition] = &[
         .forms(&[
             Form::groups(&["4-2-2", "4/2/2", "4.2.2", "2-2-4", "2/2/4", "2.2.4", "1/1/4", "1/2/4", "2/1/4", "1.1.4", "1.2.4", "2.1.4", "2/2/2", "2-2-2", "2.2.2", "8"]).check(check::birth_date).in_context(),
             Form::near(
-                &["birth", "born", "dob"],
-                r"(?i)\b(?P<value>(?:[0-3]?[0-9](?:st|nd|rd|th)?[\s-]+(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]{0,6}\.?,?[\s-]+(?:19|20)[0-9]{2})|(?:(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]{0,6}\.?\s+[0-3]?[0-9](?:st|nd|rd|th)?,?\s+(?:19|20)[0-9]{2}))\b",
+                &["birth", "born", "dob", "d.o.b", "naissance", "nacimiento", "nascita", "nato il", "nata il", "nascimento", "geburt", "geboren", "geboorte"],
+                r"(?i)\b(?P<value>(?:[0-3]?[0-9](?:st|nd|rd|th|er|º|\.)?[\s-]+(?:de\s+)?(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec|mär|mai|okt|dez|janv|févr?|avr|juin|juil|août|aout|déc|ene|abr|ago|dic|gen|mag|giu|lug|set|ott|fev|out|mrt|maart|mei)(?:[a-z]|é){0,8}\.?,?[\s-]+(?:de\s+|del\s+)?(?:19|20)[0-9]{2})|(?:(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]{0,6}\.?\s+[0-3]?[0-9](?:st|nd|rd|th)?,?\s+(?:19|20)[0-9]{2}))\b",
             ).check(check::birth_date).in_context(),
             // The day of a time stamp.
             Form::near(&["birth", "born", "dob"], r"\b(?P<value>(?:19|20)[0-9]{2}-[0-9]{2}-[0-9]{2})T[0-9]{2}:").check(check::birth_date).in_context(),
         ])
-        .context(&["dob", "born", "birth", "birthday", "birthdate", "date of birth", "d.o.b", "geburtsdatum", "geboren", "geb", "naissance", "né le", "née le", "nacimiento", "nascita", "nato il", "nata il", "geboortedatum", "nascimento", "urodzenia", "рождения", "תאריך לידה"])
-        .examples(&["DOB: 1985-07-14", "born on July 14, 1985", "date of birth 14/07/1985", "Geburtsdatum: 14.07.1985"], &["released 1985-07-14", "DOB: 1985-13-41"]),
+        .context(&["dob", "born", "birth", "birthday", "birthdate", "date of birth", "d.o.b", "geburtsdatum", "geboren", "geb", "naissance", "né le", "née le", "nacimiento", "nascita", "nato il", "nata il", "geboortedatum", "nascimento", "urodzenia", "рождения", "родился", "geboorte", "nacido", "nacida", "תאריך לידה"])
+        .examples(&["DOB: 1985-07-14", "born on July 14, 1985", "date of birth 14/07/1985", "Geburtsdatum: 14.07.1985", "d.o.b. 14 July 1985", "date de naissance : 14 juillet 1985", "fecha de nacimiento: 14 de julio de 1985"], &["released 1985-07-14", "DOB: 1985-13-41"]),
     Definition::pii("medical_record_number", "medical record number")
         .confidence(0.3)
         .about("Number of a patient's record.", "convention")
@@ -56,7 +56,7 @@ pub(super) const CATALOGUE: &[Definition] = &[
             Form::near(&["licen", "dln", "dl num", "dl no", "dl #"], r"\b(?P<value>[A-Z]{1,2}[0-9]{5,14}|[A-Z][0-9]{3}-[0-9]{4}-[0-9]{4}|[A-Z][0-9]{3}-[0-9]{3}-[0-9]{2}-[0-9]{3}-[0-9]|[A-Z9]{5}[0-9]{6}[A-Z9]{2}[0-9A-Z]{3}|[0-9]{7,9})\b").check(check::license_number).in_context(),
         ])
         .context(&["driver license", "drivers license", "driver's license", "driver’s license", "driver’s licence", "driver's licence", "driving licence", "driving license", "driver licence", "drivers_license", "driver_license", "license number", "licence number", "dl number", "dl no", "dl #", "dln"])
-        .examples(&["driver's license D1234567", "drivers_license: A12345678"], &["license MIT", "license: Apache-2.0 A1234567 nothing"]),
+        .examples(&["driver's license D1234567", "drivers_license: A12345678", "DL number A1234567"], &["license MIT", "license: Apache-2.0 A1234567 nothing"]),
     Definition::pii("passport_mrz", "passport machine readable zone")
         .confidence(0.98)
         .about("Lines of a passport or identity card with all check digits.", "ICAO 9303, parts 4 and 5")

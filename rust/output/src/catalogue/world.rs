@@ -31,7 +31,7 @@ pub(super) const CATALOGUE: &[Definition] = &[
         .forms(&[Form::groups(&["4"]).check(check::in_pan).in_context().open()])
         .examples(&["PAN: ABCPE1234F"], &["ABCPE1234F", "PAN: ABCXE1234F"]),
     Definition::pii("in_aadhaar", "Indian Aadhaar number")
-        .context(&["aadhaar", "aadhar", "uidai", "uid"])
+        .context(&["aadhaar", "aadhar", "uidai", "uid", "आधार"])
         .about("Twelve digits, Verhoeff.", "UIDAI")
         .forms(&[Form::groups(&["4_4_4", "12"])
             .check(check::in_aadhaar)
@@ -110,7 +110,7 @@ pub(super) const CATALOGUE: &[Definition] = &[
         .about("Birth date, citizenship and Luhn.", "Department of Home Affairs")
         .forms(&[Form::groups(&["13", "6 4 2 1"]).check(check::za_id).in_context()])
         .examples(
-            &["SA ID: 8001015009087"],
+            &["SA ID: 8001015009087", "South African ID 4103218609186"],
             &["8001015009087", "SA ID: 8001015009088"],
         ),
     Definition::pii("tr_tckn", "Turkish id")

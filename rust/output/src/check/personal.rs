@@ -73,17 +73,32 @@ pub(crate) fn fr_nir(candidate: &Candidate<'_>) -> Verdict {
     Verdict::accept_if(national::fr_nir(candidate.text()))
 }
 
+/// The last groups of a French number whose department is 2A or 2B: `2 98 02 2A 122 444 19`.
+pub(crate) fn corsican_nir(candidate: &Candidate<'_>) -> Verdict {
+    const HEAD: usize = b"2 98 02 2A ".len();
+    let found = around(candidate, HEAD, 0).filter(|(_, _, text)| {
+        let blanks = [1, 4, 7, 10];
+        blanks.iter().all(|at| text.get(*at) == Some(&b' ')) && national::fr_nir(text)
+    });
+    at_if(found.map(|(start, end, _)| (start, end)))
+}
+
 /// Eight digits and a letter, or X, Y, Z before seven; a dash may stand between.
 pub(crate) fn es_dni_nie(candidate: &Candidate<'_>) -> Verdict {
     let digits = candidate.text().len();
     let (before, after) = if digits == 8 { (0, 1) } else { (1, 1) };
-    let found = [(before, after), (before, after + 1), (before * 2, after + 1)]
-        .into_iter()
-        .find_map(|(before, after)| {
-            let (start, end, text) = around(candidate, before, after)?;
-            let is_dashed = text.iter().all(|byte| is(*byte, ALNUM) || *byte == b'-');
-            (is_dashed && national::es_dni_nie(text)).then_some((start, end))
-        });
+    let found = [
+        (before, after),
+        (before, after + 1),
+        (before * 2, after),
+        (before * 2, after + 1),
+    ]
+    .into_iter()
+    .find_map(|(before, after)| {
+        let (start, end, text) = around(candidate, before, after)?;
+        let is_dashed = text.iter().all(|byte| is(*byte, ALNUM) || *byte == b'-');
+        (is_dashed && national::es_dni_nie(text)).then_some((start, end))
+    });
     at_if(found)
 }
 

@@ -326,12 +326,18 @@ fn root(word: &[u8]) -> Option<f32> {
         b"etc", b"usr", b"var", b"home", b"bin", b"boot", b"root", b"lib", b"sbin", b"opt", b"dev", b"sys",
         b"users", b"data",
     ];
+    // A quote may open the word, escaped where the command travels in a string.
+    let open = word
+        .iter()
+        .take_while(|byte| matches!(byte, b'\\' | b'"' | b'\''))
+        .count();
+    let word = word.get(open..)?;
     let end = word
         .iter()
         .position(|byte| {
             matches!(
                 byte,
-                b';' | b'&' | b'|' | b')' | b'"' | b'\'' | b'`' | b',' | b'<'
+                b';' | b'&' | b'|' | b')' | b']' | b'"' | b'\'' | b'`' | b',' | b'<'
             )
         })
         .unwrap_or(word.len());

@@ -119,7 +119,8 @@ pub(super) fn tautology(content: &[u8], end: usize) -> Option<Draft> {
                 || ends.starts_with(b"/*")
                 || ends.starts_with(b";--"));
         // `0 or 1  # …` is code: without a quote before it only a comment of SQL itself cuts.
-        let is_cut = is_broken || !ends.starts_with(b"#");
+        let says = ends.strip_prefix(b"-- ").and_then(|words| words.first());
+        let is_cut = is_broken || !ends.starts_with(b"#") && !says.is_some_and(u8::is_ascii_alphabetic);
         return (is_comment && is_cut && left != Operand::Text(b""))
             .then(|| Draft::new(ID, from + keyword..from + at + 2, 0.8));
     }
@@ -343,6 +344,16 @@ pub(super) fn statement(content: &[u8], end: usize) -> Option<Draft> {
         .first()
         .is_some_and(|byte| is_word(*byte) || matches!(byte, b'"' | b'`' | b'[' | b'\\'));
     if PROSE.contains(&name) || !starts_as_name {
+        return None;
+    }
+    // "We had to drop table tennis from the program" is no statement.
+    let is_written_small = slice(content, from + verb..from + verb + 4)
+        .iter()
+        .all(u8::is_ascii_lowercase);
+    let goes_on = following
+        .next()
+        .is_some_and(|word| matches!(word, b"from" | b"off" | b"at" | b"because" | b"until" | b"when"));
+    if is_written_small && goes_on {
         return None;
     }
     let length = memchr::memmem::find(&after, name)? + name.len();

@@ -322,8 +322,12 @@ fn forged_object(content: &[u8], end: usize) -> Option<Draft> {
     ]
     .iter()
     .any(|key| text.contains(key));
+    // The way models write calls: nothing but a name and an object of arguments, or the name of the kind.
+    let is_written = text.contains("\"name\":\"")
+        && (text.starts_with("{\"name\":") && text.contains("\"arguments\":{")
+            || text.contains("\"type\":\"tool_use\"") && text.contains("\"input\":{"));
     let is_call = is_literal
-        && has_name.iter().any(|key| text.contains(key))
+        && (is_written || has_name.iter().any(|key| text.contains(key)))
         && has_arguments
             .iter()
             .any(|key| text.contains(&format!("\"{key}\":")) || text.contains(&format!("'{key}':")));

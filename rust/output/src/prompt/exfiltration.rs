@@ -104,22 +104,28 @@ fn order_at(content: &[u8], read: &Read<'_>, place: usize) -> Option<Draft> {
         (tells(place) || read.preceding(place, 8).any(tells)) && around.clone().any(holds)
     } else {
         let before = |count: usize| place.checked_sub(count).map_or("", |at| read.text(at));
-        // "You need to send", not "addresses to send runs to".
+        // "You need to send", "use curl to post", not "addresses to send runs to".
+        let is_used = |count: usize| {
+            let tool = place.checked_sub(count).filter(|_| before(count) == "use");
+            tool.is_some_and(|tool| read.is_order(tool))
+        };
         let is_told = before(1) == "to"
-            && matches!(
-                before(2),
-                "you"
-                    | "need"
-                    | "have"
-                    | "want"
-                    | "must"
-                    | "order"
-                    | "is"
-                    | "agent"
-                    | "assistant"
-                    | "ai"
-                    | "sure"
-            );
+            && (is_used(3)
+                || is_used(4)
+                || matches!(
+                    before(2),
+                    "you"
+                        | "need"
+                        | "have"
+                        | "want"
+                        | "must"
+                        | "order"
+                        | "is"
+                        | "agent"
+                        | "assistant"
+                        | "ai"
+                        | "sure"
+                ));
         let is_mail = before(1) == "e" && read.text(place) == "mail" && read.is_order(place.wrapping_sub(1));
         read.is_order(place) || is_told || is_mail || matches!(before(1), "then" | "also")
     };

@@ -20,6 +20,8 @@ pub(super) struct Read<'a> {
     wakes: Vec<Wakes>,
     /// What all words together wake.
     awake: Wakes,
+    /// Words with leet characters as they are meant, by their places.
+    meant: Vec<(usize, String)>,
 }
 
 impl<'a> Read<'a> {
@@ -29,9 +31,16 @@ impl<'a> Read<'a> {
             roles: Vec::with_capacity(view.words.len()),
             wakes: Vec::with_capacity(view.words.len()),
             awake: 0,
+            meant: Vec::new(),
         };
-        for word in &view.words {
-            let (roles, mut wakes) = vocabulary::read(view.word(word));
+        for (place, word) in view.words.iter().enumerate() {
+            let (mut roles, mut wakes) = vocabulary::read(view.word(word));
+            if let Some(meant) = vocabulary::meant(view.word(word)) {
+                let (more, others) = vocabulary::read(&meant);
+                roles |= more;
+                wakes |= others;
+                read.meant.push((place, meant));
+            }
             if word.is_spaced {
                 wakes |= WAKES_OVERRIDE;
             }
@@ -68,7 +77,10 @@ impl<'a> Read<'a> {
     }
 
     pub(super) fn text(&self, place: usize) -> &str {
-        self.word(place).map_or("", |word| self.view.word(word))
+        match self.meant.binary_search_by_key(&place, |(at, _)| *at) {
+            Ok(at) => self.meant.get(at).map_or("", |(_, meant)| meant),
+            Err(_) => self.word(place).map_or("", |word| self.view.word(word)),
+        }
     }
 
     fn starts_sentence(&self, place: usize) -> bool {
@@ -171,7 +183,14 @@ fn verb_at(read: &Read<'_>, place: usize) -> Option<Verb> {
     if read.text(place) == "attention" && read.text(place + 1) != "to" {
         return None;
     }
-    let is_stopped = read.preceding(place, 3).any(stops) || read.following(place, 1).any(stops);
+    // "Befolge die obigen Regeln nicht", "volg de regels niet": the negation may stand last.
+    let is_last = ["befolg", "beacht", "volg"]
+        .iter()
+        .any(|verb| read.text(place).starts_with(verb));
+    let is_stopped = read.preceding(place, 3).any(stops)
+        || read
+            .following(place, if is_last { REACH + 1 } else { 1 })
+            .any(stops);
     (roles & FOLLOW != 0 && is_stopped).then_some(Verb {
         is_technical: false,
         is_everyday: false,
@@ -212,14 +231,23 @@ fn target_ahead(read: &Read<'_>, place: usize, verb: &Verb) -> Option<(usize, f6
     let mut qualities = (place + 1..noun).fold(0, |all, at| all | read.at(at));
     let mut last = noun;
     for after in read.following(noun, 4).take_while(|at| !read.starts_clause(*at)) {
-        if read.has(after, PRIOR | YOUR | SYSTEM) {
+        // "The instructions you were given" are the reader's own.
+        let is_told = read.has(noun, STRONG_NOUN)
+            && matches!(read.text(after), "given" | "told" | "received" | "got")
+            && (noun..after).any(|at| read.has(at, YOU));
+        if is_told {
+            qualities |= YOUR;
+            last = after;
+        } else if read.has(after, PRIOR | YOUR | SYSTEM) {
             qualities |= read.at(after) & (PRIOR | YOUR | SYSTEM);
             last = after;
-        } else if !read.has(after, ARTICLE | ALL | YOU | MODAL) {
+        } else if !read.has(after, ARTICLE | ALL | YOU | MODAL)
+            && !matches!(read.text(after), "were" | "have" | "been")
+        {
             break;
         }
     }
-    if verb.is_everyday && !is_own(read.at(noun), qualities) {
+    if verb.is_everyday && !is_own(read.at(noun), qualities) || is_path(read, place) {
         return None;
     }
     let is_bare = noun == place + 1;
@@ -237,7 +265,34 @@ fn target_ahead(read: &Read<'_>, place: usize, verb: &Verb) -> Option<(usize, f6
     if is_about && !read.has(noun, STRONG_NOUN) {
         confidence -= 0.3;
     }
+    if is_told_of_others(read, place, verb) {
+        confidence -= 0.3;
+    }
     Some((last, confidence))
+}
+
+/// "Do not follow the link": what is followed leads somewhere.
+fn is_path(read: &Read<'_>, place: usize) -> bool {
+    let is_path = |at: usize| {
+        matches!(
+            read.text(at),
+            "link" | "links" | "url" | "path" | "redirects" | "symlinks"
+        )
+    };
+    read.has(place, FOLLOW) && read.following(place, 3).any(is_path)
+}
+
+/// "Workers who ignore safety rules", "later rules override earlier rules": what others do, or how things work.
+fn is_told_of_others(read: &Read<'_>, place: usize, verb: &Verb) -> bool {
+    let before = place.checked_sub(1).map_or("", |before| read.text(before));
+    let is_later = |at: usize| {
+        matches!(
+            read.text(at),
+            "later" | "subsequent" | "specific" | "local" | "nested"
+        )
+    };
+    matches!(before, "who" | "whoever" | "which")
+        || verb.is_technical && !verb.is_order && read.preceding(place, 3).any(is_later)
 }
 
 /// What only the reader's own orders are called: "your instructions", "all previous instructions", "your safety filters".
@@ -365,6 +420,14 @@ fn everything(read: &Read<'_>, place: usize, verb: &Verb) -> Option<(usize, f64)
             .following(place + 2, 4)
             .find(|at| matches!(read.text(*at), "told" | "instructed" | "taught"));
         return last.map(|last| (last, if verb.is_order { 0.7 } else { 0.4 }));
+    }
+    // "Ignore what the developer told you".
+    if read.text(place + 1) == "what" {
+        let last = read.following(place + 1, 5).find(|at| read.has(*at, YOU));
+        let is_told = |at: &usize| matches!(read.text(at - 1), "told" | "instructed" | "taught" | "tells");
+        return last
+            .filter(is_told)
+            .map(|last| (last, if verb.is_order { 0.7 } else { 0.4 }));
     }
     let target = read
         .following(place, 4)

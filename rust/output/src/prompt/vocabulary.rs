@@ -69,7 +69,7 @@ static WAKING: &[(Wakes, &str)] = &[
     (WAKES_ANNOUNCEMENT, "overrides supersedes replaces cancels invalidates precedence system"),
     (
         WAKES_PERSONA,
-        "now on as like be are pretend roleplay you u you're simulate emulate impersonate of to an become will",
+        "now on as like be are pretend roleplay you u you're simulate emulate impersonate of to an become will mode",
     ),
     (WAKES_JAILBREAK, "jailbr-"),
     (
@@ -223,6 +223,18 @@ fn roles_in_disguise(word: &str) -> Roles {
     0
 }
 
+/// What a word with leet characters says in letters, `pr0mpt` for example; `None` for any other word.
+pub(super) fn meant(word: &str) -> Option<String> {
+    let is_leet = |byte: u8| LETTERS.get(usize::from(byte)) != Some(&byte);
+    let leet = word.bytes().filter(|byte| is_leet(*byte)).count();
+    if leet == 0 || word.len() > LONGEST_LEET || leet > word.len().saturating_sub(leet) {
+        return None;
+    }
+    let letters = word.bytes().map(|byte| plain_letter(byte, b'i'));
+    let is_word = letters.clone().all(|byte| is(byte, LOWER));
+    is_word.then(|| letters.map(char::from).collect())
+}
+
 /// Roles of a word with its leet characters read as letters.
 fn as_letters(word: &str, one: u8) -> Roles {
     let bytes = word.as_bytes();
@@ -308,6 +320,10 @@ mod tests {
         assert_eq!(read("promptly").1, WAKES_THEFT);
         assert_eq!(read("1gn0re").1, WAKES_OVERRIDE);
         assert_eq!(read("banana").1, 0);
+        assert_eq!(meant("pr0mpt").as_deref(), Some("prompt"));
+        for word in ["prompt", "2024", "sha256", "a1b2c3d4e5f6", "é0a"] {
+            assert_eq!(meant(word), None, "{word}");
+        }
     }
 
     #[test]

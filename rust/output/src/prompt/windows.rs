@@ -156,6 +156,12 @@ fn asks(character: char, content: &[u8], at: usize) -> bool {
     match character {
         // Letters with marks, punctuation, currency, arrows, boxes, technical signs, pictures.
         '\u{ad}' => true,
+        // A blank that is none of ASCII, between words.
+        '\u{a0}' => {
+            let after = content.get(at + 2).is_some_and(u8::is_ascii_alphabetic);
+            let before = at.checked_sub(1).and_then(|before| content.get(before));
+            after && before.is_some_and(u8::is_ascii_alphabetic)
+        }
         '\u{80}'..='\u{24f}'
         | '\u{2010}'..='\u{2027}'
         | '\u{2030}'..='\u{205f}'

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::bytes::{is, slice, ALNUM, SPACE};
+use crate::bytes::{is, slice, ALNUM, DIGIT, SPACE};
 use crate::catalogue::detector;
 use crate::definition::Verdict;
 use crate::rarity::{class_count, is_random, is_worn_out, word_coverage};
@@ -155,12 +155,17 @@ impl Block<'_> {
         let mut at = end;
         // Closing quote of the name, escaped or not, and closing bracket of an index.
         let mut is_key = false;
-        if byte(at) == b'\\' && matches!(byte(at.saturating_add(1)), b'"' | b'\'') {
-            at = at.saturating_add(2);
+        let escapes = self.escapes(at);
+        let quote = at.saturating_add(escapes);
+        if matches!(byte(quote), b'"' | b'\'') || byte(at) == b'`' {
+            at = quote.saturating_add(1);
             is_key = true;
-        } else if matches!(byte(at), b'"' | b'\'' | b'`') {
-            at = at.saturating_add(1);
-            is_key = true;
+        }
+        // Index of a map, or length of an array: `password[32] = "…"`.
+        if byte(at) == b'[' {
+            let length = slice(content, at, at.saturating_add(8));
+            let digits = length.iter().skip(1).take_while(|byte| is(**byte, DIGIT)).count();
+            at = at.saturating_add(digits).saturating_add(1);
         }
         if byte(at) == b']' {
             at = at.saturating_add(1);
@@ -169,6 +174,10 @@ impl Block<'_> {
             return self.element(at.saturating_add(1));
         }
         at = self.after_blanks(at);
+        // A type may stand behind the name: `var token string = "…"`.
+        if !is_key && at > end && slice(content, at, at.saturating_add(7)) == b"string " {
+            at = self.after_blanks(at.saturating_add(7));
+        }
         let operator = slice(content, at, at.saturating_add(2));
         at = at.saturating_add(match operator {
             b":=" | b"=>" => 2,
@@ -180,12 +189,12 @@ impl Block<'_> {
         let is_colon = operator.first() == Some(&b':') && operator != b":=";
         at = self.after_blanks(at);
         // A type stands between the name and the value: `password: str = "…"`.
-        if is_colon && is(byte(at), ALNUM) {
+        if is_colon && (is(byte(at), ALNUM) || byte(at) == b'&') {
             let word = slice(content, at, at.saturating_add(24));
             let length = word
                 .iter()
                 .take_while(|byte| {
-                    is(**byte, ALNUM) || matches!(byte, b'&' | b'\'' | b'[' | b']' | b'|' | b' ')
+                    is(**byte, ALNUM) || matches!(byte, b'&' | b'\'' | b'[' | b']' | b'|' | b'?' | b' ')
                 })
                 .count();
             if word.get(length) == Some(&b'=') && word.get(length.saturating_add(1)) != Some(&b'=') {
@@ -209,6 +218,12 @@ impl Block<'_> {
         })
     }
 
+    /// Backslashes before a quote: JSON within JSON within JSON has three.
+    fn escapes(&self, at: usize) -> usize {
+        let text = slice(self.content, at, at.saturating_add(8));
+        text.iter().take_while(|byte| **byte == b'\\').count()
+    }
+
     fn after_blanks(&self, at: usize) -> usize {
         let blanks = slice(self.content, at, at.saturating_add(32))
             .iter()
@@ -225,9 +240,10 @@ impl Block<'_> {
             _ => 0,
         };
         let quoted = tail.get(prefix..).unwrap_or_default();
-        let (open, quote): (usize, u8) = match quoted {
-            [b'\\', quote @ (b'"' | b'\''), ..] => (2, *quote),
-            [quote @ (b'"' | b'\'' | b'`'), ..] => (1, *quote),
+        let escapes = self.escapes(at.saturating_add(prefix));
+        let (open, quote): (usize, u8) = match quoted.get(escapes) {
+            Some(quote @ (b'"' | b'\'')) => (escapes.saturating_add(1), *quote),
+            Some(b'`') if escapes == 0 => (1, b'`'),
             _ => (0, 0),
         };
         if open == 0 {
@@ -258,8 +274,8 @@ impl Block<'_> {
         }
         let start = at.saturating_add(prefix).saturating_add(open);
         let body = slice(content, start, start.saturating_add(MAX_VALUE));
-        let length = if open == 2 {
-            memchr::memmem::find(body, &[b'\\', quote])?
+        let length = if open > 1 {
+            memchr::memmem::find(body, quoted.get(..open)?)?
         } else {
             let mut is_escaped = false;
             body.iter().position(|byte| {
@@ -268,7 +284,7 @@ impl Block<'_> {
                 ends || *byte == b'\n'
             })?
         };
-        let is_closed = open == 2 || body.get(length) == Some(&quote);
+        let is_closed = open > 1 || body.get(length) == Some(&quote);
         (is_closed && length >= MIN_QUOTED).then_some(Value {
             span: start..start.saturating_add(length),
             is_quoted: true,

@@ -8,7 +8,8 @@ use crate::engine::ScanOptions;
 use crate::hit::Hit;
 use crate::mask::{DetectorId, Mask};
 use crate::operator::Customs;
-use crate::scan::context::{has_context, CONTEXT_BONUS};
+use crate::scan::columns::{name_of, Table};
+use crate::scan::context::{has_context, has_word, CONTEXT_BONUS};
 
 /// Confirmation work allowed per byte of content, in bytes looked at, and on top of it. About 50 ms per MiB and 20 ms.
 const WORK_PER_BYTE: u64 = 160;
@@ -76,6 +77,8 @@ pub(crate) struct Block<'a> {
     pub no_scheme_before: usize,
     /// Behind the last `@` of the authority read last.
     pub authority_end: usize,
+    /// The table whose columns were read last.
+    table: Option<Table>,
     /// End of the value assigned last: names inside of it are part of it.
     pub value_end: usize,
 }
@@ -101,6 +104,7 @@ impl<'a> Block<'a> {
             work,
             no_scheme_before: 0,
             authority_end: 0,
+            table: None,
             value_end: 0,
         }
     }
@@ -129,6 +133,16 @@ impl<'a> Block<'a> {
         }
     }
 
+    /// Whether what is found is called by its name nearby, or at the head of its column.
+    fn is_named(&mut self, definition: &Definition, span: &Range<usize>) -> bool {
+        let words = definition.context;
+        has_context(self.content, span.start, span.end, words)
+            || definition.group == Group::Pii
+                && !words.is_empty()
+                && name_of(self.content, span.start, &mut self.table)
+                    .is_some_and(|name| has_word(name, words))
+    }
+
     /// Adds what context says and keeps the hit if it is likely enough.
     pub fn push(
         &mut self,
@@ -151,7 +165,7 @@ impl<'a> Block<'a> {
         };
         // Beyond the threshold context changes nothing that anybody reads, so it is looked at only where it decides.
         let is_open = needs_context || confidence < self.options.min_confidence;
-        if is_open && has_context(self.content, span.start, span.end, definition.context) {
+        if is_open && self.is_named(definition, &span) {
             confidence = (confidence + CONTEXT_BONUS).min(1.0);
         }
         if confidence >= self.options.min_confidence

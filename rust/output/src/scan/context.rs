@@ -1,5 +1,7 @@
 //! Words around a candidate (output policy spec §16.6, context).
 
+use std::ops::Range;
+
 use crate::bytes::slice;
 
 const BEFORE: usize = 64;
@@ -12,6 +14,21 @@ pub(crate) fn has_context(content: &[u8], start: usize, end: usize, words: &[imp
     if words.is_empty() {
         return false;
     }
+    let (before, after) = surroundings(content, start, end);
+    has_word(before, words) || has_word(after, words)
+}
+
+/// How far the nearest context word is from a candidate. One behind it counts as farther than any before it.
+pub(crate) fn distance(content: &[u8], start: usize, end: usize, words: &[impl AsRef<str>]) -> Option<usize> {
+    let (before, after) = surroundings(content, start, end);
+    let last = words_in(before, words).map(|word| word.end).max();
+    let first = || words_in(after, words).map(|word| word.start).min();
+    last.map(|end| before.len().saturating_sub(end))
+        .or_else(|| Some(first()?.saturating_add(BEFORE)))
+}
+
+/// What stands before and behind a candidate, as far as context reaches.
+fn surroundings(content: &[u8], start: usize, end: usize) -> (&[u8], &[u8]) {
     let before = slice(content, start.saturating_sub(BEFORE), start);
     let after = slice(content, end, end.saturating_add(AFTER));
     let second_break = memchr::memrchr_iter(b'\n', before).nth(1);
@@ -21,11 +38,16 @@ pub(crate) fn has_context(content: &[u8], start: usize, end: usize, words: &[imp
     let after = after
         .get(..memchr::memchr(b'\n', after).unwrap_or(after.len()))
         .unwrap_or_default();
-    has_word(before, words) || has_word(after, words)
+    (before, after)
 }
 
 /// Whether one of the lower-case words stands in the text, as a whole word: `_`, digits and humps end words too.
 pub(crate) fn has_word(text: &[u8], words: &[impl AsRef<str>]) -> bool {
+    words_in(text, words).next().is_some()
+}
+
+/// Where the words stand in the text.
+fn words_in<'a>(text: &'a [u8], words: &'a [impl AsRef<str>]) -> impl Iterator<Item = Range<usize>> + 'a {
     let mut firsts = [false; 256];
     for byte in words.iter().filter_map(|word| word.as_ref().as_bytes().first()) {
         for way in [byte.to_ascii_lowercase(), byte.to_ascii_uppercase()] {
@@ -34,11 +56,14 @@ pub(crate) fn has_word(text: &[u8], words: &[impl AsRef<str>]) -> bool {
             }
         }
     }
-    text.iter().enumerate().any(|(at, byte)| {
-        firsts.get(usize::from(*byte)).copied().unwrap_or(false)
-            && words
-                .iter()
-                .any(|word| end_of_word(text, at, word.as_ref()).is_some_and(|end| is_whole(text, at, end)))
+    let is_first = move |byte: u8| firsts.get(usize::from(byte)).copied().unwrap_or(false);
+    let starts = text.iter().enumerate().filter(move |(_, byte)| is_first(**byte));
+    starts.filter_map(move |(at, _)| {
+        let ends = words
+            .iter()
+            .filter_map(|word| end_of_word(text, at, word.as_ref()));
+        let mut whole = ends.filter(|end| is_whole(text, at, *end));
+        Some(at..whole.next()?)
     })
 }
 
@@ -107,6 +132,16 @@ mod tests {
         assert!(has("the bsn\n is #", &["bsn"]));
         assert!(!has("the bsn\n\n is #", &["bsn"]) && !has("#\n bsn", &["bsn"]));
         assert!(!has("spandex #", &["pan"]));
+        let far = |text: &str, words: &[&str]| {
+            let start = text.find('#').unwrap();
+            distance(text.as_bytes(), start, start + 1, words)
+        };
+        assert_eq!(far("nhs no of the patient: #", &["nhs", "patient"]), Some(2));
+        assert_eq!(far("bsn # nhs", &["bsn", "nhs"]), Some(1));
+        assert_eq!(
+            (far("# nhs", &["nhs"]), far("#", &["nhs"])),
+            (Some(BEFORE + 1), None)
+        );
         assert!(!has(&format!("bsn {} #", "x".repeat(70)), &["bsn"]));
     }
 }

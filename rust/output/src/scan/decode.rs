@@ -11,6 +11,7 @@ use crate::limits::{MAX_DECODED_BYTES, MAX_LAYERS, MIN_BASE64, MIN_HEX};
 use crate::mask::Mask;
 use crate::scan::block::Block;
 use crate::scan::scanner::scan_layer;
+use crate::scan::wrapped::wrapped;
 
 /// Bytes of a region with escapes.
 const MAX_REGION: usize = 8 * 1024;
@@ -87,9 +88,22 @@ fn is_text(bytes: &[u8]) -> bool {
 }
 
 fn runs(block: &mut Block<'_>, decoding: &Decoding) {
+    let mut wrapped_end = 0usize;
     for span in std::mem::take(&mut block.encoded) {
         if block.work.is_over() {
             return;
+        }
+        if span.start < wrapped_end {
+            continue;
+        }
+        if let Some((text, end)) = wrapped(block.content, &span) {
+            if !decoding.take(text.len()) {
+                return;
+            }
+            if add_decoded(block, decoding, &text, span.start..end) {
+                wrapped_end = end;
+                continue;
+            }
         }
         let padding = slice(block.content, span.end, span.end.saturating_add(2))
             .iter()
@@ -100,22 +114,28 @@ fn runs(block: &mut Block<'_>, decoding: &Decoding) {
         if !decoding.take(text.len()) {
             return;
         }
-        let plain = if is_hex_text(text) {
-            decode_hex(text)
-        } else {
-            decode_base64(trim_base64(text))
-        };
-        if let Some(plain) = plain.filter(|plain| is_text(plain)) {
-            let hits = inside(block, &plain, decoding, true);
-            for hit in hits {
-                block.hits.push(Hit {
-                    offset: whole.start,
-                    length: whole.len(),
-                    ..hit
-                });
-            }
-        }
+        add_decoded(block, decoding, text, whole);
     }
+}
+
+/// Adds what an encoded text that stands at `whole` holds; answers whether it is one.
+fn add_decoded(block: &mut Block<'_>, decoding: &Decoding, text: &[u8], whole: Range<usize>) -> bool {
+    let plain = if is_hex_text(text) {
+        decode_hex(text)
+    } else {
+        decode_base64(trim_base64(text))
+    };
+    let Some(plain) = plain.filter(|plain| is_text(plain)) else {
+        return false;
+    };
+    for hit in inside(block, &plain, decoding, true) {
+        block.hits.push(Hit {
+            offset: whole.start,
+            length: whole.len(),
+            ..hit
+        });
+    }
+    true
 }
 
 /// Base64 without padding has no length of one more than a multiple of four.

@@ -30,6 +30,7 @@ pub(crate) enum Lead {
 /// Fragments of secrets, in the cases they are written in.
 const SECRET_FRAGMENTS: &[(&str, Lead)] = &[
     ("-BEGIN ", Lead::Pem),
+    ("- BEGIN ", Lead::Pem),
     ("PuTTY-User-Key", Lead::Putty),
     ("sswor", Lead::Name),
     ("SSWOR", Lead::Name),
@@ -53,8 +54,10 @@ const SECRET_FRAGMENTS: &[(&str, Lead)] = &[
     ("HORIZATION", Lead::Authorization),
     ("auth\"", Lead::DockerAuth),
     ("auth\\\"", Lead::DockerAuth),
+    ("auth\\\\\\\"", Lead::DockerAuth),
     ("service_account\"", Lead::ServiceAccount),
     ("service_account\\\"", Lead::ServiceAccount),
+    ("service_account\\\\\\\"", Lead::ServiceAccount),
     ("$2a$", Lead::Crypt),
     ("$2b$", Lead::Crypt),
     ("$2y$", Lead::Crypt),
@@ -83,7 +86,8 @@ pub(crate) struct Literals {
 }
 
 impl Literals {
-    /// The fragments of secrets when asked for, and the catalogue's words: as written, in capitals, with one capital.
+    /// The fragments of secrets when asked for, and the catalogue's words: as written, in capitals, with one capital,
+    /// with the first word in capitals, with a capital each.
     pub fn new(with_secrets: bool, words: impl Iterator<Item = &'static str>) -> Literals {
         let mut all: Vec<Written> = Vec::new();
         let mut add = |text: String, lead: Lead| {
@@ -102,6 +106,10 @@ impl Literals {
             add(word.to_owned(), Lead::Near);
             add(word.to_ascii_uppercase(), Lead::Near);
             add(capital + word.get(1..).unwrap_or_default(), Lead::Near);
+            if let Some((first, rest)) = word.split_once(' ') {
+                add(first.to_ascii_uppercase() + " " + rest, Lead::Near);
+                add(title(word), Lead::Near);
+            }
         }
         let mut written: Vec<Vec<Written>> = Vec::new();
         for one in all {
@@ -158,6 +166,15 @@ impl Literals {
     }
 }
 
+/// Every word with a capital: `Medical Rec`.
+fn title(words: &str) -> String {
+    let capital = |word: &str| {
+        let (first, rest) = word.split_at_checked(1).unwrap_or((word, ""));
+        first.to_ascii_uppercase() + rest
+    };
+    words.split(' ').map(capital).collect::<Vec<_>>().join(" ")
+}
+
 /// Fragments and the search for them alone.
 #[derive(Debug)]
 pub(crate) struct Words {
@@ -190,7 +207,8 @@ mod tests {
             true,
             ["born", "born in", "medical rec"].into_iter(),
         ));
-        let text = "-BEGIN  KEY kEy Token born in Medical rec MEDICAL REC medical Rec $2b$ auth\" auth'";
+        let text =
+            "-BEGIN  KEY kEy Token born in Medical rec MEDICAL REC medical Rec Medical Rec $2b$ auth\" auth'";
         let found = literals.find(text.as_bytes(), 0..text.len());
         let texts: Vec<&str> = found.iter().map(|(_, at)| &text[at.clone()]).collect();
         assert_eq!(
@@ -202,6 +220,7 @@ mod tests {
                 "born",
                 "Medical rec",
                 "MEDICAL REC",
+                "Medical Rec",
                 "$2b$",
                 "auth\""
             ]

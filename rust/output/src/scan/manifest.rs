@@ -30,7 +30,7 @@ impl Block<'_> {
         let end = object_end(body).unwrap_or(body.len());
         let object = body.get(..end).unwrap_or_default();
         if memchr::memmem::find(object, b"private_key\"").is_some()
-            || memchr::memmem::find(object, b"private_key\\\"").is_some()
+            || memchr::memmem::find(object, b"private_key\\").is_some()
         {
             self.report(
                 detector!("gcp_service_account_key"),
@@ -251,7 +251,12 @@ impl Block<'_> {
         let machine =
             memchr::memmem::rfind(head, b"machine ").or_else(|| memchr::memmem::rfind(head, b"default "));
         let is_entry = machine.is_some_and(|place| {
-            memchr::memmem::find(head.get(place..).unwrap_or_default(), b"login ").is_some()
+            let entry = head.get(place..).unwrap_or_default();
+            memchr::memmem::find(entry, b"login ").is_some_and(|login| {
+                // Between `login` and `password` stands a name.
+                let name = entry.get(login.saturating_add(6)..).unwrap_or_default();
+                !name.trim_ascii().is_empty()
+            })
         });
         let start = word_end.saturating_add(blanks);
         let end = bare_end(self.content, start, 256);

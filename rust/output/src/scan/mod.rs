@@ -4,6 +4,7 @@ mod address;
 mod assign;
 mod authorization;
 pub(crate) mod block;
+mod columns;
 mod confirm;
 pub(crate) mod context;
 mod decode;
@@ -20,5 +21,6 @@ pub(crate) mod sweep;
 mod tables;
 mod url;
 mod utf16;
+mod wrapped;
 
 pub(crate) use scanner::scan;

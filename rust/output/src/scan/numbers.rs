@@ -213,7 +213,7 @@ impl Block<'_> {
         let count = groups.len().min(5);
         let lengths = lengths.get(..count).unwrap_or_default();
         let separators = separators.get(..count).unwrap_or_default();
-        let lead = self.content.get(start) == Some(&b'(');
+        let is_bracketed = self.content.get(start) == Some(&b'(');
         let nanp = |from: usize| {
             if lengths.get(from..from.saturating_add(3)) != Some(&[3, 3, 4][..]) {
                 return false;
@@ -226,7 +226,7 @@ impl Block<'_> {
             is_code(0) && is_code(3) && is_separated && is_even
         };
         if nanp(0) {
-            let is_blank = !lead && separators.first() == Some(&b' ');
+            let is_blank = !is_bracketed && separators.first() == Some(&b' ');
             return Some((3, if is_blank { 0.6 } else { 0.85 }));
         }
         if lengths.first() == Some(&1)
@@ -236,7 +236,7 @@ impl Block<'_> {
             let one = self.digits(groups.get(..1).unwrap_or_default());
             return (one.as_slice() == [1]).then_some((4, 0.85));
         }
-        self.leading_zero(groups, lengths, separators)
+        self.leading_zero(groups, lengths, separators, is_bracketed)
     }
 
     fn leading_zero(
@@ -244,9 +244,11 @@ impl Block<'_> {
         groups: &[DigitGroup],
         lengths: &[usize],
         separators: &[u8],
+        is_bracketed: bool,
     ) -> Option<(usize, f32)> {
         // No form begins with other lengths.
-        if !matches!(lengths, [3..=5 | 10 | 11, ..] | [2, 2, 2, 2, 2]) {
+        let is_area = is_bracketed && matches!(lengths, [2, 4..=5, 4, ..]);
+        if !is_area && !matches!(lengths, [3..=5 | 10 | 11, ..] | [2, 2, 2, 2, 2]) {
             return None;
         }
         let digits = self.first_digits(groups.get(..lengths.len()).unwrap_or_default(), 4);
@@ -268,6 +270,11 @@ impl Block<'_> {
             (Some(0), [5, 3, 3, ..]) if joined(3) && matches!(lead.0, 1 | 7) => Some((3, 0.85)),
             (Some(0), [4, 3, 4, ..]) if joined(3) && matches!(lead.0, 1 | 7) => Some((3, 0.8)),
             (Some(0), [3, 4, 4, ..]) if joined(3) && lead.0 <= 9 && lead.0 >= 2 => Some((3, 0.7)),
+            // Australia: 04dd ddd ddd, (0d) dddd dddd.
+            (Some(0), [4, 3, 3, ..]) if joined(3) && lead.0 == 4 => Some((3, 0.7)),
+            (Some(0), [2, 4, 4, ..]) if joined(3) && matches!(lead.0, 2 | 3 | 7 | 8) => Some((3, 0.8)),
+            // Brazil: (dd) 9dddd-dddd, (dd) dddd-dddd.
+            (Some(1..=9), [2, 4..=5, 4, ..]) if separators.get(1) == Some(&b'-') => Some((3, 0.8)),
             // France: five pairs.
             (Some(0), [2, 2, 2, 2, 2]) if joined(5) && lead.0 >= 1 => Some((5, 0.8)),
             // Germany: area code, stroke, number.
@@ -363,10 +370,11 @@ fn is_international(digits: &[u32]) -> bool {
         }
         7 => length == 11,
         _ => match two {
-            20 | 27 | 30 | 31 | 32 | 33 | 34 | 41 | 45 | 46 | 47 | 48 | 51 | 53 | 56 | 61 | 64 | 65 | 66
-            | 90 | 93 | 94 | 95 | 98 => (9..=13).contains(&length),
-            36 | 39 | 40 | 43 | 44 | 49 | 52 | 54 | 55 | 57 | 58 | 60 | 62 | 63 | 81 | 82 | 84 | 86 | 91
-            | 92 => (10..=14).contains(&length),
+            20 | 27 | 30 | 31 | 32 | 33 | 34 | 41 | 43 | 45 | 46 | 47 | 48 | 51 | 53 | 56 | 61 | 64 | 65
+            | 66 | 90 | 93 | 94 | 95 | 98 => (9..=13).contains(&length),
+            36 | 39 | 40 | 44 | 49 | 52 | 54 | 55 | 57 | 58 | 60 | 62 | 63 | 81 | 82 | 84 | 86 | 91 | 92 => {
+                (10..=14).contains(&length)
+            }
             two if LONG_CODES.contains(&two) => (9..=15).contains(&length),
             _ => false,
         },

@@ -7,6 +7,8 @@ use crate::catalogue::definition;
 use crate::definition::{Group, Rank};
 use crate::hit::Hit;
 use crate::mask::DetectorId;
+use crate::scan::columns::{name_of, Table};
+use crate::scan::context::{distance, has_word};
 
 fn traits_of(hit: &Hit) -> (Group, Rank, bool) {
     definition(hit.detector).map_or((Group::Custom, Rank::Vendor, false), |definition| {
@@ -35,14 +37,32 @@ type Key = (
     Reverse<Rank>,
     Reverse<usize>,
     usize,
+    usize,
     Reverse<u32>,
     DetectorId,
 );
 
+/// How far what a personal number is called stands from it: of two readings of the same digits the nearer name holds.
+fn name_distance(content: &[u8], hit: &Hit, table: &mut Option<Table>) -> usize {
+    let definition = definition(hit.detector).filter(|definition| definition.group == Group::Pii);
+    let words = definition.map_or(&[][..], |definition| definition.context);
+    if words.is_empty() {
+        return usize::MAX;
+    }
+    let heads_column = || {
+        let name = name_of(content, hit.offset, table);
+        name.is_some_and(|name| has_word(name, words)).then_some(0)
+    };
+    distance(content, hit.offset, hit.end(), words)
+        .or_else(heads_column)
+        .unwrap_or(usize::MAX)
+}
+
 /// The hits that stay, in order of offset, then detector.
-pub(crate) fn resolve(mut hits: Vec<Hit>) -> Vec<Hit> {
+pub(crate) fn resolve(content: &[u8], mut hits: Vec<Hit>) -> Vec<Hit> {
     hits.sort_unstable_by_key(|hit| (hit.offset, hit.detector, hit.length));
     let mut kept = Vec::with_capacity(hits.len());
+    let mut table = None;
     let mut rest = hits.as_mut_slice();
     // Most hits stand alone; only those that touch each other, perhaps through others, have to be compared.
     while let Some(first) = rest.first() {
@@ -56,7 +76,7 @@ pub(crate) fn resolve(mut hits: Vec<Hit>) -> Vec<Hit> {
         let (together, others) = rest.split_at_mut(count);
         match together {
             [alone] => kept.push(*alone),
-            _ => settle(together, &mut kept),
+            _ => settle(content, together, &mut kept, &mut table),
         }
         rest = others;
     }
@@ -65,7 +85,7 @@ pub(crate) fn resolve(mut hits: Vec<Hit>) -> Vec<Hit> {
 }
 
 /// Adds the hits that stay of some that touch each other.
-fn settle(hits: &[Hit], kept: &mut Vec<Hit>) {
+fn settle(content: &[u8], hits: &[Hit], kept: &mut Vec<Hit>, table: &mut Option<Table>) {
     let before = kept.len();
     let mut keyed: Vec<(Key, Group, Hit)> = hits
         .iter()
@@ -76,6 +96,7 @@ fn settle(hits: &[Hit], kept: &mut Vec<Hit>) {
                 Reverse(rank),
                 Reverse(hit.length),
                 hit.offset,
+                name_distance(content, hit, table),
                 Reverse(hit.confidence.to_bits()),
                 hit.detector,
             );

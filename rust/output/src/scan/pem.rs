@@ -10,7 +10,8 @@ const MAX_BLOCK: usize = 64 * 1024;
 const MAX_LABEL: usize = 64;
 
 impl Block<'_> {
-    /// `-BEGIN ` at `at`: a private key reaches to its END line, or 64 KiB where there is none.
+    /// `-BEGIN ` or, as RFC 4716 has it, `- BEGIN ` at `at`: a private key reaches to its END line, or 64 KiB where there is
+    /// none.
     pub(crate) fn pem(&mut self, at: usize) {
         let start = at.saturating_sub(
             slice(self.content, at.saturating_sub(4), at)
@@ -22,7 +23,10 @@ impl Block<'_> {
         if at.saturating_sub(start) < 3 {
             return;
         }
-        let label_start = at.saturating_add(b"-BEGIN ".len());
+        let is_spaced = self.content.get(at.saturating_add(1)) == Some(&b' ');
+        let label_start = at
+            .saturating_add(b"-BEGIN ".len())
+            .saturating_add(usize::from(is_spaced));
         let window = slice(self.content, label_start, label_start.saturating_add(MAX_LABEL));
         let Some(label_length) = memchr::memmem::find(window, b"----") else {
             return;
@@ -36,9 +40,16 @@ impl Block<'_> {
         }
         let body = slice(self.content, label_start, start.saturating_add(MAX_BLOCK));
         self.work.spend(body.len().min(4_096));
-        let mut mark = b"-----END ".to_vec();
+        let mut mark = if is_spaced {
+            &b"---- END "[..]
+        } else {
+            b"-----END "
+        }
+        .to_vec();
         mark.extend_from_slice(label);
-        let header = label_start.saturating_add(label_length).saturating_add(5);
+        let header = label_start
+            .saturating_add(label_length)
+            .saturating_add(if is_spaced { 4 } else { 5 });
         let end = memchr::memmem::find(body, &mark).map_or_else(
             || self.unfinished_end(header, body.len().saturating_add(label_start)),
             |place| {

@@ -46,7 +46,7 @@ fn scan_bytes(content: &[u8], mask: &Mask, options: &ScanOptions, customs: &Cust
     let is_over_budget = done.iter().any(|(_, is_over)| *is_over);
     let hits = done.into_iter().flat_map(|(hits, _)| hits).collect();
     ScanResult {
-        hits: overlap::resolve(hits),
+        hits: overlap::resolve(content, hits),
         is_truncated,
         is_over_budget,
     }

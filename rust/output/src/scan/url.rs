@@ -247,7 +247,8 @@ impl Block<'_> {
 fn is_password(password: &[u8], user: &[u8]) -> bool {
     let is_pattern = password
         .iter()
-        .any(|byte| matches!(byte, b'{' | b'}' | b'<' | b'>' | b'[' | b'*' | b'|' | b' '));
+        .any(|byte| matches!(byte, b'{' | b'}' | b'<' | b'>' | b'[' | b'|' | b' '))
+        || memchr::memmem::find(password, b"**").is_some();
     let is_worn = password.len() >= 8 && is_worn_out(password);
     let starts_reference = matches!(password.first(), Some(b'$' | b'%' | b'{' | b'<' | b'*'))
         && !matches!(password, [b'%', a, b, ..] if a.is_ascii_hexdigit() && b.is_ascii_hexdigit());

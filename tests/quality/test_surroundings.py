@@ -1,0 +1,60 @@
+"""Encodings, tables and redaction (output policy spec §7, §16.6): what is found is found whole, wherever it stands."""
+
+import json
+
+import pytest
+
+from cordum.output import redact, scan
+from tests.quality.samples import Sample, samples
+from tests.quality.surroundings import COLUMNS, ENCODINGS, TABLES, assignments, encoded, table
+
+_SCANNER = {"secret_leak": "secret", "pii": "pii"}
+
+
+@pytest.mark.parametrize("name", ENCODINGS)
+def test_encoded_secrets_are_found(name: str) -> None:
+    texts = list(encoded(name))
+    missed = [
+        sample.label
+        for sample in texts
+        if all(found.detector != sample.detector for found in scan(sample.data, scanners=["secret"]))
+    ]
+    assert len(texts) > 100
+    assert len(missed) <= len(texts) * 0.02, missed
+
+
+@pytest.mark.parametrize("kind", TABLES)
+@pytest.mark.parametrize("detector", COLUMNS)
+def test_a_column_is_named_by_its_head(detector: str, kind: str) -> None:
+    text, values = table(detector, kind, rows=40)
+    copy = redact(text, scan(text, scanners=[detector]))
+    assert [value for value in values if value in copy] == []
+    unnamed = text.replace(COLUMNS[detector][0].encode(), b"number", 1)
+    assert scan(unnamed, scanners=[detector]) == []
+
+
+def _is_json(data: bytes) -> bool:
+    try:
+        json.loads(data)
+    except ValueError:
+        return False
+    return True
+
+
+def _left_over(sample: Sample) -> bool:
+    value = sample.data[sample.start : sample.end]
+    found = scan(sample.data, scanners=[sample.detector])
+    copy = redact(sample.data, found)
+    return bool(found) and (value in copy or (_is_json(sample.data) and not _is_json(copy)))
+
+
+@pytest.mark.parametrize("group", _SCANNER)
+def test_a_redacted_copy_holds_no_value_and_stays_json(group: str) -> None:
+    hits = [sample for sample in samples() if sample.group == group and sample.is_hit]
+    assert [sample.label for sample in hits if _left_over(sample)] == []
+
+
+def test_references_and_placeholders_are_no_secrets() -> None:
+    texts = list(assignments())
+    assert len(texts) > 500
+    assert [text for text in texts if scan(text, scanners=["secret"])] == []

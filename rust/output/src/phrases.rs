@@ -83,7 +83,7 @@ static ROWS: &[(Kind, Spelling, &str)] = &[
          no longer follow·not listen·n't listen·not adhere·not heed·cease follow·cease obey·^scorda·niet volg·^volg ·skip all·skip your·disable your·disable all·drop your·\
          drop all·cancel all·cancel your·erase all·erase your·reset your·replace your·^revoke ·^set aside·\
          ^put aside·delete your·remove your·remove all·never mind·no attention·are void·is void·and void·no longer valid·\
-         longer appl·longer in effect·longer active·are revoked·hereby revoked·been revoked·are cancel·\
+         longer appl·longer in effect·longer in force·longer active·are revoked·hereby revoked·been revoked·are cancel·\
          been cancel·hereby cancel·are suspended·been suspended·are obsolete·are invalid·not apply to you·\
          precedence over·replaces your·cancels your·you were told",
     ),

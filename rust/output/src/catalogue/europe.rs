@@ -130,13 +130,12 @@ pub(super) const CATALOGUE: &[Definition] = &[
             "Birth date, counter and check mod 97.",
             "Belgian national register",
         )
-        .forms(&[
-            Form::groups(&["2.2.2-3.2"]).check(check::be_nrn).confidence(0.9),
-            Form::groups(&["11"]).check(check::be_nrn).in_context(),
-        ])
+        .forms(&[Form::groups(&["2.2.2-3.2", "11"])
+            .check(check::be_nrn)
+            .in_context()])
         .examples(
             &["Rijksregisternummer 93.05.18-223.61", "NISS: 93051822361"],
-            &["93051822361", "NISS: 93051822362"],
+            &["93051822361", "part 93.05.18-223.61", "NISS: 93051822362"],
         ),
     Definition::pii("ch_ahv", "Swiss insurance number")
         .confidence(0.95)

@@ -14,7 +14,7 @@ pub(super) const CATALOGUE: &[Definition] = &[
         .confidence(0.85)
         .context(&["phone", "tel", "telephone", "mobile", "cell", "call", "fax", "whatsapp", "sms", "contact", "telefon", "handy", "téléphone", "teléfono", "telefono", "телефон", "טלפון", "נייד"])
         .about("Number of a person or an office, international or national.", "ITU-T E.164 and national plans")
-        .examples(&["(415) 555-1212", "415-555-1212", "+1 415 555 1212", "+44 20 7946 0958", "+49 30 901820", "Mobile: 052-345-6789", "+972-52-345-6789", "07700 900123", "phone: 4155551212", "0412 345 678", "(02) 9374 4000", "(11) 91234-5678"], &["1234567890123", "2024-01-02", "192.168.100.200", "4155551212"]),
+        .examples(&["(415) 555-1212", "415-555-1212", "+1 415 555 1212", "+44 20 7946 0958", "+49 30 901820", "Mobile: 052-345-6789", "+972-52-345-6789", "07700 900123", "phone: 4155551212", "0412 345 678", "(02) 9374 4000", "(11) 91234-5678", "03-1234-5678", "010-1234-5678", "8 (495) 123-45-67", "phone 612 345 678", "mobile: 98765 43210", "Tel: 06-12345678"], &["1234567890123", "2024-01-02", "192.168.100.200", "4155551212", "612 345 678 rows", "98765 43210"]),
     Definition::pii("credit_card", "payment card number")
         .severity(Critical)
         .confidence(0.95)

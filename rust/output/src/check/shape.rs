@@ -1,6 +1,6 @@
 //! Checks that forms of several families share.
 
-use crate::bytes::{is, slice, ALNUM, DIGIT, WORD};
+use crate::bytes::{follows_escape, is, is_before, slice, ALNUM, DIGIT, WORD};
 use crate::check::encoded::{decode_base64, is_jwt};
 use crate::definition::{Candidate, Verdict};
 use crate::rarity::{is_hex, is_random};
@@ -135,11 +135,17 @@ pub(crate) fn terraform(candidate: &Candidate<'_>) -> Verdict {
 
 /// OpenShift: `sha256~` before.
 pub(crate) fn openshift(candidate: &Candidate<'_>) -> Verdict {
-    if before(candidate, 7) == b"sha256~" {
-        Verdict::At(candidate.whole.start.saturating_sub(7), candidate.whole.end)
+    let start = candidate.whole.start.saturating_sub(7);
+    if before(candidate, 7) == b"sha256~" && begins(candidate, start) {
+        Verdict::At(start, candidate.whole.end)
     } else {
         Verdict::Reject
     }
+}
+
+/// Whether a token may begin at `start`.
+fn begins(candidate: &Candidate<'_>, start: usize) -> bool {
+    !is_before(candidate.content, start, WORD) || follows_escape(candidate.content, start)
 }
 
 /// Telegram: the bot's number and a colon before.
@@ -171,8 +177,15 @@ pub(crate) fn braintree(candidate: &Candidate<'_>) -> Verdict {
         .and_then(|id| id.strip_suffix(b"$"));
     match (mark, id) {
         (Some(at), Some(id)) if id.len() == 16 && id.iter().all(|byte| is(*byte, ALNUM)) => {
-            let back = head.len().saturating_sub(at);
-            Verdict::At(candidate.whole.start.saturating_sub(back), candidate.whole.end)
+            let start = candidate
+                .whole
+                .start
+                .saturating_sub(head.len().saturating_sub(at));
+            if begins(candidate, start) {
+                Verdict::At(start, candidate.whole.end)
+            } else {
+                Verdict::Reject
+            }
         }
         _ => Verdict::Reject,
     }

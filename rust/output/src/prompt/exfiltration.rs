@@ -127,7 +127,15 @@ fn order_at(content: &[u8], read: &Read<'_>, place: usize) -> Option<Draft> {
                         | "sure"
                 ));
         let is_mail = before(1) == "e" && read.text(place) == "mail" && read.is_order(place.wrapping_sub(1));
-        read.is_order(place) || is_told || is_mail || matches!(before(1), "then" | "also")
+        // "We collect cookies and send them" tells what somebody does.
+        let is_narrated = before(1) == "and"
+            && read.preceding(place, 6).any(|at| {
+                matches!(
+                    read.text(at),
+                    "we" | "they" | "i" | "he" | "she" | "who" | "which"
+                )
+            });
+        read.is_order(place) && !is_narrated || is_told || is_mail || matches!(before(1), "then" | "also")
     };
     if !is_order || !is_request && matches!(read.text(place + 1), "request" | "requests") {
         return None;

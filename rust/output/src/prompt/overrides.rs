@@ -232,7 +232,7 @@ fn target_ahead(read: &Read<'_>, place: usize, verb: &Verb) -> Option<(usize, f6
     let mut last = noun;
     for after in read.following(noun, 4).take_while(|at| !read.starts_clause(*at)) {
         // "The instructions you were given" are the reader's own.
-        let is_told = read.has(noun, STRONG_NOUN)
+        let is_told = read.has(noun, STRONG_NOUN | WEAK_NOUN)
             && matches!(read.text(after), "given" | "told" | "received" | "got")
             && (noun..after).any(|at| read.has(at, YOU));
         if is_told {
@@ -318,7 +318,7 @@ fn voided(read: &Read<'_>, place: usize) -> Option<Draft> {
         let is_over = read.has(*at, VOID)
             || matches!(
                 read.text(*at),
-                "valid" | "apply" | "applies" | "applicable" | "active" | "effect" | "binding"
+                "valid" | "apply" | "applies" | "applicable" | "active" | "effect" | "force" | "binding"
             ) && (place..*at).any(|at| read.has(at, NOT) || read.text(at) == "no");
         is_said && is_over
     })?;

@@ -59,7 +59,12 @@ fn lead(read: &Read<'_>, place: usize) -> Option<(usize, f64)> {
         {
             Some((back(1)?, 0.7))
         }
-        "an" if text(1) == "are" && text(2) == "you" && is_machine(read, place) => Some((back(2)?, 0.65)),
+        "an" if text(1) == "are"
+            && text(2) == "you"
+            && (is_machine(read, place) || is_unbound(read.text(place + 1))) =>
+        {
+            Some((back(2)?, 0.65))
+        }
         "become" if read.is_order(place) => Some((place, 0.75)),
         "will" if text(1) == "you" => Some((back(1)?, 0.6)),
         _ => None,
@@ -74,9 +79,7 @@ fn persona_after(read: &Read<'_>, place: usize) -> Option<(usize, f64)> {
 fn persona(read: &Read<'_>, place: usize) -> Option<(usize, f64)> {
     let next = read.text(place + 1);
     match read.text(place) {
-        "unrestricted" | "unfiltered" | "uncensored" | "jailbroken" | "unaligned" | "amoral" | "unbound" => {
-            Some((place, 0.85))
-        }
+        word if is_unbound(word) => Some((place, 0.85)),
         "dan" if read.word(place).is_some_and(|word| !word.is_spaced) => Some((place, 0.8)),
         "developer" | "debug" | "god" | "dan" if next == "mode" => Some((place + 1, 0.75)),
         "anything" if next == "now" => Some((place + 1, 0.85)),
@@ -87,6 +90,13 @@ fn persona(read: &Read<'_>, place: usize) -> Option<(usize, f64)> {
         }
         _ => None,
     }
+}
+
+fn is_unbound(word: &str) -> bool {
+    matches!(
+        word,
+        "unrestricted" | "unfiltered" | "uncensored" | "jailbroken" | "unaligned" | "amoral" | "unbound"
+    )
 }
 
 /// An AI is spoken of in the next words.
@@ -256,7 +266,9 @@ fn theft(read: &Read<'_>, place: usize, found: &mut Vec<Draft>) {
     let is_question = read.text(ask).starts_with("what");
     // "Read the instructions you were given" is what everybody is told.
     let is_reader = read.text(ask) == "read" && matches!(read.text(place), "were" | "have");
-    let is_negated = is_reader || read.preceding(ask, 2).any(|at| read.has(at, NOT));
+    // "Return to the original instructions" asks for nothing.
+    let is_way = read.text(ask) == "return" && read.text(ask + 1) == "to";
+    let is_negated = is_reader || is_way || read.preceding(ask, 2).any(|at| read.has(at, NOT));
     if is_question && !read.has(first, YOUR) || is_negated {
         return;
     }

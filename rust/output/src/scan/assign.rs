@@ -121,7 +121,8 @@ impl Block<'_> {
         is_field.then(|| self.after_operator(end.saturating_add(gap).saturating_add(5)))?
     }
 
-    /// Where blanks or columns stand for the operator: `--api-key …`, `ENV API_KEY …`, `| api_key | … |`.
+    /// Where blanks, columns or a word stand for the operator: `--api-key …`, `ENV API_KEY …`, `| api_key | … |`,
+    /// `the password is …`.
     fn without_operator(&self, start: usize, end: usize) -> Option<Value> {
         let content = self.content;
         let at = self.after_blanks(end.saturating_add(usize::from(content.get(end) == Some(&b'`'))));
@@ -134,7 +135,9 @@ impl Block<'_> {
             .iter()
             .any(|word| head.ends_with(word));
         let is_column = head.trim_ascii_end().ends_with(b"|") && content.get(at) == Some(&b'|');
+        let is_said = at > end && matches!(slice(content, at, at.saturating_add(3)), b"is " | b"is:");
         let at = match () {
+            () if is_said => self.after_blanks(at.saturating_add(3)),
             () if is_column => self.after_blanks(at.saturating_add(1)),
             () if (is_option || is_set) && at > end => at,
             () => return None,
@@ -143,7 +146,7 @@ impl Block<'_> {
         let at = at.saturating_add(usize::from(is_column && content.get(at) == Some(&b'`')));
         let value = self.value_at(at)?;
         Some(Value {
-            is_loose: true,
+            is_loose: !(is_said && value.is_quoted),
             ..value
         })
     }

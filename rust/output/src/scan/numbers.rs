@@ -247,8 +247,14 @@ impl Block<'_> {
         is_bracketed: bool,
     ) -> Option<(usize, f32)> {
         // No form begins with other lengths.
-        let is_area = is_bracketed && matches!(lengths, [2, 4..=5, 4, ..]);
-        if !is_area && !matches!(lengths, [3..=5 | 10 | 11, ..] | [2, 2, 2, 2, 2]) {
+        let is_dashed = separators.first() == Some(&b'-');
+        let is_area = (is_bracketed || is_dashed) && matches!(lengths, [2, 4..=5, 4, ..]);
+        if !is_area
+            && !matches!(
+                lengths,
+                [3..=5 | 10 | 11, ..] | [2, 2, 2, 2, 2] | [2, 8, ..] | [1, 3, 3, 2, 2]
+            )
+        {
             return None;
         }
         let digits = self.first_digits(groups.get(..lengths.len()).unwrap_or_default(), 4);
@@ -269,12 +275,28 @@ impl Block<'_> {
             }
             (Some(0), [5, 3, 3, ..]) if joined(3) && matches!(lead.0, 1 | 7) => Some((3, 0.85)),
             (Some(0), [4, 3, 4, ..]) if joined(3) && matches!(lead.0, 1 | 7) => Some((3, 0.8)),
-            (Some(0), [3, 4, 4, ..]) if joined(3) && lead.0 <= 9 && lead.0 >= 2 => Some((3, 0.7)),
+            (Some(0), [3, 4, 4, ..]) if joined(3) && ((2..=9).contains(&lead.0) || lead == (1, 0)) => {
+                Some((3, 0.7))
+            }
             // Australia: 04dd ddd ddd, (0d) dddd dddd.
             (Some(0), [4, 3, 3, ..]) if joined(3) && lead.0 == 4 => Some((3, 0.7)),
-            (Some(0), [2, 4, 4, ..]) if joined(3) && matches!(lead.0, 2 | 3 | 7 | 8) => Some((3, 0.8)),
+            (Some(0), [2, 4, 4, ..]) if is_bracketed && joined(3) && matches!(lead.0, 2 | 3 | 7 | 8) => {
+                Some((3, 0.8))
+            }
+            // Tokyo, Osaka, Seoul: 0d-dddd-dddd.
+            (Some(0), [2, 4, 4, ..]) if separators.get(1) == Some(&b'-') && matches!(lead.0, 2 | 3 | 6) => {
+                Some((3, 0.6))
+            }
             // Brazil: (dd) 9dddd-dddd, (dd) dddd-dddd.
-            (Some(1..=9), [2, 4..=5, 4, ..]) if separators.get(1) == Some(&b'-') => Some((3, 0.8)),
+            (Some(1..=9), [2, 4..=5, 4, ..]) if is_bracketed && separators.get(1) == Some(&b'-') => {
+                Some((3, 0.8))
+            }
+            // Russia: 8 (ddd) ddd-dd-dd.
+            (Some(8), [1, 3, 3, 2, 2])
+                if matches!(separators, [b'(' | b'-', b')' | b'-', b'-', b'-', ..]) =>
+            {
+                Some((5, 0.8))
+            }
             // France: five pairs.
             (Some(0), [2, 2, 2, 2, 2]) if joined(5) && lead.0 >= 1 => Some((5, 0.8)),
             // Germany: area code, stroke, number.
@@ -285,6 +307,11 @@ impl Block<'_> {
             (Some(0), [10 | 11, ..]) if matches!(lead.0, 5 | 7 | 1 | 6) => Some((1, 0.3)),
             (Some(2..=9), [10, ..]) if digits.get(3).is_some_and(|digit| *digit >= 2) => Some((1, 0.3)),
             (Some(1), [11, ..]) => Some((1, 0.3)),
+            (Some(5..=9), [3, 3, 3, ..] | [3, 2, 2, 2, ..]) if joined(3) => {
+                Some((if lengths.get(1) == Some(&3) { 3 } else { 4 }, 0.3))
+            }
+            (Some(1), [3, 4, 4, ..]) if joined(3) => Some((3, 0.3)),
+            (Some(6..=9), [5, 5, ..]) | (Some(0), [2, 8, ..] | [4, 6..=7, ..]) if joined(2) => Some((2, 0.3)),
             _ => None,
         }
     }

@@ -212,7 +212,7 @@ pub(crate) fn is_secret_value(value: &[u8], name: &[u8], is_quoted: bool) -> boo
     if value.len() > MAX_JUDGED
         || is_worn_out(value)
         || is_documented(value)
-        || is_ordinary(value)
+        || is_ordinary(value, is_quoted)
         || is_placeholder(value)
     {
         return false;
@@ -265,7 +265,7 @@ fn is_phrase(value: &[u8]) -> bool {
 }
 
 /// Text, paths, identifiers, dates, versions, digests with their name, UUIDs.
-fn is_ordinary(value: &[u8]) -> bool {
+fn is_ordinary(value: &[u8], is_quoted: bool) -> bool {
     let has = |byte: u8| value.contains(&byte);
     let blanks = value.iter().filter(|byte| is(**byte, SPACE)).count();
     let is_uuid = value.len() == 36
@@ -273,13 +273,22 @@ fn is_ordinary(value: &[u8]) -> bool {
             8 | 13 | 18 | 23 => *byte == b'-',
             _ => byte.is_ascii_hexdigit(),
         });
-    let is_path = value.first() == Some(&b'/')
+    let is_path = value.first() == Some(&b'/') && !has(b'+') && value.last() != Some(&b'=')
         || value.starts_with(b"./")
         || value.starts_with(b"../")
         || value.starts_with(b"~/")
         || memchr::memmem::find(value, b"://").is_some()
         || memchr::memmem::find(value, b":\\").is_some();
-    let is_markup = has(b'<') || has(b'>') || has(b'{') || has(b'}') || has(b'(') || has(b'[') || has(b'\n');
+    // In quotes one bracket alone is a character like any other.
+    let pairs = |open: u8, close: u8| {
+        if is_quoted {
+            has(open) && has(close)
+        } else {
+            has(open) || has(close)
+        }
+    };
+    let is_markup =
+        pairs(b'<', b'>') || pairs(b'{', b'}') || pairs(b'(', b')') || pairs(b'[', b']') || has(b'\n');
     let is_dotted = value.split(|byte| *byte == b'.').count() >= 2
         && value
             .iter()
@@ -369,7 +378,14 @@ mod tests {
 
     #[test]
     fn values_tell_secrets_from_text() {
-        for value in ["super-private-value", "hK3!pQ9$zz", "Zx81mQpL0vTr", "Tr0ub4dor&3"] {
+        for value in [
+            "super-private-value",
+            "hK3!pQ9$zz",
+            "Zx81mQpL0vTr",
+            "Tr0ub4dor&3",
+            "k9#(Lm2]pQx",
+            "/V4EBW+isFncUizK6YZM=",
+        ] {
             assert!(is_secret_value(value.as_bytes(), b"password", true), "{value}");
         }
         for value in [

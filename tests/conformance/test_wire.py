@@ -41,7 +41,7 @@ _ENUM = re.compile(r"Enumeration\)\]\n#\[repr\(i32\)\]\npub enum (\w+) \{\n(.*?)
 _FIELD = re.compile(r"#\[prost\(([^\]]*?)\)\]\s*pub (?:r#)?(\w+):", re.S)
 _PAYLOAD = re.compile(r'#\[prost\(message, tag = "(\d+)"\)\]\s*(\w+)\(')
 # Progress is only read and never passed on.
-_NOT_MODELLED = {"JobProgress": {10, 11}}
+_NOT_MODELLED = {"JobProgress": {10, 11}, "BatchResponse": {3}}
 _KINDS = {
     "string": FieldDescriptor.TYPE_STRING,
     "bytes": FieldDescriptor.TYPE_BYTES,

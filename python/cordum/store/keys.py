@@ -10,7 +10,6 @@ from zlib import crc32
 
 JOB_LAYOUT = "cordum:job:layout"
 WORKERS_SNAPSHOT = "sys:workers:snapshot"
-CANONICAL_POLICIES = "cordum:policies"
 LOCK_RECONCILER = "cordum:reconciler:default"
 LOCK_REPLAYER = "cordum:replayer:pending"
 LOCK_SNAPSHOT_WRITER = "cordum:scheduler:snapshot:writer"
@@ -18,12 +17,11 @@ LOCK_DLQ_CLEANUP = "cordum:dlq:cleanup"
 BREAKER_SAFETY = "cordum:cb:safety:"
 BREAKER_OUTPUT = "cordum:cb:safety:output:"
 INPUT_FAIL_OPEN = "cordum:scheduler:input_fail_open_total"
-WORKERS_COUNT = "cordum:workers:count"
 SCHEMA_INDEX = "schema:index"
 """Zset of schema ids, score: time of the last write in µs; no TTL: one member per schema."""
 LOCK_POOL_DRAIN = "cordum:pool:drain"
-
-
+WORKERS_COUNT = "cordum:workers:count"
+"""Zset of known workers, score: last heartbeat in seconds; its size is what a licence limits."""
 POLICIES_MIRROR = "cordum:policies"
 SAFETY_SNAPSHOTS = "cordum:safety:snapshots"
 
@@ -99,10 +97,6 @@ def job_due(tag: str) -> str:
 def job_retry(tag: str) -> str:
     """Return the zset of next attempts of parked jobs in µs."""
     return f"job:retry:{tag}"
-
-
-WORKERS_COUNT = "cordum:workers:count"
-"""Zset of known workers, score: last heartbeat in seconds; its size is what a licence limits."""
 
 
 def job_parked(tag: str) -> str:

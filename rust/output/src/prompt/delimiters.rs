@@ -1,6 +1,6 @@
 //! `fake_role_delimiter` and `tool_call_injection`: text that poses as the frame around the text.
 
-use super::overrides::Read;
+use super::read::Read;
 use super::vocabulary::WAKES_CALL;
 use super::Draft;
 use crate::around::{has_word, line_at, slice};

@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 
-use super::overrides::Read;
+use super::read::Read;
 use super::view::View;
 use super::{exfiltration, overrides, persona, Draft};
 use crate::around::{slice, without_escapes};

@@ -1,6 +1,6 @@
 //! `data_exfil_instruction`: orders that carry data out.
 
-use super::overrides::Read;
+use super::read::Read;
 use super::vocabulary::{NOT, WAKES_SEND, YOUR};
 use super::Draft;
 use crate::around::slice;

@@ -16,6 +16,7 @@ mod languages;
 mod links;
 mod overrides;
 mod persona;
+mod read;
 mod score;
 #[cfg(test)]
 mod tests;
@@ -34,7 +35,7 @@ use crate::mask::{DetectorId, Mask};
 use crate::phrases::{Kind, Sighting};
 
 pub(crate) use catalogue::CATALOGUE;
-use overrides::Read;
+use read::Read;
 use view::View;
 
 /// Text outside of a range that is read with it.

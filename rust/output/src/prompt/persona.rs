@@ -1,6 +1,6 @@
 //! `role_hijack` and `system_prompt_exfiltration`: who the model should be, and what it should give away.
 
-use super::overrides::Read;
+use super::read::Read;
 use super::vocabulary::{ALL, ARTICLE, MY, NOT, PRIOR, WAKES_JAILBREAK, WAKES_PERSONA, WAKES_THEFT, YOUR};
 use super::Draft;
 

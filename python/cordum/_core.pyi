@@ -580,7 +580,8 @@ def policy_rules(source: bytes) -> bytes:
 def analyze_policy(
     base: bytes | None = None, bundles: list[tuple[str, bytes]] = ..., scanners: bytes | None = None
 ) -> bytes:
-    """Return findings about the policy these sources make, as JSON: snapshot, rules, findings, undecided, omitted.
+    """Return findings about the policy these sources make, as JSON: snapshot, rules, input_rules (how many), findings,
+    undecided, omitted.
 
     Takes at most ten seconds; what is open then is undecided. Raises PolicyError."""
 

@@ -32,7 +32,7 @@ def lint(
     strict: Annotated[bool, typer.Option("--strict", help="Findings of severity `info` fail too.")] = False,
     scanner_file: ScannerFile = None,
 ) -> None:
-    """Find rules that can never decide, contradictions and sections without effect; each with a request that shows it.
+    """Find rules and input rules that can never decide, contradictions and sections without effect; each with proof.
 
     Example: cordumctl policy lint safety.yaml
     """
@@ -91,7 +91,8 @@ def read_policy(file: Path) -> bytes:
 
 
 def _print(name: str, report: dict[str, Any]) -> None:
-    lines = [f"{name}: {report['rules']} rules, {len(report['findings'])} findings"]
+    inputs = f", {report['input_rules']} input rules" if report["input_rules"] else ""
+    lines = [f"{name}: {report['rules']} rules{inputs}, {len(report['findings'])} findings"]
     for finding in report["findings"]:
         lines.append(
             f"\n{finding['severity']}: {finding['message']}  [{finding['kind']}, {finding['proof']}]"

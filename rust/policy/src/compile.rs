@@ -8,7 +8,7 @@ use ahash::{AHashMap, AHashSet};
 use cordum_output::Engine;
 
 use crate::content::ScopeCounts;
-use crate::document::{Decision, Match, RequireHuman, Rule, Scope, TenantPolicy};
+use crate::document::{Decision, InputRule, Match, RequireHuman, Rule, Scope, TenantPolicy};
 use crate::error::PolicyError;
 use crate::index::{Entry, Index};
 use crate::mcp::McpLists;
@@ -239,7 +239,7 @@ impl Policy {
             .map(|rule| &rule.scope);
         let has_job_input_rules = input_scopes.any(|scope| matches!(scope, Scope::Job(_)));
         let (input_rules, input_entries) =
-            compile_input(input_invariants, input_rules, output.detectors.engine());
+            compile_input(&input_invariants, &input_rules, output.detectors.engine());
         Policy {
             is_loaded,
             snapshot,
@@ -341,18 +341,30 @@ fn legacy_rules(tenants: &BTreeMap<String, TenantPolicy>) -> Vec<Rule> {
 }
 
 fn compile_input(
-    invariants: Vec<crate::document::InputRule>,
-    mut rules: Vec<crate::document::InputRule>,
+    invariants: &[InputRule],
+    rules: &[InputRule],
     engine: &Arc<Engine>,
 ) -> (Vec<CompiledInputRule>, Vec<Entry>) {
-    rules.sort_by_key(|rule| tier_rank(&rule.scope));
-    let invariants = invariants.into_iter().map(|rule| (rule, true));
-    invariants
-        .chain(rules.into_iter().map(|rule| (rule, false)))
-        .filter(|(rule, _)| rule.enabled)
+    in_order(invariants, rules)
+        .into_iter()
         .map(|(rule, is_invariant)| {
             let entry = entry(&rule.matching, &rule.scope, &rule.content_types);
-            (CompiledInputRule::new(rule, is_invariant, engine), entry)
+            (CompiledInputRule::new(rule.clone(), is_invariant, engine), entry)
         })
         .unzip()
+}
+
+/// The enabled input rules in the order they are asked, invariants first, and whether each is one.
+pub(crate) fn in_order<'r>(
+    invariants: &'r [InputRule],
+    rules: &'r [InputRule],
+) -> Vec<(&'r InputRule, bool)> {
+    let mut tiers: Vec<&InputRule> = rules.iter().collect();
+    // A stable sort keeps the merged order inside each tier.
+    tiers.sort_by_key(|rule| tier_rank(&rule.scope));
+    let invariants = invariants.iter().map(|rule| (rule, true));
+    invariants
+        .chain(tiers.into_iter().map(|rule| (rule, false)))
+        .filter(|(rule, _)| rule.enabled)
+        .collect()
 }

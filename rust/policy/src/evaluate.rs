@@ -357,6 +357,17 @@ impl Policy {
         outcome.decider = Decider::InputRule(rank);
     }
 
+    /// Whether the input rule at `rank`, taken alone, fires.
+    pub(crate) fn input_rule_fires(&self, rank: u32, request: &Request<'_>) -> bool {
+        let (facts, content) = (self.facts(request), Content::of(request));
+        let fires = |place: u32| {
+            let rule = self.input_rules.get(place as usize);
+            rule.is_some_and(|rule| matches!(rule.fires(&facts, &content), Firing::Yes(_)))
+        };
+        let selection = self.input_index.select(&facts);
+        selection.first(rank..rank.saturating_add(1), fires).is_some()
+    }
+
     /// A weak content denial becomes an approval (policy spec §7.4).
     fn downgraded(&self, rule: &CompiledInputRule, facts: &Facts<'_, '_>, findings: &[Finding]) -> Decision {
         let Some(human) = self.require_human.as_ref() else {

@@ -54,6 +54,25 @@ def test_rules_may_name_scanners_of_a_file_in_every_command(tmp_path: Path) -> N
         assert f"{broken}" in done.stderr
 
 
+def test_input_rules_that_never_decide_are_told_with_content_that_shows_it(tmp_path: Path) -> None:
+    file = tmp_path / "safety.yaml"
+    file.write_text(
+        "default_decision: allow\n"
+        "input_rules:\n"
+        "  - {id: hold, match: {topics: [job.sql.*], keywords: [Drop]}, decision: require_approval}\n"
+        "  - {id: ddl, match: {topics: [job.sql.run], keywords: [drop schema]}, decision: deny}\n"
+    )
+    done = run("policy", "lint", str(file))
+    assert (done.returncode, done.stderr) == (1, "")
+    assert done.stdout == (
+        f"{file}: 0 rules, 2 input rules, 1 findings\n\n"
+        "error: input rule `ddl` (input_rules[1]) can never decide: `hold` (input_rules[0]) always fires first  "
+        "[shadowed_rule, covered_by_one]\n"
+        '  request: {"input_content": "drop schema", "topic": "job.sql.run"}\n'
+        "  decided: REQUIRE_APPROVAL by hold: input content flagged: keyword matched: Drop\n"
+    )
+
+
 def test_an_invalid_policy_and_a_missing_file_exit_2(tmp_path: Path) -> None:
     file = tmp_path / "safety.yaml"
     file.write_text("rules: [{decision: maybe}]")

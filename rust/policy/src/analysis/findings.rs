@@ -90,7 +90,7 @@ impl Report {
     }
 
     /// The findings, the worst first, otherwise in the order of the rules.
-    pub fn to_json(&self, snapshot: &str, rules: usize) -> Json {
+    pub fn to_json(&self, snapshot: &str, rules: usize, input_rules: usize) -> Json {
         let rank = |finding: &Json| match finding.get("severity").and_then(Json::as_str) {
             Some("error") => 0,
             Some("warning") => 1,
@@ -101,6 +101,7 @@ impl Report {
         json!({
             "snapshot": snapshot,
             "rules": rules,
+            "input_rules": input_rules,
             "findings": findings,
             "undecided": self.undecided,
             "omitted": self.omitted,

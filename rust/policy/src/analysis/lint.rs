@@ -4,32 +4,38 @@ use std::collections::BTreeMap;
 
 use crate::analysis::condition::Clause;
 use crate::analysis::findings::{named, rule_json, Finding, Report, Severity};
+use crate::analysis::inputs::{values_of, Inputs};
 use crate::analysis::limits::MAX_PAIRS;
 use crate::analysis::model::{Deadline, Judgement, Model, Sought};
 use crate::analysis::reach::Reach;
+use crate::analysis::side::Side;
 use crate::analysis::solve::{Solved, Solver};
 use crate::compile::{Policy, Source};
-use crate::document::{Decision, TenantPolicy};
+use crate::document::{Decision, Scope};
 use crate::error::PolicyError;
-use crate::merge::merge;
+use crate::merge::{merge, Merged};
 use crate::rule::CompiledRule;
 
-/// Analyse the policy that `sources` make together; the answer is JSON: snapshot, rules, findings, undecided, omitted.
+/// Analyse the policy that `sources` make together; the answer is JSON: snapshot, rules, input_rules, findings, undecided, omitted.
 ///
 /// Errors: sources that do not make a policy.
 pub fn analyze(sources: &[Source<'_>]) -> Result<Vec<u8>, PolicyError> {
     let policy = Policy::compile(sources)?;
-    let tenants = merge(sources)?.tenants;
-    let report = analyze_policy(&policy, &tenants);
+    let report = analyze_policy(&policy, &merge(sources)?);
     Ok(report
-        .to_json(policy.snapshot(), policy.rules.len())
+        .to_json(policy.snapshot(), policy.rules.len(), policy.input_rules.len())
         .to_string()
         .into_bytes())
 }
 
-/// The findings about a compiled policy with these tenant sections.
-pub fn analyze_policy(policy: &Policy, tenants: &BTreeMap<String, TenantPolicy>) -> Report {
-    let model = Model::new(policy);
+/// The findings about a policy, compiled and as its documents say it together.
+fn analyze_policy(policy: &Policy, merged: &Merged) -> Report {
+    let scopes: Vec<&Scope> = policy.defaults.scopes().collect();
+    let mut side = Side::new(policy, merged, Vec::new(), &scopes);
+    for rule in merged.input_invariants.iter().chain(&merged.input_rules) {
+        side.model.vocabulary.add(values_of(rule));
+    }
+    let (side, model) = (&side, &side.model);
     let (mut solver, mut report) = (Solver::default(), Report::default());
     let deadline = Deadline::start();
     let mut is_live = Vec::with_capacity(policy.rules.len());
@@ -48,7 +54,8 @@ pub fn analyze_policy(policy: &Policy, tenants: &BTreeMap<String, TenantPolicy>)
         model.note_reach(&mut solver, rank, rule, reach, &mut report);
     }
     model.allowances(&mut solver, deadline, &mut report);
-    model.idle_tenants(tenants, &mut report);
+    model.idle_tenants(&merged.tenants, &mut report);
+    Inputs::new(side).note(&mut solver, deadline, &mut report);
     // Last, because there can be many.
     model.contradictions(&mut solver, &is_live, deadline, &mut report);
     report

@@ -1,4 +1,4 @@
-//! Proofs about a policy before it is published: rules that can never decide, contradictions, allowances that a tenant list takes back,
+//! Proofs about a policy before it is published: rules and input rules that can never decide, contradictions, allowances that a tenant list takes back,
 //! tenants that are not used, and what changes between two policies.
 //!
 //! A rule is a conjunction of conditions over facts ([`condition`]); a question is a set of clauses. [`solve`] finds a class of requests or
@@ -9,9 +9,12 @@
 mod align;
 mod changes;
 mod condition;
+mod detection;
 mod diff;
 mod effect;
 mod findings;
+mod input_findings;
+mod inputs;
 mod labels;
 mod language;
 mod later;
@@ -29,5 +32,5 @@ mod words;
 
 pub use diff::diff;
 pub use findings::Report;
-pub use lint::{analyze, analyze_policy};
+pub use lint::analyze;
 pub use witness::Witness;

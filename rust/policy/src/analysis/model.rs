@@ -12,6 +12,7 @@ use crate::analysis::solve::{Solved, Solver};
 use crate::analysis::witness::{Vocabulary, Witness};
 use crate::compile::Policy;
 use crate::document::Decision;
+use crate::evaluate::Decider;
 use crate::index::Index;
 use crate::mcp::{fold, McpField};
 use crate::request::Request;
@@ -23,6 +24,8 @@ use crate::velocity::{Answer, Counters, Need};
 pub(crate) struct Verdict {
     /// Rank of the rule of step 7.
     pub rank: Option<u32>,
+    /// Place of the input rule that decided.
+    pub input: Option<u32>,
     pub decision: Decision,
     pub rule_id: String,
     pub reason: String,
@@ -159,6 +162,10 @@ impl<'p> Model<'p> {
                     .and_then(|rule| self.ranks.get(&(std::ptr::from_ref(rule) as usize)).copied());
                 return Some(Verdict {
                     rank,
+                    input: match outcome.decider {
+                        Decider::InputRule(place) => Some(place),
+                        _ => None,
+                    },
                     decision: outcome.decision,
                     rule_id: outcome.rule_id.to_owned(),
                     reason: outcome.reason.to_string(),
@@ -264,7 +271,11 @@ fn answer(need: &Need, exceeding: &[&str]) -> Answer {
 }
 
 /// The exclusions without which the class would not be empty.
-fn smallest<K>(solver: &mut Solver, demanded: &[Clause], mut excluded: Vec<(K, Clause)>) -> Vec<K> {
+pub(crate) fn smallest<K>(
+    solver: &mut Solver,
+    demanded: &[Clause],
+    mut excluded: Vec<(K, Clause)>,
+) -> Vec<K> {
     let mut at = excluded.len();
     while at > 0 && excluded.len() > 1 {
         at -= 1;

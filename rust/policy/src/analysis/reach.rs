@@ -1,7 +1,9 @@
 //! Can a rule decide at all? (policy spec §6.2)
 
+use crate::analysis::condition::Clause;
 use crate::analysis::model::{Judgement, Model, Sought, Verdict};
 use crate::analysis::solve::{Solved, Solver};
+use crate::analysis::state::State;
 use crate::analysis::witness::Witness;
 use crate::document::Decision;
 
@@ -101,10 +103,17 @@ impl Model<'_> {
 
     /// A request that the conditions of an empty rule, all but the impossible part, describe: the longest run of clauses that holds.
     pub fn near_miss(&self, solver: &mut Solver, rank: u32) -> Option<(Witness, Verdict)> {
-        let demanded = self.shape(rank)?.demanded();
+        let (state, topic) = self.nearest(solver, &self.shape(rank)?.demanded())?;
+        let witness = Witness::of_class(&state, topic, &self.vocabulary)?;
+        let verdict = self.evaluate(&witness, &[])?;
+        (verdict.rank != Some(rank)).then_some((witness, verdict))
+    }
+
+    /// A class in which as many of the clauses hold as can together, taken in their order.
+    pub fn nearest(&self, solver: &mut Solver, demanded: &[Clause]) -> Option<(Box<State>, String)> {
         let mut kept = Vec::new();
         let mut found = None;
-        for clause in &demanded {
+        for clause in demanded {
             kept.push(clause);
             match solver.solve(&kept) {
                 Solved::Found(state, topic) => found = Some((state, topic)),
@@ -113,15 +122,12 @@ impl Model<'_> {
                 }
             }
         }
-        let (state, topic) = match found {
-            Some(found) => found,
+        match found {
+            Some(found) => Some(found),
             None => match solver.solve(&[]) {
-                Solved::Found(state, topic) => (state, topic),
-                _ => return None,
+                Solved::Found(state, topic) => Some((state, topic)),
+                _ => None,
             },
-        };
-        let witness = Witness::of_class(&state, topic, &self.vocabulary)?;
-        let verdict = self.evaluate(&witness, &[])?;
-        (verdict.rank != Some(rank)).then_some((witness, verdict))
+        }
     }
 }

@@ -2,7 +2,9 @@
 
 use regex_syntax::hir::{Class, Hir, HirKind};
 
-use crate::document::{Detectors, InputRule};
+use serde_json::{json, Map, Value};
+
+use crate::document::{ContentScope, Detectors, InputRule};
 
 /// A text per baseline scanner that it reports.
 const SCANNED: [(&str, &str); 4] = [
@@ -13,6 +15,8 @@ const SCANNED: [(&str, &str); 4] = [
 ];
 /// Texts tried for one rule.
 const MAX_SAMPLES: usize = 64;
+/// Of each of two rules whose samples are joined.
+const MAX_JOINED: usize = 8;
 /// Bytes of one sample.
 const MAX_BYTES: usize = 4_096;
 
@@ -25,7 +29,7 @@ pub(crate) fn samples(rule: &InputRule) -> Vec<(String, i64)> {
         patterns,
         keywords,
         scanners,
-        ..
+        scope,
     } = &rule.detectors;
     let scanned = SCANNED
         .iter()
@@ -34,13 +38,59 @@ pub(crate) fn samples(rule: &InputRule) -> Vec<(String, i64)> {
         .iter()
         .cloned()
         .chain(patterns.iter().filter_map(|pattern| of_pattern(pattern)))
-        .chain(scanned.map(|(_, text)| (*text).to_owned()));
+        .chain(scanned.map(|(_, text)| (*text).to_owned()))
+        .chain(scope.iter().flat_map(outside));
     // Without content, a scope check objects and a rule that looks at nothing fires.
     std::iter::once(String::new())
         .chain(texts)
         .take(MAX_SAMPLES)
         .map(|text| (text, 0))
         .collect()
+}
+
+/// Each of the ones with each of the others in one content, both ways round.
+pub(crate) fn together(ones: &[(String, i64)], others: &[(String, i64)]) -> Vec<(String, i64)> {
+    let few = |samples: &'_ [(String, i64)]| samples.iter().take(MAX_JOINED).cloned().collect::<Vec<_>>();
+    let mut joined = Vec::new();
+    for (one, one_size) in few(ones) {
+        for (other, other_size) in few(others) {
+            let size = one_size.max(other_size);
+            joined.push((format!("{one}\n{other}"), size));
+            joined.push((format!("{other}\n{one}"), size));
+        }
+    }
+    joined
+}
+
+/// Payloads that a scope check objects to, as far as it lets one through without its parts.
+fn outside(scope: &ContentScope) -> Vec<String> {
+    let unheard = "nothing anybody asks for";
+    let intents = scope.allowed_categories.iter();
+    let asked = intents.filter(|(intent, list)| !intent.trim().is_empty() && !list.is_empty());
+    let instructions =
+        std::iter::once(unheard).chain(asked.take(MAX_JOINED).map(|(intent, _)| intent.as_str()));
+    instructions
+        .map(|instruction| {
+            let mut payload = Map::new();
+            let item = json!({scope.category_path.as_str(): unheard, scope.name_path.as_str(): "item"});
+            put(&mut payload, &scope.instruction_path, json!(instruction));
+            put(&mut payload, &scope.items_path, json!([item]));
+            Value::Object(payload).to_string()
+        })
+        .collect()
+}
+
+/// Set the value at a dotted path; objects on the way are made.
+fn put(payload: &mut Map<String, Value>, path: &str, value: Value) {
+    match path.split_once('.') {
+        None => drop(payload.insert(path.to_owned(), value)),
+        Some((first, rest)) => {
+            let inner = payload.entry(first).or_insert_with(|| json!({}));
+            if let Value::Object(inner) = inner {
+                put(inner, rest, value);
+            }
+        }
+    }
 }
 
 /// A short text that the pattern matches, unless it looks around itself.

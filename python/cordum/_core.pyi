@@ -271,8 +271,8 @@ class SubmitEffects:
     """(job id, tenant, topic label, reason) of jobs that run without a policy answer."""
     released: list[tuple[str, str]]
     """(tenant, job id) of jobs that got a slot of their tenant and wait all the same."""
-    undo: list[tuple[str, str, int]]
-    """Per dispatch (job id, topic label, routing failures since the last confirmed one)."""
+    undo: list[tuple[str, str, int, int]]
+    """Per dispatch (job id, topic label, routing failures since the last confirmed one, revision that names it)."""
     configs: list[tuple[str, str, str]]
     """(key, job id, JSON) to store before the dispatch of the job, which points to it, is published."""
 

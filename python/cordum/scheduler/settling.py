@@ -96,9 +96,9 @@ class Settler:
 
     async def _take_back(self, record: Record) -> None:
         metrics.ROLLBACKS.labels(self._planner.metric_topic(record.get("topic", ""))).inc()
-        now, failures = now_us(), int(record.get("route_failures", "0"))
-        change = rollback_change(self._planner, record["id"], record["dispatch_id"], failures, now)
-        await self._jobs.move({**change, "rev": int(record["rev"])}, now_us=now)
+        now, failures, rev = now_us(), int(record.get("route_failures", "0")), int(record["rev"])
+        change = rollback_change(self._planner, record["id"], record["dispatch_id"], rev, failures, now)
+        await self._jobs.move(change, now_us=now)
 
     async def _publish(self, record: Record) -> None:
         """Publish the dispatch a crashed replica had committed: the same attempt, under the same id.

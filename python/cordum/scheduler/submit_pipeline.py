@@ -27,7 +27,7 @@ from cordum.scheduler.admission import Admission
 from cordum.scheduler.outgoing import Outgoing
 from cordum.scheduler.pace import Pace
 from cordum.scheduler.protocol_alerts import Refused
-from cordum.scheduler.rollback import roll_back
+from cordum.scheduler.rollback import Undo, roll_back
 from cordum.scheduler.safety import SafetyClient
 from cordum.scheduler.side_writes import SideWrites
 from cordum.scheduler.trail import Trail
@@ -353,8 +353,8 @@ class SubmitPipeline:
             out[3] for out, (_, at_us) in zip(effects.dispatches, effects.arrivals, strict=True) if not at_us
         ]
         self._side.results_kept([context_blob(job_id) for job_id in waited])
-        undo = {job_id: (topic, failures) for job_id, topic, failures in effects.undo}
-        self._side.confirmed(confirmed, [job_id for job_id, _ in confirmed if undo[job_id][1]])
+        undo = {job_id: Undo(topic, failures, rev) for job_id, topic, failures, rev in effects.undo}
+        self._side.confirmed(confirmed, [job_id for job_id, _ in confirmed if undo[job_id].failures])
         if failed:
             await roll_back(self._planner, self._jobs, failed, undo)
 

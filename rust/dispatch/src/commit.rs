@@ -60,6 +60,8 @@ pub struct Undo {
     pub topic: String,
     /// Routing failures since the last confirmed dispatch.
     pub failures: i64,
+    /// Revision of the record that names the dispatch: whoever takes the dispatch over moves on from it.
+    pub rev: i64,
 }
 
 /// Result of applying the store's replies.
@@ -355,6 +357,7 @@ fn moved(
                 job_id: job_id.clone(),
                 topic: topic.clone(),
                 failures: item.number("route_failures"),
+                rev,
             });
             let mut request = std::mem::take(&mut item.request);
             outgoing::apply_constraints(&mut request, &constraints);

@@ -269,10 +269,8 @@ fn routing_failures_are_forgotten_when_the_dispatch_is_confirmed_not_before() {
         saga: String::new(),
     };
     let applied = due.apply(planned, &[moved], &mut table, NOW);
-    assert_eq!(
-        (applied.undo[0].job_id.as_str(), applied.undo[0].failures),
-        ("j", 3)
-    );
+    let undo = &applied.undo[0];
+    assert_eq!((undo.job_id.as_str(), undo.failures, undo.rev), ("j", 3, 5));
 }
 
 #[test]

@@ -298,7 +298,7 @@ impl SubmitPlan {
             undo: applied
                 .undo
                 .into_iter()
-                .map(|undo| (undo.job_id, undo.topic, undo.failures))
+                .map(|undo| (undo.job_id, undo.topic, undo.failures, undo.rev))
                 .collect(),
             configs: applied
                 .configs
@@ -364,7 +364,7 @@ pub struct SubmitEffects {
     contested: Vec<(String, String)>,
     bypassed: Vec<(String, String, String, String)>,
     released: Vec<(String, String)>,
-    undo: Vec<(String, String, i64)>,
+    undo: Vec<(String, String, i64, i64)>,
     configs: Vec<(String, String, String)>,
 }
 

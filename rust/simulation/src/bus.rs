@@ -230,7 +230,12 @@ impl Bus {
         subscribers::hear(world, &message);
         let subject = message.subject.clone();
         world.bus.store(message);
-        pump(world, &subject);
+        if !world.plan.busy {
+            return pump(world, &subject);
+        }
+        // By the time a busy client looks, more has come.
+        let delay = world.range(0, 30 * MILLI);
+        world.after(delay, move |world| pump(world, &subject));
     }
 }
 
@@ -289,13 +294,18 @@ pub async fn publish(world: &Rc<World>, link: Link, messages: Vec<Publish>, atom
 fn send(world: &Rc<World>, link: Link, batch: Vec<Publish>, delay: i64, slot: &Slot<Outcome>) {
     let late = slot.clone();
     world.after(PUBLISH_TIMEOUT, move |world| late.fill(world, Outcome::Timeout));
-    if world.fault(5) {
+    let dispatches = batch.iter().any(|message| stream_of(&message.subject) == "JOBS");
+    let (lost, refused) = match dispatches {
+        true => (world.plan.losses.1, world.plan.refused),
+        false => (world.plan.losses.0, 5),
+    };
+    if world.fault(refused) {
         let refused = slot.clone();
         return world.after(delay, move |world| refused.fill(world, Outcome::NoStream));
     }
     let reply = slot.clone();
     world.after(delay, move |world| {
-        if !world.bus.reachable(world, link) || world.fault(world.plan.bus_loss) {
+        if !world.bus.reachable(world, link) || world.fault(lost) {
             return;
         }
         if world.plan.bus_dies && world.fault(8) {
@@ -306,7 +316,7 @@ fn send(world: &Rc<World>, link: Link, batch: Vec<Publish>, delay: i64, slot: &S
         }
         let back = world.latency();
         world.after(back, move |world| {
-            if world.bus.reachable(world, link) && !world.fault(world.plan.bus_loss) {
+            if world.bus.reachable(world, link) && !world.fault(lost) {
                 reply.fill(world, Outcome::Ok);
             }
         });

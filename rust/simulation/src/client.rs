@@ -62,8 +62,8 @@ async fn step(world: &Rc<World>, name: &'static str, job: &str) -> Result<(), Fa
         let pause = world.range(1, 4 * SECOND);
         sleep(world, pause).await;
     }
-    let place = world.plan.places.contains(&name) && world.fault(300);
-    if place || world.fault(world.plan.freeze) {
+    let here = world.plan.places.contains(&name) || world.plan.stands.contains(&name);
+    if (here && world.fault(300)) || world.fault(world.plan.freeze) {
         let still = world.range(SECOND, 20 * SECOND);
         world.note(format_args!("gateway stands still for {still}"));
         sleep(world, still).await;
@@ -105,7 +105,7 @@ async fn submit(world: Rc<World>, job: JobPlan) {
     }
     world.note(format_args!("{} is submitted", job.id));
     world.ghost.borrow_mut().submitted(&job.id);
-    if let Some(after) = job.again_at {
+    for after in job.again {
         sleep(&world, after).await;
         // Nobody waits for the answer of a repetition.
         let _ = on_bus(&world, &request, "somebody").await;
@@ -225,7 +225,7 @@ async fn review(world: Rc<World>, job: JobPlan) {
         if world.ghost.borrow().ended(&job.id) && !world.plan.failover {
             return;
         }
-        sleep(&world, 7 * SECOND).await;
+        sleep(&world, world.plan.looks_every * SECOND).await;
     }
 }
 

@@ -24,12 +24,14 @@ pub struct Seen {
     pub states: Vec<String>,
     /// Committed dispatches by attempt.
     pub dispatches: BTreeMap<i64, String>,
-    /// The kernel's newest word.
-    pub verdict: Option<Verdict>,
+    /// The kernel's words since the job's state changed. Of two schedulers that ask at the same time the first to commit counts.
+    pub verdicts: Vec<Verdict>,
     /// Workers that ran a dispatch.
     pub runs: BTreeMap<String, Vec<usize>>,
     /// Genuine reports: dispatch, worker, status.
     pub reports: BTreeSet<(String, String, i32)>,
+    /// Dispatches that were taken back.
+    pub rolled_back: BTreeSet<String>,
     /// How often each dispatch was published.
     pub published: BTreeMap<String, u32>,
     /// Topic and principal of the request that was taken.
@@ -38,6 +40,8 @@ pub struct Seen {
     pub tampered: bool,
     /// Somebody reported a result without having the job.
     pub forged: bool,
+    /// The highest number a question to a human, or his answer, had.
+    pub question: i64,
     /// Revisions of the open question a human looked at.
     pub looked_at: BTreeSet<i64>,
     /// Moves into RETRYING.
@@ -94,7 +98,7 @@ impl Ghost {
 
     /// The kernel decided about a job.
     pub fn judged(&mut self, id: &str, verdict: Verdict) {
-        self.job(id).verdict = Some(verdict);
+        self.job(id).verdicts.push(verdict);
     }
 
     /// The caller was told that the job is taken.

@@ -209,6 +209,9 @@ fn look(world: &Rc<World>, plan: &JobPlan) {
         if !weak && is_final(&current.state) && !is_final(&seen.last.state) {
             record.check_end(seen, plan, &current.state, &mut faults);
         }
+        if !weak && current.state != seen.last.state {
+            seen.verdicts.clear();
+        }
         seen.last = current.clone();
         seen.taken = seen.taken.take().or_else(|| record.taken());
     } else if !weak {
@@ -281,12 +284,19 @@ pub fn on_publish(world: &Rc<World>, message: &Stored) {
                 return;
             }
             let committed = seen.dispatches.get(&(identity.attempt as i64)) == Some(&identity.dispatch_id);
+            let taken_back = seen.rolled_back.contains(&identity.dispatch_id);
             // A bus that died may have handed on what it never stored.
             let excused =
                 world.bus.lost_messages.get() && world.bus.dispatches().iter().all(|m| m.id != message.id);
             if count > 1 && !excused {
                 ghost.violations.push(format!(
                     "dispatch {} is published {count} times",
+                    identity.dispatch_id
+                ));
+            }
+            if taken_back && !weak {
+                ghost.violations.push(format!(
+                    "dispatch {} is published after it was rolled back",
                     identity.dispatch_id
                 ));
             }

@@ -1,7 +1,11 @@
 //! What a run consists of, drawn from its seed: size, jobs, verdicts, worker behaviour, and which faults may happen.
 
+mod theme;
+
 use crate::random::Random;
 use crate::world::{MILLI, SECOND};
+
+use theme::Theme;
 
 /// What the kernel says about a job when asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,8 +77,8 @@ pub struct JobPlan {
     pub review: Review,
     pub review_at: i64,
     pub cancel_at: Option<i64>,
-    /// Submitted again after this time, word for word.
-    pub again_at: Option<i64>,
+    /// Submitted again, word for word, after each of these times.
+    pub again: Vec<i64>,
     /// Submitted again with another payload, under the same id.
     pub altered_at: Option<i64>,
     /// Whoever does that signs as the gateway.
@@ -110,13 +114,31 @@ pub struct Plan {
     pub trouble_every: i64,
     /// In 1000 bursts to the store, how many are lost, and how many answers.
     pub loss: u32,
-    /// In 1000 publishes, how many are lost, and how many of their acknowledgements.
-    pub bus_loss: u32,
+    /// In 1000 publishes, how many are lost, and how many of their acknowledgements; then the same of dispatches.
+    pub losses: (u32, u32),
     /// Nothing fails but workers, and everything arrives: then promises of time hold, too.
     pub calm: bool,
     /// Steps at which replicas get into trouble again and again.
     pub places: Vec<&'static str>,
+    /// Steps before which processes stand still again and again.
+    pub stands: &'static [&'static str],
+    /// Steps before which the connection to one primary breaks again and again.
+    pub parts: &'static [&'static str],
+    /// Steps take longer, so that more waits for each process and is taken at once.
+    pub busy: bool,
+    /// In 1000 dispatches, how many the bus refuses.
+    pub refused: u32,
+    /// When a dispatch nobody is seen to run is given up.
+    pub dispatch_timeout_s: i64,
+    /// How long workers take, µs.
+    pub work: (i64, i64),
+    /// Workers come late, and go away for a while now and then.
+    pub absences: bool,
     pub policy_changes: bool,
+    /// Seconds between two policies; 0: they only change as a fault.
+    pub policy_every: i64,
+    /// Seconds between two looks of a human at a job.
+    pub looks_every: i64,
 }
 
 /// Two jobs of one partition, two of the other.
@@ -170,8 +192,10 @@ impl Plan {
         let nodes = if split || theme == Theme::Lossy { 3 } else { 1 };
         let places: Vec<&str> = match theme {
             Theme::Place => (0..2).map(|_| PLACES[random.index(PLACES.len())]).collect(),
+            Theme::Race(race) => race.breaks.to_vec(),
             _ => Vec::new(),
         };
+        let (replicas, count) = theme.size(random, replicas, count);
         let skew = |random: &mut Random| {
             if skewed {
                 random.range(-2 * SECOND, 2 * SECOND)
@@ -184,66 +208,35 @@ impl Plan {
             replicas,
             workers: 1 + random.index(3),
             nodes,
-            failover: random.chance(60) && theme != Theme::Calm,
+            failover: random.chance(60) && !theme.is_steady(),
             atomic: random.chance(500),
-            bus_dies: random.chance(150) && theme != Theme::Calm,
-            storm_us: random.range(15, 45) * SECOND,
+            bus_dies: random.chance(150) && !theme.is_steady(),
+            storm_us: theme.storm(random),
             skews: (0..replicas).map(|_| skew(random)).collect(),
-            kill: theme.unless_calm([0, 5, 20, 60][random.index(4)]),
+            kill: theme.faults(random, [0, 5, 20, 60]),
             freeze: match theme {
                 Theme::Slow => 40,
-                _ => theme.unless_calm([0, 0, 4, 15][random.index(4)]),
+                _ => theme.faults(random, [0, 0, 4, 15]),
             },
             trouble_every: match theme {
                 Theme::Retries => 3,
-                _ => theme.unless_calm([0, 3, 8, 15][random.index(4)]),
+                _ => theme.faults(random, [0, 15, 3, 8]),
             },
             calm: theme == Theme::Calm,
-            loss: if theme == Theme::Lossy { 100 } else { 4 },
-            bus_loss: if theme == Theme::Lossy { 200 } else { 10 },
+            loss: if theme == Theme::Lossy { 20 } else { 4 },
+            losses: theme.losses(),
+            stands: theme.race().map_or(&[], |race| race.stands),
+            parts: theme.parts(),
+            busy: theme == Theme::Lossy,
+            refused: theme.refused(),
+            dispatch_timeout_s: theme.dispatch_timeout_s(),
+            work: theme.work(),
+            absences: theme.has_absences(random),
             policy_changes: random.chance(200) || places.contains(&"approval.approve"),
+            policy_every: theme.policy_every(random),
+            looks_every: theme.looks_every(),
             places,
             jobs: (0..count).map(|number| job(random, number, theme)).collect(),
-        }
-    }
-}
-
-/// What a run has more of than others, so that rare meetings become likely.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Theme {
-    Any,
-    /// Attempts fail and are repeated while connections break.
-    Retries,
-    /// Jobs of one tenant that may have one at a time, all at once.
-    Crowd,
-    /// Processes stand still.
-    Slow,
-    /// Trouble begins at one of two steps.
-    Place,
-    /// Nothing fails but workers.
-    Calm,
-    /// Jobs of several primaries at once, whose calls are answered in part.
-    Lossy,
-}
-
-impl Theme {
-    fn of(random: &mut Random) -> Self {
-        match random.index(11) {
-            0 | 1 => Theme::Retries,
-            2 => Theme::Crowd,
-            3 => Theme::Slow,
-            4 | 5 => Theme::Place,
-            6 => Theme::Calm,
-            7 => Theme::Lossy,
-            _ => Theme::Any,
-        }
-    }
-
-    fn unless_calm<T: Default>(self, value: T) -> T {
-        if self == Theme::Calm {
-            T::default()
-        } else {
-            value
         }
     }
 }
@@ -259,6 +252,106 @@ fn job(random: &mut Random, number: usize, theme: Theme) -> JobPlan {
         "job.t",
         "sys.approval.gate",
     ][random.index(8)];
+    let verdicts = verdicts(random, theme);
+    let kinds = [
+        Run::Succeed,
+        Run::Succeed,
+        Run::Succeed,
+        Run::Fail,
+        Run::Retryable,
+        Run::Retryable,
+        Run::Fatal,
+        Run::Silent,
+        Run::Slow,
+        Run::Twice,
+        Run::Stutter,
+        Run::Foreign,
+        Run::Forged,
+        Run::Talkative,
+    ];
+    let crowd = theme == Theme::Crowd;
+    let limited = crowd || random.chance(250);
+    let mut time = |chance: u32, from: i64| random.chance(chance).then(|| random.range(from, 30_000) * MILLI);
+    let (cancel_at, again, altered_at) = (time(120, 0), time(250, 0), time(80, 500));
+    let (forged_at, tampered_at) = (time(80, 0), time(60, 0));
+    let again = if theme.is_reviewed() {
+        (0..random.index(4))
+            .map(|_| random.range(0, 3_000) * MILLI)
+            .collect()
+    } else {
+        again.into_iter().collect()
+    };
+    JobPlan {
+        id: IDS[number].into(),
+        topic,
+        tenant: TENANTS[usize::from(!crowd && random.chance(300))],
+        gateway: random.chance(if theme == Theme::Lossy { 300 } else { 700 }),
+        at: if theme.is_at_once() {
+            random.range(0, 50)
+        } else {
+            random.range(0, theme.starts_within_ms())
+        } * MILLI,
+        verdicts,
+        max_retries: if random.chance(300) {
+            1 + random.index(2) as i32
+        } else {
+            0
+        },
+        max_concurrent: if limited { 1 } else { 0 },
+        deadline_ms: if random.chance(100) {
+            random.range(5_000, 40_000)
+        } else {
+            0
+        },
+        runs: if theme.is_retried() {
+            vec![Run::Retryable, Run::Retryable, kinds[random.index(kinds.len())]]
+        } else {
+            (0..3).map(|_| kinds[random.index(kinds.len())]).collect()
+        },
+        echoes: random.chance(600),
+        review: if random.chance(if theme.is_reviewed() { 900 } else { 650 }) {
+            Review::Approve
+        } else {
+            Review::Reject
+        },
+        review_at: if theme.is_reviewed() {
+            random.range(1_000, 6_000)
+        } else {
+            random.range(2_000, 25_000)
+        } * MILLI,
+        cancel_at,
+        again,
+        altered_at,
+        poses: random.chance(500),
+        forged_at,
+        tampered_at,
+        saga: [
+            Saga::None,
+            Saga::None,
+            Saga::None,
+            Saga::Member,
+            Saga::Compensable,
+        ][random.index(5)],
+    }
+}
+
+/// What the kernel says of a job, in order.
+fn verdicts(random: &mut Random, theme: Theme) -> Vec<Verdict> {
+    if theme == Theme::Lossy && random.chance(700) {
+        return vec![Verdict::Allow];
+    }
+    if theme.is_undelivered() {
+        return vec![
+            Verdict::Allow,
+            Verdict::Throttle,
+            Verdict::Throttle,
+            Verdict::Allow,
+        ];
+    }
+    if theme.is_reviewed() {
+        let first = [Verdict::Fault, Verdict::Throttle, Verdict::Allow, Verdict::Human];
+        return vec![first[random.index(first.len())], Verdict::Human];
+    }
     let mut verdicts = Vec::new();
     if random.chance(200) {
         verdicts.push(if random.chance(500) {
@@ -279,72 +372,5 @@ fn job(random: &mut Random, number: usize, theme: Theme) -> JobPlan {
             Verdict::Human
         });
     }
-    let kinds = [
-        Run::Succeed,
-        Run::Succeed,
-        Run::Succeed,
-        Run::Fail,
-        Run::Retryable,
-        Run::Retryable,
-        Run::Fatal,
-        Run::Silent,
-        Run::Slow,
-        Run::Twice,
-        Run::Stutter,
-        Run::Foreign,
-        Run::Forged,
-        Run::Talkative,
-    ];
-    let crowd = theme == Theme::Crowd;
-    let limited = crowd || random.chance(250);
-    let mut time = |chance: u32, from: i64| random.chance(chance).then(|| random.range(from, 30_000) * MILLI);
-    let (cancel_at, again_at, altered_at) = (time(120, 0), time(250, 0), time(80, 500));
-    let (forged_at, tampered_at) = (time(80, 0), time(60, 0));
-    JobPlan {
-        id: IDS[number].into(),
-        topic,
-        tenant: TENANTS[usize::from(!crowd && random.chance(300))],
-        gateway: random.chance(700),
-        at: if crowd || theme == Theme::Lossy {
-            random.range(0, 50)
-        } else {
-            random.range(0, 8_000)
-        } * MILLI,
-        verdicts,
-        max_retries: if random.chance(300) {
-            1 + random.index(2) as i32
-        } else {
-            0
-        },
-        max_concurrent: if limited { 1 } else { 0 },
-        deadline_ms: if random.chance(100) {
-            random.range(5_000, 40_000)
-        } else {
-            0
-        },
-        runs: match theme {
-            Theme::Retries => vec![Run::Retryable, Run::Retryable, kinds[random.index(kinds.len())]],
-            _ => (0..3).map(|_| kinds[random.index(kinds.len())]).collect(),
-        },
-        echoes: random.chance(600),
-        review: if random.chance(650) {
-            Review::Approve
-        } else {
-            Review::Reject
-        },
-        review_at: random.range(2_000, 25_000) * MILLI,
-        cancel_at,
-        again_at,
-        altered_at,
-        poses: random.chance(500),
-        forged_at,
-        tampered_at,
-        saga: [
-            Saga::None,
-            Saga::None,
-            Saga::None,
-            Saga::Member,
-            Saga::Compensable,
-        ][random.index(5)],
-    }
+    verdicts
 }

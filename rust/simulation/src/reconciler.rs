@@ -158,8 +158,8 @@ async fn expire(replica: &Rc<Replica>, id: &str, record: &Fields) -> Result<(), 
                 .await
                 .map(|_| ())
         }
-        "DISPATCHED" => time_out(replica, id, record, "timeout: dispatched exceeded (15s)").await,
-        "RUNNING" => time_out(replica, id, record, "timeout: running exceeded (25s)").await,
+        "DISPATCHED" => time_out(replica, id, record, "timeout: dispatched exceeded").await,
+        "RUNNING" => time_out(replica, id, record, "timeout: running exceeded").await,
         _ => Ok(()),
     }
 }

@@ -19,13 +19,21 @@ use crate::world::{never, sleep, Group, Slot, World, MILLI, SECOND};
 use crate::{reconciler, results, settling, side, submits, wheel};
 use cordum_wire::messages::Payload;
 
-/// Routing and time-outs of every run.
-const ROUTING: &[u8] = br#"{
-  "topics": {"job.a": ["p"], "job.b": ["q", "p"], "job.t": ["t"]},
-  "pools": {},
-  "timeouts": {"dispatch_timeout_seconds": 15, "running_timeout_seconds": 25, "topics": {"job.b": {"max_retries": 1}}},
-  "worker_ttl_s": 12
-}"#;
+/// Routing and time-outs.
+fn routing(world: &World) -> Vec<u8> {
+    serde_json::json!({
+        "topics": {"job.a": ["p"], "job.b": ["q", "p"], "job.t": ["t"]},
+        "pools": {},
+        "timeouts": {
+            "dispatch_timeout_seconds": world.plan.dispatch_timeout_s,
+            "running_timeout_seconds": 25,
+            "topics": {"job.b": {"max_retries": 1}},
+        },
+        "worker_ttl_s": 12,
+    })
+    .to_string()
+    .into_bytes()
+}
 pub const SCAN: i64 = 5 * SECOND;
 const BATCH_MAX: usize = 8;
 const BEAT: i64 = 5 * SECOND;
@@ -62,7 +70,7 @@ impl Replica {
             group,
             instance: format!("s{index}-{group}"),
             skew: world.plan.skews[index],
-            config: Arc::new(Config::parse(ROUTING).unwrap()),
+            config: Arc::new(Config::parse(&routing(world)).unwrap()),
             table: RefCell::default(),
             side: RefCell::default(),
             side_pending: RefCell::default(),
@@ -124,12 +132,19 @@ impl Replica {
             crash(world, self.index);
             never(world).await;
         }
-        if world.plan.places.contains(&name) && world.fault(300) {
+        if world.plan.parts.contains(&name) && world.fault(300) {
+            let node = world.index(world.cluster.size());
+            let gone = world.range(MILLI, 2 * SECOND);
+            world.cluster.cut(self.link(), Some(node), world.now() + gone);
+        } else if world.plan.places.contains(&name) && world.fault(300) {
             self.get_into_trouble().await;
+        } else if world.plan.stands.contains(&name) && world.fault(500) {
+            let seconds = [4, 20, 60][world.index(3)];
+            self.stand_still(seconds).await;
         } else if world.fault(world.plan.freeze) {
             self.stand_still(40).await;
-        } else if world.chance(100) {
-            let pause = world.range(1, 20 * MILLI);
+        } else if world.chance(if world.plan.busy { 700 } else { 100 }) {
+            let pause = world.range(1, if world.plan.busy { 60 } else { 20 } * MILLI);
             sleep(world, pause).await;
         }
     }

@@ -43,6 +43,9 @@ pub fn run(seed: u64, scripts: &Rc<Scripts>, wrong: Option<Wrong>, keep_lines: b
     let trouble = Rc::clone(&world);
     let group = world.group();
     world.spawn(group, async move { make_trouble(trouble).await });
+    let (policies, absences) = (Rc::clone(&world), Rc::clone(&world));
+    world.spawn(group, async move { change_policies(policies).await });
+    world.spawn(group, async move { send_workers_away(absences).await });
     let start = world.now();
     let mut until = start;
     let end = world.calm_at + PATIENCE;
@@ -84,6 +87,32 @@ async fn make_trouble(world: Rc<World>) {
         if world.stormy() {
             break_something(&world);
         }
+    }
+}
+
+/// Load another policy again and again until the storm is over.
+async fn change_policies(world: Rc<World>) {
+    let every = world.plan.policy_every;
+    while every > 0 && world.stormy() {
+        let pause = world.range(SECOND, 2 * every * SECOND);
+        sleep(&world, pause).await;
+        world.note(format_args!("another policy"));
+        world.kernel.change_policy();
+    }
+}
+
+/// Workers come late, and go away again and again until the storm is over.
+async fn send_workers_away(world: Rc<World>) {
+    while world.plan.absences && world.stormy() {
+        for index in 0..world.plan.workers + 1 {
+            let gone = world.range(0, 30 * SECOND);
+            if world.chance(700) {
+                world.note(format_args!("w{index} is away for {gone}"));
+                world.workers.borrow_mut()[index].gone_until = world.now() + gone;
+            }
+        }
+        let pause = world.range(10 * SECOND, 40 * SECOND);
+        sleep(&world, pause).await;
     }
 }
 

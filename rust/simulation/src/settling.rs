@@ -120,8 +120,8 @@ async fn settle(
 /// Roll an unpublished dispatch back.
 async fn take_back(replica: &Replica, id: &str, record: &Fields) -> Result<(), Unavailable> {
     let failures = text(record, "route_failures").parse().unwrap_or(0);
-    let mut change = rollback_change(replica, id, text(record, "dispatch_id"), failures);
-    change.rev = text(record, "rev").parse().ok();
+    let rev = text(record, "rev").parse().ok();
+    let change = rollback_change(replica, id, text(record, "dispatch_id"), rev, failures);
     replica.change(&change).await.map(|_| ())
 }
 

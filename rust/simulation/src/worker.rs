@@ -137,7 +137,7 @@ fn take(world: &Rc<World>, index: usize, request: JobRequest) {
     world.workers.borrow_mut()[index].active += 1;
     let work = match run {
         Run::Slow => world.range(26 * SECOND, 60 * SECOND),
-        _ => world.range(MILLI, 4 * SECOND),
+        _ => world.range(world.plan.work.0, world.plan.work.1),
     };
     let done = Report {
         job: request.job_id.clone(),

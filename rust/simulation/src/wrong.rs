@@ -25,6 +25,7 @@ pub enum Wrong {
     PublishesLate,
     SettlesUnclaimed,
     ReleasesUnfenced,
+    RollsBackUnfenced,
 }
 
 /// All of them.
@@ -50,4 +51,5 @@ pub const WRONGS: &[Wrong] = &[
     Wrong::PublishesLate,
     Wrong::SettlesUnclaimed,
     Wrong::ReleasesUnfenced,
+    Wrong::RollsBackUnfenced,
 ];

@@ -7,11 +7,14 @@ import pytest
 
 from cordum._core import request_from_json, request_hash
 from cordum.bus.connection import Bus
+from cordum.bus.messages import FailureKind, PubOutcome
 from cordum.bus.publisher import Publisher
 from cordum.config.redis import StoreSettings
 from cordum.protocol import subjects
 from cordum.protocol.cap import BusPacket
 from cordum.runtime.clock import monotonic_s, now_us
+from cordum.scheduler.outgoing import Outgoing
+from cordum.scheduler.rollback import Undo, roll_back
 from cordum.scheduler.settling import Settler
 from cordum.store import keys
 from cordum.store.config_documents import ConfigDocuments
@@ -83,6 +86,32 @@ async def test_a_request_changed_after_it_was_judged_is_not_published_but_taken_
         "dispatch_failed",
         "1",
     )
+
+
+def refused(dispatch_id: str, kind: FailureKind) -> list[tuple[Outgoing, PubOutcome]]:
+    out = ("worker.w.jobs", b"", f"dispatch:{dispatch_id}", "j")
+    return [(out, PubOutcome(ok=False, kind=kind))]
+
+
+@pytest.mark.parametrize("kind", ["no_stream", "refused", "too_large"])
+async def test_a_dispatch_somebody_else_took_over_is_not_taken_back(house: House, kind: FailureKind) -> None:
+    """Its first publisher stood still after the broker refused it, and was taken for dead."""
+    await unconfirmed(house)
+    dispatch_id, rev = (await house.record("j"))["dispatch_id"], int((await house.record("j"))["rev"])
+    assert await settler(house).sweep(leading=True) == 1
+    await roll_back(house.planner, house.jobs, refused(dispatch_id, kind), {"j": Undo("job.a", 0, rev)})
+    assert await house.state("j") == "DISPATCHED"
+
+
+@pytest.mark.parametrize(
+    ("kind", "state"), [("no_stream", "SCHEDULED"), ("refused", "SCHEDULED"), ("too_large", "FAILED")]
+)
+async def test_a_dispatch_nobody_took_over_is_taken_back(house: House, kind: FailureKind, state: str) -> None:
+    await unconfirmed(house)
+    record = await house.record("j")
+    undo = {"j": Undo("job.a", 0, int(record["rev"]))}
+    await roll_back(house.planner, house.jobs, refused(record["dispatch_id"], kind), undo)
+    assert await house.state("j") == state
 
 
 def moves_before_it_is_read(house: House, patch: pytest.MonkeyPatch, change: Mapping[str, Any]) -> None:

@@ -13,7 +13,7 @@ use crate::store;
 use crate::world::{World, SECOND};
 
 /// Heartbeats count for twelve seconds; one that just arrived may have been under way for a while.
-const SILENT: i64 = 14 * SECOND;
+const SILENT: i64 = 13 * SECOND;
 
 /// Retries a job may have; an altered request may have been the first to arrive.
 fn allowed(plan: &JobPlan, seen: &Seen) -> i64 {
@@ -64,7 +64,8 @@ impl Record<'_> {
         excused: bool,
         faults: &mut Vec<String>,
     ) {
-        let last = &seen.last;
+        let last = seen.last.clone();
+        let last = &last;
         if current.state.is_empty() {
             return faults.push(format!("record of a job in {} is gone", last.state));
         }
@@ -92,6 +93,7 @@ impl Record<'_> {
                     "dispatch {dispatch} is rolled back, and a worker may have it"
                 ));
             }
+            seen.rolled_back.insert(dispatch);
         }
         if last.state == "APPROVAL_REQUIRED"
             && current.state == "PENDING"
@@ -106,6 +108,7 @@ impl Record<'_> {
                 last.rev
             ));
         }
+        self.check_question(seen, current, faults);
         let events = self.database.list(&store::events(self.id));
         let said = |event: &String| {
             event
@@ -138,6 +141,25 @@ impl Record<'_> {
         }
         if last.state != current.state && (is_final(&current.state) || current.state == "RETRYING") {
             seen.told.clear();
+        }
+    }
+
+    /// Every question to a human has a number of its own, and its answer the next one.
+    fn check_question(&self, seen: &mut Seen, current: &Last, faults: &mut Vec<String>) {
+        let number = self.number("approval_revision");
+        let is_new = current.state == "APPROVAL_REQUIRED";
+        if number < seen.question || (is_new && number == seen.question) {
+            faults.push(format!(
+                "{} with question {number} after question {}",
+                current.state, seen.question
+            ));
+        }
+        seen.question = seen.question.max(number);
+        if is_new && !self.text("approval_decision").is_empty() {
+            faults.push(format!(
+                "asked, and answered `{}` already",
+                self.text("approval_decision")
+            ));
         }
     }
 
@@ -220,8 +242,8 @@ impl Record<'_> {
             }
         }
         let approved = self.text("approval_decision") == "approve";
-        if !approved && seen.verdict != Some(Verdict::Allow) {
-            faults.push(format!("dispatched although the kernel said {:?}", seen.verdict));
+        if !approved && !seen.verdicts.contains(&Verdict::Allow) {
+            faults.push(format!("dispatched although the kernel said {:?}", seen.verdicts));
         }
         if !matches!(
             self.text("safety_decision").as_str(),
@@ -263,9 +285,10 @@ impl Record<'_> {
         if !after.split(',').any(|duty| duty == "result") {
             faults.push(format!("{state} with duties `{after}`"));
         }
-        let said_no = matches!(seen.verdict, Some(Verdict::Deny | Verdict::Human));
+        let is_no = |verdict: &Verdict| matches!(verdict, Verdict::Deny | Verdict::Human);
+        let said_no = seen.verdicts.iter().any(is_no);
         if state == "DENIED" && self.text("approval_decision") != "reject" && !said_no && !seen.tampered {
-            faults.push(format!("DENIED although the kernel said {:?}", seen.verdict));
+            faults.push(format!("DENIED although the kernel said {:?}", seen.verdicts));
         }
         if DEAD.contains(&state) {
             if !after.split(',').any(|duty| duty == "dlq") {

@@ -238,6 +238,7 @@ fn whole_characters(content: &[u8], range: Range<usize>) -> Range<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn words(text: &str) -> Vec<(String, &str)> {
         let view = View::new(text.as_bytes(), 0..text.len());
@@ -304,5 +305,25 @@ mod tests {
         let words: Vec<_> = view.words.iter().map(|word| view.word(word)).collect();
         assert_eq!(words, ["ignore", "all"]);
         assert!(view.words.iter().all(|word| word.source.end <= bytes.len()));
+    }
+
+    fn shown(view: &View) -> Vec<String> {
+        let words = view.words.iter();
+        let shown = words.map(|word| format!("{} {word:?}", view.word(word)));
+        shown.collect()
+    }
+
+    proptest! {
+        #[test]
+        fn plain_text_reads_as_folded_text(text in "([ -\\[\\]-~]|\n|\t|( [a-z]){1,6}|ignore){0,60}", start in 0..9usize) {
+            let bytes = text.as_bytes();
+            let start = start.min(bytes.len());
+            let mut folded = View::folded(bytes.get(start..).unwrap(), start);
+            folded.cut_words(bytes);
+            folded.join_spaced_letters();
+            let plain = View::new(bytes, start..bytes.len());
+            prop_assert_eq!(shown(&plain), shown(&folded));
+            prop_assert!(matches!(plain.origin, Origin::Plain(_)) || plain.words.iter().any(|word| word.is_spaced));
+        }
     }
 }

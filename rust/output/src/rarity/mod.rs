@@ -289,4 +289,13 @@ mod tests {
         assert!(word_coverage(b"super-private-value") > 0.9);
         assert!(word_coverage(b"kX9vQz2LrT8w") < 0.5);
     }
+
+    #[test]
+    fn every_word_passes_the_filter_of_beginnings() {
+        let longer = WORDS.iter().filter(|word| word.len() >= 3);
+        assert!(longer.clone().count() > 3_000);
+        for word in longer {
+            assert!(begins_word(word), "{}", String::from_utf8_lossy(word));
+        }
+    }
 }

@@ -91,7 +91,7 @@ impl<K: Copy + Ord> Places<K> {
         }
     }
 
-    /// Where the places lead, by class.
+    /// Where the places lead, by class, in order.
     fn moved(&self, set: &[u16]) -> Vec<Set> {
         let mut next = vec![Set::new(); CLASSES];
         for place in set {
@@ -106,12 +106,17 @@ impl<K: Copy + Ord> Places<K> {
                 }
             }
         }
+        for reached in &mut next {
+            reached.sort_unstable();
+            reached.dedup();
+        }
         next
     }
 
-    fn kinds(&self, set: &[u16]) -> Vec<K> {
-        let completed = set
-            .iter()
+    fn kinds<'s>(&self, sets: impl IntoIterator<Item = &'s Set>) -> Vec<K> {
+        let completed = sets
+            .into_iter()
+            .flatten()
             .filter_map(|place| self.completes.get(usize::from(*place)).copied().flatten());
         let mut kinds: Vec<K> = completed.collect();
         kinds.sort_unstable();
@@ -120,36 +125,69 @@ impl<K: Copy + Ord> Places<K> {
     }
 }
 
-/// Subset construction. Most steps of most states only start phrases anew: those are worked out once.
+/// What a class of bytes starts, whatever was read before it.
+struct Start {
+    set: Set,
+    /// Where its places lead, by class.
+    moved: Vec<Set>,
+}
+
+/// The places that phrases start at, by class, and for each class the number of its own. Classes that start the same share one:
+/// a state is what its class started and what went on before it, and no two of them are alike.
+fn starts<K: Copy + Ord>(places: &Places<K>) -> (Vec<Start>, Vec<usize>) {
+    let mut starts: Vec<Start> = Vec::new();
+    let numbers = places.moved(&places.entry).into_iter().map(|set| {
+        let known = starts.iter().position(|start| start.set == set);
+        known.unwrap_or_else(|| {
+            let moved = places.moved(&set);
+            starts.push(Start { set, moved });
+            starts.len() - 1
+        })
+    });
+    let numbers = numbers.collect();
+    (starts, numbers)
+}
+
+/// Subset construction. Phrases start anew at every byte: what one byte starts, and where that leads, is worked out once, and a
+/// state holds besides only what began before.
 pub(super) fn build<K: Copy + Ord>(places: &Places<K>, classes: [u8; 256]) -> Automaton<K> {
-    let mut numbers: HashMap<Set, u16> = HashMap::from([(Set::new(), 0)]);
-    let mut sets: Vec<Set> = vec![Set::new()];
-    let entered = places.moved(&places.entry);
-    let mut started: Vec<u16> = Vec::new();
+    let (starts, start_of) = starts(places);
+    // The state before everything has started nothing; it is none of the others.
+    let mut sets: Vec<(Option<usize>, Set)> = vec![(None, Set::new())];
+    let mut numbers: HashMap<(usize, Set), u16> = HashMap::new();
     let mut table = vec![[0; CLASSES]; STATES];
     let mut built = 0;
     let mut kinds: Vec<Vec<K>> = Vec::new();
-    while let Some(set) = sets.get(built).cloned() {
-        kinds.push(places.kinds(&set));
+    while let Some((start, set)) = sets.get(built).cloned() {
+        let start = start.and_then(|start| starts.get(start));
+        kinds.push(places.kinds(start.map(|start| &start.set).into_iter().chain([&set])));
         let mut row = [0; CLASSES];
         for ((class, cell), mut next) in row.iter_mut().enumerate().zip(places.moved(&set)) {
-            if let (true, Some(known)) = (next.is_empty(), started.get(class)) {
-                *cell = *known;
+            let number = start_of.get(class).copied().unwrap_or(0);
+            let Some(entered) = starts.get(number) else {
                 continue;
-            }
-            next.extend(entered.get(class).into_iter().flatten());
+            };
+            next.extend(
+                start
+                    .and_then(|start| start.moved.get(class))
+                    .into_iter()
+                    .flatten(),
+            );
+            next.retain(|place| entered.set.binary_search(place).is_err());
             next.sort_unstable();
             next.dedup();
-            let fresh = u16::try_from(sets.len()).unwrap_or(u16::MAX) & !COMPLETE;
-            let is_complete = !places.kinds(&next).is_empty();
-            let number = *numbers.entry(next).or_insert_with_key(|next| {
-                sets.push(next.clone());
-                fresh
-            });
-            *cell = if is_complete { number | COMPLETE } else { number };
-        }
-        if built == 0 {
-            started.extend(row);
+            *cell = *numbers
+                .entry((number, next))
+                .or_insert_with_key(|(number, next)| {
+                    let fresh = u16::try_from(sets.len()).unwrap_or(u16::MAX) & !COMPLETE;
+                    sets.push((Some(*number), next.clone()));
+                    let is_complete = !places.kinds([&entered.set, next]).is_empty();
+                    if is_complete {
+                        fresh | COMPLETE
+                    } else {
+                        fresh
+                    }
+                });
         }
         if let Some(place) = table.get_mut(built) {
             *place = row;

@@ -95,6 +95,8 @@ pub(crate) fn is_blank(byte: u8) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const fn phrase(text: &'static str, spelling: Spelling, kind: u8) -> Phrase<'static, u8> {
@@ -129,6 +131,41 @@ mod tests {
         assert_eq!(found("ignition drop  tab"), []);
         assert_eq!(found("{\"a\": \"b\\nrm -x\"}"), [(14, 3)]);
         assert_eq!(found("b\\xrm -x"), []);
+    }
+
+    /// What the phrases of `automaton` say, as expressions.
+    const SPELLED: [(u8, &str); 5] = [
+        (1, "(?i:[i1!]gn[o0]r)"),
+        (2, "BORDER[0-9A-Za-z](?:GAP{1,3}[0-9A-Za-z]){3}GAP"),
+        (3, "BORDER(?i:rm)BLANK{1,4}-"),
+        (4, r"\{\{BLANK{0,2}[0-9]"),
+        (5, "(?i:drop)BLANK{1,4}(?i:table)"),
+    ];
+
+    /// Ends of phrases, as a regular expression for each says of every place.
+    fn found_by_expressions(text: &[u8]) -> Vec<(usize, u8)> {
+        let content = [text, b"\n"].concat();
+        let mut found = Vec::new();
+        for (kind, spelled) in SPELLED {
+            let gap = r"[^0-9A-Za-z_\x80-\xff]";
+            let border = format!(r"(?:\A|{gap}|\\[nrtNRT])");
+            let spelled = spelled.replace("BORDER", &border).replace("GAP", gap);
+            let spelled = spelled.replace("BLANK", r"[ \t\n\r]");
+            let ends_here = regex::bytes::Regex::new(&format!(r"(?s-u)(?:{spelled})\z")).unwrap();
+            let ends = (1..=content.len()).filter(|end| ends_here.is_match(&content[..*end]));
+            found.extend(ends.map(|end| (end, kind)));
+        }
+        found.sort_unstable();
+        found
+    }
+
+    proptest! {
+        #[test]
+        fn phrases_end_where_expressions_say(
+            text in "(ignor|1GN0r|i g n o|rm|drop|table|\\{\\{|[0-9]|[a-z]|[ \t\n\r]{1,5}|-|\\\\[nrtxN]|_|é){0,30}"
+        ) {
+            prop_assert_eq!(found(&text), found_by_expressions(text.as_bytes()));
+        }
     }
 
     fn mixture(length: usize) -> String {

@@ -3,6 +3,7 @@
 //! Every search runs in linear time: no back-tracking engine anywhere.
 
 mod around;
+mod bits;
 mod bytes;
 mod catalogue;
 mod check;

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use crate::bits::{end_of_ones, letters_of};
 use crate::bytes::{is, ALNUM};
 
 /// A word of a text.
@@ -14,10 +15,53 @@ pub(super) struct Piece {
     pub starts_clause: bool,
 }
 
-/// The words of a text.
-pub(super) fn cut(text: &str) -> Vec<Piece> {
+/// Calls `found` with the words of a text.
+pub(super) fn for_each_word(text: &str, found: impl FnMut(Piece)) {
+    if text.is_ascii() {
+        ascii_words(text.as_bytes(), found);
+    } else {
+        words(text, found);
+    }
+}
+
+/// The words of a text of ASCII. Its letters and digits are bits, so that the end of a word needs no search.
+fn ascii_words(text: &[u8], mut found: impl FnMut(Piece)) {
+    let letters = letters_of(text);
+    let byte = |at: usize| text.get(at).copied().unwrap_or(0);
+    let is_letter = |at: usize| is(byte(at), ALNUM);
+    let (mut ended, mut paused) = (true, true);
+    let mut at = 0;
+    while at < text.len() {
+        let first = byte(at);
+        // A leet character may begin a word.
+        if is(first, ALNUM) || matches!(first, b'@' | b'$') && is_letter(at + 1) {
+            let mut end = end_of_ones(&letters, at + 1);
+            while matches!(byte(end), b'@' | b'$' | b'!' | b'\'') && is_letter(end + 1) {
+                end = end_of_ones(&letters, end + 1);
+            }
+            found(Piece {
+                place: at..end,
+                starts_sentence: ended,
+                starts_clause: ended || paused,
+            });
+            (ended, paused) = (false, false);
+            at = end;
+            continue;
+        }
+        at += 1;
+        match first {
+            b' ' | b'\t' | b'-' | b'_' | b'/' => {}
+            b'.' => ended |= !is_letter(at),
+            b'?' | b'!' if !is_letter(at) => ended = true,
+            b'\n' if byte(at) == b'\n' => ended = true,
+            _ => paused = true,
+        }
+    }
+}
+
+/// The words of any text.
+fn words(text: &str, mut found: impl FnMut(Piece)) {
     let bytes = text.as_bytes();
-    let mut pieces = Vec::with_capacity(bytes.len() / 4 + 1);
     let (mut ended, mut paused) = (true, true);
     let mut at = 0;
     while let Some(byte) = bytes.get(at) {
@@ -26,7 +70,7 @@ pub(super) fn cut(text: &str) -> Vec<Piece> {
         let width = if begins { 1 } else { letter_at(text, at) };
         if width > 0 {
             let end = end_of_word(text, at + width);
-            pieces.push(Piece {
+            found(Piece {
                 place: at..end,
                 starts_sentence: ended,
                 starts_clause: ended || paused,
@@ -47,7 +91,6 @@ pub(super) fn cut(text: &str) -> Vec<Piece> {
         }
         at = next;
     }
-    pieces
 }
 
 /// Width of the letter or digit at `at`; 0 when there is none.
@@ -133,12 +176,26 @@ mod tests {
         pieces
     }
 
+    fn cut(text: &str) -> Vec<Piece> {
+        let mut pieces = Vec::new();
+        for_each_word(text, |piece| pieces.push(piece));
+        pieces
+    }
+
     proptest! {
         #[test]
         fn words_are_those_of_a_walk_over_the_characters(
             text in "([a-c]|[0-9]|[@$!'’.?\\n /_-]|[，。！éжכ漢\u{fffd}\u{200b}]|  ){0,60}"
         ) {
             prop_assert_eq!(cut(&text), cut_plainly(&text));
+        }
+
+        #[test]
+        fn words_of_ascii_are_those_of_any_text(text in "([a-z]{1,70}|[A-Z0-9]|[@$!'.?\\n\\t /_-]|[ -~]|  ){0,90}") {
+            let mut pieces = Vec::new();
+            words(&text, |piece| pieces.push(piece));
+            prop_assert_eq!(&cut(&text), &pieces);
+            prop_assert_eq!(cut_plainly(&text), pieces);
         }
     }
 }

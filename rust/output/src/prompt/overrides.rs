@@ -5,6 +5,7 @@ use super::persona::is_ask;
 use super::read::Read;
 use super::vocabulary::*;
 use super::Draft;
+use crate::around::contains;
 
 /// Words between verb and target, at most (output policy spec §16.5).
 const REACH: usize = 6;
@@ -387,11 +388,18 @@ fn spaced(read: &Read<'_>, place: usize) -> Option<Draft> {
         "polic",
     ];
     let word = read.word(place).filter(|word| word.is_spaced)?;
-    let letters: String = read.view.word(word).chars().map(|c| letter_of(c, 'i')).collect();
-    let verb = VERBS.iter().find_map(|verb| letters.find(verb))?;
+    let letters: Vec<u8> = read
+        .view
+        .word(word)
+        .bytes()
+        .map(|byte| plain_letter(byte, b'i'))
+        .collect();
+    let verb = VERBS
+        .iter()
+        .find_map(|verb| memchr::memmem::find(&letters, verb.as_bytes()))?;
     let rest = letters.get(verb..)?;
     TARGETS
         .iter()
-        .any(|target| rest.contains(target))
+        .any(|target| contains(rest, target.as_bytes()))
         .then(|| Draft::new(ID, word.source.clone(), 0.9))
 }

@@ -8,8 +8,7 @@ use super::vocabulary::{self, *};
 /// A window's words beside what they stand for.
 pub(super) struct Read<'a> {
     pub view: &'a View,
-    roles: Vec<Roles>,
-    wakes: Vec<Wakes>,
+    meanings: Vec<(Roles, Wakes)>,
     /// What all words together wake.
     awake: Wakes,
     /// Words with leet characters as they are meant, by their places.
@@ -20,8 +19,7 @@ impl<'a> Read<'a> {
     pub(super) fn new(view: &'a View) -> Self {
         let mut read = Self {
             view,
-            roles: Vec::with_capacity(view.words.len()),
-            wakes: Vec::with_capacity(view.words.len()),
+            meanings: Vec::with_capacity(view.words.len()),
             awake: 0,
             meant: Vec::new(),
         };
@@ -36,8 +34,7 @@ impl<'a> Read<'a> {
             if word.is_spaced {
                 wakes |= WAKES_OVERRIDE;
             }
-            read.roles.push(roles);
-            read.wakes.push(wakes);
+            read.meanings.push((roles, wakes));
             read.awake |= wakes;
         }
         read
@@ -48,16 +45,16 @@ impl<'a> Read<'a> {
         let all = if self.awake & wakes == 0 {
             &[]
         } else {
-            self.wakes.as_slice()
+            self.meanings.as_slice()
         };
         let places = all.iter().enumerate();
         places
-            .filter(move |(_, one)| **one & wakes != 0)
+            .filter(move |(_, (_, one))| one & wakes != 0)
             .map(|(place, _)| place)
     }
 
     pub(super) fn at(&self, place: usize) -> Roles {
-        self.roles.get(place).copied().unwrap_or(0)
+        self.meanings.get(place).map_or(0, |(roles, _)| *roles)
     }
 
     pub(super) fn has(&self, place: usize, roles: Roles) -> bool {

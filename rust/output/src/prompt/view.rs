@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::cut::cut;
+use super::cut::for_each_word;
 use super::fold::Folded;
 use crate::around::without_escapes;
 
@@ -22,6 +22,9 @@ pub(super) struct Word {
     /// Starts with a capital, and is no acronym.
     pub is_capital: bool,
 }
+
+/// So many letters set apart may be a word.
+const LETTERS: usize = 4;
 
 /// Offset in the content of the character each byte of a view's text came from.
 enum Origin {
@@ -53,7 +56,6 @@ impl View {
             None => Self::folded(bytes, range.start),
         };
         view.cut_words(content);
-        view.join_spaced_letters();
         view
     }
 
@@ -122,27 +124,45 @@ impl View {
     }
 
     fn cut_words(&mut self, content: &[u8]) {
-        self.words = cut(&self.text)
-            .into_iter()
-            .map(|piece| {
-                let source = self.source(piece.place.clone());
-                Word {
-                    is_capital: is_capital(content, &source),
-                    source,
-                    view: piece.place,
-                    starts_sentence: piece.starts_sentence,
-                    starts_clause: piece.starts_clause,
-                    is_spaced: false,
-                }
-            })
-            .collect();
+        let mut words = Vec::with_capacity(self.text.len() / 4 + 1);
+        let (mut in_a_row, mut most) = (0, 0);
+        for_each_word(&self.text, |piece| {
+            let source = self.source(piece.place.clone());
+            let word = Word {
+                is_capital: is_capital(content, &source),
+                source,
+                view: piece.place,
+                starts_sentence: piece.starts_sentence,
+                starts_clause: piece.starts_clause,
+                is_spaced: false,
+            };
+            in_a_row = if self.is_letter(&word) { in_a_row + 1 } else { 0 };
+            most = most.max(in_a_row);
+            words.push(word);
+        });
+        self.words = words;
+        if most >= LETTERS {
+            self.join_spaced_letters();
+        }
+    }
+
+    /// Whether a word is one character.
+    fn is_letter(&self, word: &Word) -> bool {
+        match word.view.len() {
+            1 => true,
+            2..=4 => !self.is_plain() && self.word(word).chars().count() == 1,
+            _ => false,
+        }
+    }
+
+    /// Whether the text is ASCII, byte for byte.
+    fn is_plain(&self) -> bool {
+        matches!(self.origin, Origin::Plain(_))
     }
 
     /// `i g n o r e  a l l` becomes `ignore`, `all`; letters all at one distance become one long word.
     fn join_spaced_letters(&mut self) {
-        /// Fewer letters are no word.
-        const LETTERS: usize = 4;
-        let is_letter = |word: &Word| word.view.len() <= 4 && self.word(word).chars().count() == 1;
+        let is_letter = |word: &Word| self.is_letter(word);
         let gap = |left: &Word, right: &Word| right.view.start - left.view.end;
         let mut joined: Vec<Word> = Vec::new();
         let mut text = String::new();
@@ -320,7 +340,6 @@ mod tests {
             let start = start.min(bytes.len());
             let mut folded = View::folded(bytes.get(start..).unwrap(), start);
             folded.cut_words(bytes);
-            folded.join_spaced_letters();
             let plain = View::new(bytes, start..bytes.len());
             prop_assert_eq!(shown(&plain), shown(&folded));
             prop_assert!(matches!(plain.origin, Origin::Plain(_)) || plain.words.iter().any(|word| word.is_spaced));

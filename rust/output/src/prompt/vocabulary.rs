@@ -91,14 +91,27 @@ static WAKING: &[(Wakes, &str)] = &[
 /// A stem and what it stands for.
 struct Stem {
     text: &'static str,
+    /// Its first bytes, eight at most, and which bytes of a word they are compared with.
+    head: u64,
+    mask: u64,
     /// Letters that may follow it.
     more: usize,
     roles: Roles,
     wakes: Wakes,
 }
 
-/// Stems by the first three bytes of a word.
+/// Stems of at least so many bytes are found by as many.
+const LONG: usize = 4;
+
+/// Stems by the first bytes of a word: long ones by four, short ones by three.
 struct Stems {
+    long: Slots,
+    short: Slots,
+    /// Slots of the first three bytes of all of them.
+    begun: Vec<bool>,
+}
+
+struct Slots {
     all: Vec<Stem>,
     /// Where the stems of a slot begin; they end where those of the next begin.
     starts: Vec<u16>,
@@ -124,54 +137,99 @@ static STEMS: LazyLock<Stems> = LazyLock::new(|| {
             let text = word.strip_suffix(['*', '+', '-']).unwrap_or(word);
             all.push(Stem {
                 text,
+                head: head_of(text.as_bytes()),
+                mask: u64::MAX >> (64 - 8 * text.len().clamp(1, 8)),
                 more,
                 roles,
                 wakes,
             });
         }
     }
-    all.sort_by_key(|stem| slot(stem.text.as_bytes()));
-    let starts = (0..=SLOTS).map(|wanted| {
-        let start = all.partition_point(|stem| slot(stem.text.as_bytes()) < wanted);
-        u16::try_from(start).unwrap_or(u16::MAX)
-    });
+    let mut begun = vec![false; SLOTS];
+    for stem in &all {
+        if let Some(slot) = begun.get_mut(slot(three_of(stem.head))) {
+            *slot = true;
+        }
+    }
+    let (long, short) = all.into_iter().partition(|stem| stem.text.len() >= LONG);
     Stems {
-        starts: starts.collect(),
-        all,
+        long: Slots::new(long, four_of),
+        short: Slots::new(short, three_of),
+        begun,
     }
 });
 
-/// Slot of the first three bytes; a shorter word is filled up with zeros.
-fn slot(word: &[u8]) -> usize {
-    let byte = |place: usize| u32::from(word.get(place).copied().unwrap_or(0));
-    let head = byte(0) | byte(1) << 8 | byte(2) << 16;
-    (head.wrapping_mul(0x9E37_79B1) >> 20) as usize % SLOTS
+/// The first bytes of a word, eight at most; zeros behind a shorter one.
+fn head_of(word: &[u8]) -> u64 {
+    if let Some(eight) = word.first_chunk() {
+        return u64::from_le_bytes(*eight);
+    }
+    match (word.first_chunk(), word.last_chunk()) {
+        (Some(first), Some(last)) => {
+            let (first, last) = (u32::from_le_bytes(*first), u32::from_le_bytes(*last));
+            u64::from(first) | u64::from(last) << (8 * (word.len() - 4))
+        }
+        _ => word
+            .iter()
+            .rev()
+            .fold(0, |head, byte| head << 8 | u64::from(*byte)),
+    }
 }
 
-impl Stems {
-    fn of(&self, word: &[u8]) -> &[Stem] {
-        let slot = slot(word);
+fn three_of(head: u64) -> u32 {
+    head as u32 & 0x00ff_ffff
+}
+
+fn four_of(head: u64) -> u32 {
+    head as u32
+}
+
+fn slot(bytes: u32) -> usize {
+    (bytes.wrapping_mul(0x9E37_79B1) >> 20) as usize % SLOTS
+}
+
+impl Slots {
+    fn new(mut all: Vec<Stem>, bytes_of: impl Fn(u64) -> u32) -> Self {
+        let slot = |stem: &Stem| slot(bytes_of(stem.head));
+        all.sort_by_key(slot);
+        let starts = (0..=SLOTS).map(|wanted| {
+            let start = all.partition_point(|stem| slot(stem) < wanted);
+            u16::try_from(start).unwrap_or(u16::MAX)
+        });
+        Self {
+            starts: starts.collect(),
+            all,
+        }
+    }
+
+    #[inline]
+    fn at(&self, slot: usize) -> &[Stem] {
         match self.starts.get(slot..slot + 2) {
-            Some([start, end]) => self
+            Some([start, end]) if start < end => self
                 .all
                 .get(usize::from(*start)..usize::from(*end))
                 .unwrap_or(&[]),
             _ => &[],
         }
     }
+}
 
-    /// What a word stands for as it is spelled, and which detectors it wakes.
-    fn read(&self, word: &str) -> (Roles, Wakes) {
+impl Stems {
+    /// What a word that begins with `head` stands for as it is spelled, and which detectors it wakes.
+    fn read(&self, word: &str, head: u64) -> (Roles, Wakes) {
         let (mut roles, mut wakes) = (0, 0);
-        for stem in self.of(word.as_bytes()) {
-            // A letter has four bytes at most.
-            let more = word.len().checked_sub(stem.text.len());
-            if more.is_none_or(|more| more > stem.more.saturating_mul(4)) {
+        let long = self.long.at(slot(four_of(head)));
+        let short = self.short.at(slot(three_of(head)));
+        for stem in long.iter().chain(short) {
+            if stem.head != head & stem.mask {
                 continue;
             }
-            let Some(rest) = word.strip_prefix(stem.text) else {
-                continue;
+            // The head of a short stem is all of it.
+            let rest = match stem.text.len() {
+                length @ ..=8 => word.get(length..),
+                _ => word.strip_prefix(stem.text),
             };
+            let Some(rest) = rest else { continue };
             if rest.len() <= stem.more || rest.chars().count() <= stem.more {
                 roles |= stem.roles;
                 wakes |= stem.wakes;
@@ -179,12 +237,18 @@ impl Stems {
         }
         (roles, wakes)
     }
+
+    /// Whether some stem may begin with these three bytes.
+    fn may_begin(&self, three: [u8; 3]) -> bool {
+        self.begun.get(slot(three_of(head_of(&three)))) == Some(&true)
+    }
 }
 
 /// What a word of the view stands for, 0 for any other word, and which detectors it wakes.
 pub(super) fn read(word: &str) -> (Roles, Wakes) {
-    let (plain, wakes) = STEMS.read(word);
-    let is_plain = plain != 0 || word.bytes().all(|byte| is(byte, LOWER));
+    let head = head_of(word.as_bytes());
+    let (plain, wakes) = STEMS.read(word, head);
+    let is_plain = plain != 0 || is_lower(word.as_bytes(), head);
     let roles = if is_plain { plain } else { roles_in_disguise(word) };
     let overriding = if roles & OVERRIDING != 0 {
         WAKES_OVERRIDE
@@ -192,6 +256,19 @@ pub(super) fn read(word: &str) -> (Roles, Wakes) {
         0
     };
     (roles, wakes | overriding)
+}
+
+/// Whether a word that begins with `head` is made of small letters only.
+fn is_lower(word: &[u8], head: u64) -> bool {
+    const ONES: u64 = u64::MAX / 0xff;
+    if word.len() > 8 {
+        return word.iter().all(|byte| is(*byte, LOWER));
+    }
+    // The top bit of each byte tells: at least `a`, and not more than `z`, and ASCII. What a byte beyond ASCII adds to the next
+    // does not matter, as it is no small letter itself.
+    let letters = head.wrapping_add(ONES * 0x1f) & !head.wrapping_add(ONES * 0x05) & !head;
+    let wanted = (ONES * 0x80).checked_shr(64 - 8 * word.len() as u32).unwrap_or(0);
+    letters & wanted == wanted
 }
 
 /// Roles of a word that is none as it is spelled.
@@ -214,7 +291,7 @@ fn roles_in_disguise(word: &str) -> Roles {
         let Some(shorter) = rest.strip_prefix(['מ', 'ה', 'ב', 'ל', 'ו', 'ש', 'כ']) else {
             break;
         };
-        let (found, _) = STEMS.read(shorter);
+        let (found, _) = STEMS.read(shorter, head_of(shorter.as_bytes()));
         if found != 0 {
             return found;
         }
@@ -225,6 +302,10 @@ fn roles_in_disguise(word: &str) -> Roles {
 
 /// What a word with leet characters says in letters, `pr0mpt` for example; `None` for any other word.
 pub(super) fn meant(word: &str) -> Option<String> {
+    // Nearly all words are small letters.
+    if is_lower(word.as_bytes(), head_of(word.as_bytes())) {
+        return None;
+    }
     let is_leet = |byte: u8| LETTERS.get(usize::from(byte)) != Some(&byte);
     let leet = word.bytes().filter(|byte| is_leet(*byte)).count();
     if leet == 0 || word.len() > LONGEST_LEET || leet > word.len().saturating_sub(leet) {
@@ -240,7 +321,7 @@ fn as_letters(word: &str, one: u8) -> Roles {
     let bytes = word.as_bytes();
     let byte = |place: usize| plain_letter(bytes.get(place).copied().unwrap_or(0), one);
     // The first three tell nearly always that it is no stem.
-    if STEMS.of(&[byte(0), byte(1), byte(2)]).is_empty() {
+    if !STEMS.may_begin([byte(0), byte(1), byte(2)]) {
         return 0;
     }
     let mut letters = [0_u8; LONGEST_LEET];
@@ -250,11 +331,12 @@ fn as_letters(word: &str, one: u8) -> Roles {
     for (letter, byte) in letters.iter_mut().zip(bytes) {
         *letter = plain_letter(*byte, one);
     }
-    std::str::from_utf8(letters).map_or(0, |word| STEMS.read(word).0)
+    let head = head_of(letters);
+    std::str::from_utf8(letters).map_or(0, |word| STEMS.read(word, head).0)
 }
 
-/// `letter_of`, for a byte; those of longer characters stay as they are.
-fn plain_letter(byte: u8, one: u8) -> u8 {
+/// The letter a leet character stands for; `1` and `!` can be two. Bytes of longer characters stay as they are.
+pub(super) fn plain_letter(byte: u8, one: u8) -> u8 {
     match LETTERS.get(usize::from(byte)).copied().unwrap_or(byte) {
         ONE => one,
         letter => letter,
@@ -290,27 +372,42 @@ const fn letters() -> [u8; 256] {
     }
 }
 
-/// The letter a leet character stands for; `1` and `!` can be two.
-pub(super) fn letter_of(character: char, one: char) -> char {
-    match character {
-        '0' => 'o',
-        '1' | '!' => one,
-        '3' => 'e',
-        '4' | '@' => 'a',
-        '5' | '$' => 's',
-        '7' => 't',
-        '8' => 'b',
-        '9' => 'g',
-        other => other,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn roles(word: &str) -> Roles {
         read(word).0
+    }
+
+    #[test]
+    fn small_letters_are_told_from_all_others() {
+        for length in 0..12 {
+            for place in 0..length {
+                for byte in 0..=u8::MAX {
+                    let mut word = vec![b'm'; length];
+                    word[place] = byte;
+                    assert_eq!(
+                        is_lower(&word, head_of(&word)),
+                        byte.is_ascii_lowercase(),
+                        "{byte} at {place} of {length}"
+                    );
+                }
+            }
+        }
+    }
+
+    /// Every stem stands for what it says, alone and with letters behind it.
+    #[test]
+    fn stems_are_found_by_their_first_bytes() {
+        for stem in STEMS.long.all.iter().chain(&STEMS.short.all) {
+            for more in 0..4 {
+                let word = stem.text.to_owned() + &"x".repeat(more);
+                let (roles, wakes) = STEMS.read(&word, head_of(word.as_bytes()));
+                let has = roles & stem.roles == stem.roles && wakes & stem.wakes == stem.wakes;
+                assert!(has || more > stem.more, "{word}");
+            }
+        }
     }
 
     #[test]

@@ -4,6 +4,9 @@
 
 use std::ops::Range;
 
+use wide::i8x16;
+
+use crate::bits::{bits_where, equal, within};
 use crate::bytes::{is, is_before, DIGIT, RUN};
 
 /// Shortest run any token has.
@@ -81,33 +84,15 @@ fn long_runs(bits: u64) -> u64 {
     eight & eight >> (MIN_RUN - 8)
 }
 
-/// A bit for each byte that is a token character. Compiled to vector code.
+/// A bit for each byte that is a token character: `A-Za-z0-9_+/-`.
 #[inline]
 fn run_bits(chunk: &[u8; 64]) -> u64 {
-    let mut ones = [0u8; 64];
-    for (one, byte) in ones.iter_mut().zip(chunk) {
-        *one = is_part(*byte);
-    }
-    bits_of(&ones)
-}
-
-/// One bit for each byte that is 0 or 1.
-#[inline]
-fn bits_of(ones: &[u8; 64]) -> u64 {
-    ones.chunks_exact(8).rev().fold(0, |bits, eight| {
-        let eight = eight.first_chunk().map_or(0, |eight| u64::from_le_bytes(*eight));
-        // Eight products of one bit each, of which the top byte gathers all.
-        bits << 8 | eight.wrapping_mul(0x0102_0408_1020_4080) >> 56
+    bits_where(chunk, |bytes| {
+        let letter = within(bytes | i8x16::splat(0x20), b'a', 26);
+        // `+` to `9` without `,` and `.`.
+        let digit = within(bytes, b'+', 15) & !(equal(bytes, b',') | equal(bytes, b'.'));
+        letter | digit | equal(bytes, b'_')
     })
-}
-
-/// 1 for `A-Za-z0-9_+/-`, without a branch.
-#[inline]
-fn is_part(byte: u8) -> u8 {
-    let letter = (byte | 0x20).wrapping_sub(b'a') < 26;
-    // `+` to `9` without `,` and `.`.
-    let digit = byte.wrapping_sub(b'+') < 15 && byte != b',' && byte != b'.';
-    u8::from(letter | digit | (byte == b'_'))
 }
 
 /// The same, byte by byte, for the end of a content.
@@ -161,11 +146,7 @@ pub(crate) fn for_each_cluster(content: &[u8], range: Range<usize>, mut found: i
             break;
         };
         let chunk_end = chunk_start.saturating_add(64);
-        let mut starts = if has_digit(chunk) {
-            cluster_starts(chunk)
-        } else {
-            0
-        };
+        let mut starts = cluster_starts(chunk);
         while starts != 0 {
             let start = chunk_start.saturating_add(starts.trailing_zeros() as usize);
             if start >= range.end {
@@ -204,12 +185,14 @@ pub(crate) fn for_each_cluster(content: &[u8], range: Range<usize>, mut found: i
 /// Bits of the digits with which a cluster of `MIN_DIGITS` bytes may begin, or go on.
 #[inline]
 fn cluster_starts(chunk: &[u8; 64]) -> u64 {
-    let (mut digits, mut separators) = ([0u8; 64], [0u8; 64]);
-    for ((digit, separator), byte) in digits.iter_mut().zip(&mut separators).zip(chunk) {
-        *digit = u8::from(byte.wrapping_sub(b'0') < 10);
-        *separator = u8::from(matches!(byte, b' ' | b'-' | b'.' | b'/' | b'(' | b')'));
+    let digits = bits_where(chunk, |bytes| within(bytes, b'0', 10));
+    if digits == 0 {
+        return 0;
     }
-    let (digits, separators) = (bits_of(&digits), bits_of(&separators));
+    let separators = bits_where(chunk, |bytes| {
+        // `(` and `)`, `-`, `.` and `/`, blanks.
+        within(bytes, b'(', 2) | within(bytes, b'-', 3) | equal(bytes, b' ')
+    });
     // A separator, or two of them, between digits. What stands behind the chunk may be digits.
     let behind = digits << 1 | digits << 2;
     let before = digits >> 1 | digits >> 2 | 3 << 62;
@@ -218,15 +201,6 @@ fn cluster_starts(chunk: &[u8; 64]) -> u64 {
     let two = joined & (joined >> 1 | 1 << 63);
     let four = two & (two >> 2 | 3 << 62);
     four & digits
-}
-
-/// Compiled to vector code: no branch, no table.
-#[inline]
-fn has_digit(chunk: &[u8; 64]) -> bool {
-    chunk
-        .iter()
-        .fold(0u8, |seen, byte| seen | u8::from(byte.wrapping_sub(b'0') < 10))
-        != 0
 }
 
 /// Reads the cluster at `start` and answers its number of digits.

@@ -1,5 +1,9 @@
 //! E-mail addresses, around an `@` (output policy spec §16.3).
 
+use std::sync::LazyLock;
+
+use smallvec::SmallVec;
+
 use crate::bytes::{is, is_at, is_before, slice, ALNUM, MAIL, SPACE};
 use crate::catalogue::detector;
 use crate::definition::Verdict;
@@ -18,6 +22,17 @@ const FILE_ENDINGS: &[&str] = &[
     "socket", "timer", "target", "slice", "mount", "lock", "dll", "exe", "so", "dylib", "plist", "swf", "rb",
     "py", "go", "rs", "cc", "cpp", "hpp", "java", "class", "log",
 ];
+static PACKED_ENDINGS: LazyLock<Vec<u64>> = LazyLock::new(|| {
+    let packed = FILE_ENDINGS.iter().map(|ending| packed(ending.as_bytes()));
+    packed.flatten().collect()
+});
+
+/// The text in small letters as one number; `None` when it is too long to be one of the endings.
+fn packed(text: &[u8]) -> Option<u64> {
+    let pack = |all: u64, byte: &u8| all << 8 | u64::from(byte.to_ascii_lowercase());
+    (text.len() <= 8).then(|| text.iter().fold(0, pack))
+}
+
 /// First labels that are code: matrix products, decorators.
 const CODE_LABELS: &[&str] = &["self", "this", "np", "torch", "cls", "math"];
 
@@ -158,7 +173,7 @@ fn is_mark(c: char) -> bool {
 }
 
 fn is_domain(domain: &[u8]) -> bool {
-    let labels: Vec<&[u8]> = domain.split(|byte| *byte == b'.').collect();
+    let labels: SmallVec<[&[u8]; 8]> = domain.split(|byte| *byte == b'.').collect();
     let Some((top, rest)) = labels.split_last() else {
         return false;
     };
@@ -172,8 +187,7 @@ fn is_domain(domain: &[u8]) -> bool {
         && top.len() >= 2
         && top.len() <= 24
         || top.starts_with(b"xn--");
-    let lower = top.to_ascii_lowercase();
-    let is_file = FILE_ENDINGS.iter().any(|ending| lower == ending.as_bytes());
+    let is_file = packed(top).is_some_and(|top| PACKED_ENDINGS.contains(&top));
     let is_code = CODE_LABELS
         .iter()
         .any(|label| first.eq_ignore_ascii_case(label.as_bytes()));
@@ -188,4 +202,16 @@ fn is_domain(domain: &[u8]) -> bool {
         && !is_version
         && !is_scale
         && is_at(domain, 0, ALNUM | MAIL)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_ending_of_files_is_one_number() {
+        assert_eq!(PACKED_ENDINGS.len(), FILE_ENDINGS.len());
+        assert!(!is_domain(b"logo.PNG") && is_domain(b"logo.pngs") && !is_domain(b"a.gz"));
+        assert!(is_domain(b"example.co") && !is_domain(b"self.attention"));
+    }
 }

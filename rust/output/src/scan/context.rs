@@ -48,15 +48,16 @@ pub(crate) fn has_word(text: &[u8], words: &[impl AsRef<str>]) -> bool {
 
 /// Where the words stand in the text.
 fn words_in<'a>(text: &'a [u8], words: &'a [impl AsRef<str>]) -> impl Iterator<Item = Range<usize>> + 'a {
-    let mut firsts = [false; 256];
+    let mut firsts = [0u64; 4];
     for byte in words.iter().filter_map(|word| word.as_ref().as_bytes().first()) {
         for way in [byte.to_ascii_lowercase(), byte.to_ascii_uppercase()] {
-            if let Some(is_first) = firsts.get_mut(usize::from(way)) {
-                *is_first = true;
+            if let Some(bits) = firsts.get_mut(usize::from(way >> 6)) {
+                *bits |= 1 << (way & 63);
             }
         }
     }
-    let is_first = move |byte: u8| firsts.get(usize::from(byte)).copied().unwrap_or(false);
+    let is_first =
+        move |byte: u8| firsts.get(usize::from(byte >> 6)).copied().unwrap_or(0) & 1 << (byte & 63) != 0;
     let starts = text.iter().enumerate().filter(move |(_, byte)| is_first(**byte));
     starts.filter_map(move |(at, _)| {
         let ends = words

@@ -56,6 +56,11 @@ impl Block<'_> {
         }
         let mut first = 0usize;
         while let Some(group) = groups.get(first) {
+            // No card begins with fewer digits.
+            if group.length < 3 {
+                first = first.saturating_add(1);
+                continue;
+            }
             let tail = groups.get(first..).unwrap_or_default();
             // One group, or several of three digits and more with one separator.
             let joins = |other: &&DigitGroup| {
@@ -139,6 +144,12 @@ impl Block<'_> {
             return 0;
         };
         let before = slice(self.content, first.start.saturating_sub(3), first.start);
+        let second = groups.get(1).map_or(0, |group| group.length);
+        // Without a `+` only some lengths begin a number.
+        let is_likely = matches!((first.length, second), (1, 3) | (2, 2) | (3..=5 | 10 | 11, _));
+        if !is_likely && !matches!(before.last(), Some(b'+' | b'(')) {
+            return 0;
+        }
         let (plus, start) = match before {
             [.., b'+'] => (true, first.start.saturating_sub(1)),
             [.., b'+', b'('] => (true, first.start.saturating_sub(2)),

@@ -1,4 +1,4 @@
-//! MB per second of processor time, which a busy machine does not change: `speed [text…]`.
+//! MB per second of processor time, which a busy machine does not change: `speed [text[/scanner]…]`.
 
 #[path = "../benches/texts/mod.rs"]
 mod texts;
@@ -23,17 +23,25 @@ fn main() -> std::io::Result<()> {
         .map(|name| (name, engine.scanner(name).unwrap_or_default()))
         .collect();
     masks.push(("all", engine.default_mask()));
+    let ticks = if wanted.is_empty() { 15.0 } else { 120.0 };
     let mut out = std::io::stdout().lock();
     for (text_name, text) in texts::all() {
-        if !wanted.is_empty() && !wanted.iter().any(|name| name == text_name) {
+        let is_wanted = |mask_name: &str| {
+            let is_named = |one: &String| {
+                let (text, mask) = one.split_once('/').unwrap_or((one, mask_name));
+                text == text_name && mask == mask_name
+            };
+            wanted.is_empty() || wanted.iter().any(is_named)
+        };
+        if !masks.iter().any(|(mask_name, _)| is_wanted(mask_name)) {
             continue;
         }
         write!(out, "{text_name:14}")?;
-        for (mask_name, mask) in &masks {
+        for (mask_name, mask) in masks.iter().filter(|(name, _)| is_wanted(name)) {
             engine.scan(&text, mask, &ScanOptions::default());
             let before = user_ticks();
             let (mut bytes, mut hits, mut is_over) = (0usize, 0usize, false);
-            while user_ticks() - before < 15.0 {
+            while user_ticks() - before < ticks {
                 let result = engine.scan(&text, mask, &ScanOptions::default());
                 hits = result.hits.len();
                 is_over |= result.is_over_budget;

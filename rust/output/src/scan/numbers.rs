@@ -146,8 +146,12 @@ impl Block<'_> {
         let before = slice(self.content, first.start.saturating_sub(3), first.start);
         let second = groups.get(1).map_or(0, |group| group.length);
         // Without a `+` only some lengths begin a number.
-        let is_likely = matches!((first.length, second), (1, 3) | (2, 2) | (3..=5 | 10 | 11, _));
+        let is_likely = matches!(
+            (first.length, second),
+            (1, 3) | (2, 2 | 4 | 5 | 8) | (3..=5 | 10 | 11, _)
+        );
         if !is_likely && !matches!(before.last(), Some(b'+' | b'(')) {
+            debug_assert!(self.national(groups, first.start).is_none());
             return 0;
         }
         let (plus, start) = match before {

@@ -39,7 +39,7 @@ fn mean_ms(work: impl Fn()) -> f64 {
 fn scanner_file() -> ScannerFile {
     let patterns = (0..PATTERNS).map(|number| PatternEntry {
         name: format!("internal_{number}"),
-        ..PatternEntry::new(&format!("(?:acme|corp)-{number:03}-[0-9A-Za-z]{{16,40}}"))
+        ..PatternEntry::new(format!("(?:acme|corp)-{number:03}-[0-9A-Za-z]{{16,40}}"))
     });
     let scanner = ScannerEntry {
         patterns: patterns.collect(),

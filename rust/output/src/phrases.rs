@@ -102,7 +102,7 @@ static ROWS: &[(Kind, Spelling, &str)] = &[
          ^ordenes·orienta·mensage·aanwijzing·richtlijn·opdracht·beperking·polece·wytyczn·^zasad·\
          ^regu·ogranicz·wskaz·direction·direttiv",
     ),
-    (Kind::Persona, Spelling::Plain, "system override"),
+    (Kind::Persona, Spelling::Plain, "system override·pr0mpt"),
     (
         Kind::Persona,
         Spelling::Leet,
@@ -143,8 +143,6 @@ static ROWS: &[(Kind, Spelling, &str)] = &[
          above instruction·above prompt·above conversation·conversation above·content above·\
          initial rule·secret rule·of the above·you were given·you were told·have been given·above this·instructions above·rules above·guidelines above",
     ),
-    (Kind::Ask, Spelling::Leet, "^reveal"),
-    (Kind::Confided, Spelling::Leet, "system prompt"),
     (
         Kind::Address,
         Spelling::Plain,

@@ -66,6 +66,9 @@ impl<'a> Read<'a> {
     }
 
     pub(super) fn text(&self, place: usize) -> &str {
+        if self.meant.is_empty() {
+            return self.word(place).map_or("", |word| self.view.word(word));
+        }
         match self.meant.binary_search_by_key(&place, |(at, _)| *at) {
             Ok(at) => self.meant.get(at).map_or("", |(_, meant)| meant),
             Err(_) => self.word(place).map_or("", |word| self.view.word(word)),

@@ -79,6 +79,8 @@ pub(crate) struct Block<'a> {
     pub authority_end: usize,
     /// The table whose columns were read last.
     table: Option<Table>,
+    /// Where the value stands whose column was read last, and what heads that.
+    column: Option<(usize, Option<&'a [u8]>)>,
     /// End of the value assigned last: names inside of it are part of it.
     pub value_end: usize,
 }
@@ -105,6 +107,7 @@ impl<'a> Block<'a> {
             no_scheme_before: 0,
             authority_end: 0,
             table: None,
+            column: None,
             value_end: 0,
         }
     }
@@ -139,8 +142,17 @@ impl<'a> Block<'a> {
         has_context(self.content, span.start, span.end, words)
             || definition.group == Group::Pii
                 && !words.is_empty()
-                && name_of(self.content, span.start, &mut self.table)
-                    .is_some_and(|name| has_word(name, words))
+                && self.column(span.start).is_some_and(|name| has_word(name, words))
+    }
+
+    /// What heads the column that a value stands in. Many detectors ask for the same value.
+    fn column(&mut self, start: usize) -> Option<&'a [u8]> {
+        if let Some((_, name)) = self.column.filter(|(known, _)| *known == start) {
+            return name;
+        }
+        let name = name_of(self.content, start, &mut self.table);
+        self.column = Some((start, name));
+        name
     }
 
     /// Adds what context says and keeps the hit if it is likely enough.

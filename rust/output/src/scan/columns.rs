@@ -8,7 +8,8 @@ use crate::bytes::slice;
 const MAX_LINE: usize = 1024;
 /// How far above its value the name of a column may stand.
 const MAX_TABLE: usize = 1 << 20;
-/// Bytes of a name.
+/// Bytes of a name; no context word is shorter.
+const MIN_NAME: usize = 3;
 const MAX_NAME: usize = 40;
 
 /// Lines known to be of one table: the first names the columns.
@@ -33,7 +34,8 @@ pub(crate) fn name_of<'c>(content: &'c [u8], start: usize, known: &mut Option<Ta
     }
     let column = count(slice(content, line.start, start), separator);
     let name = cell(slice(content, header.start, header.end), separator, column)?;
-    let is_name = name.len() <= MAX_NAME && name.iter().any(|byte| !byte.is_ascii_digit() && *byte > b' ');
+    let is_name = (MIN_NAME..=MAX_NAME).contains(&name.len())
+        && name.iter().any(|byte| !byte.is_ascii_digit() && *byte > b' ');
     is_name.then_some(name)
 }
 
@@ -142,7 +144,7 @@ mod tests {
         );
         assert_eq!(name("| a | dob |\n|---|---|\n| 1 | # |\n"), Some("dob"));
         assert_eq!(name("a\tphone\r\n1\t2\r\n3\t#\r\n"), Some("phone"));
-        assert_eq!(name("a;b\n1;\"x;y\"\n\"#\";4"), Some("a"));
+        assert_eq!(name("abc;b\n1;\"x;y\"\n\"#\";4"), Some("abc"));
         for text in [
             "a,b,#",
             "a,b\n\n1,#",

@@ -40,7 +40,7 @@ _STRUCT = re.compile(r"^pub struct (\w+) \{\n(.*?)^\}", re.M | re.S)
 _ENUM = re.compile(r"Enumeration\)\]\n#\[repr\(i32\)\]\npub enum (\w+) \{\n(.*?)^\}", re.M | re.S)
 _FIELD = re.compile(r"#\[prost\(([^\]]*?)\)\]\s*pub (?:r#)?(\w+):", re.S)
 _PAYLOAD = re.compile(r'#\[prost\(message, tag = "(\d+)"\)\]\s*(\w+)\(')
-# Progress is only read and never passed on.
+# Progress is only read and never passed on; how many rules a policy has is filled in by the kernel service.
 _NOT_MODELLED = {"JobProgress": {10, 11}, "BatchResponse": {3}}
 _KINDS = {
     "string": FieldDescriptor.TYPE_STRING,

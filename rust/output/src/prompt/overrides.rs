@@ -36,6 +36,14 @@ struct Verb {
 
 fn verb_at(read: &Read<'_>, place: usize) -> Option<Verb> {
     let roles = read.at(place);
+    // `# type: ignore` is told to a checker of types.
+    if read.text(place) == "ignore"
+        && place
+            .checked_sub(1)
+            .is_some_and(|before| read.text(before) == "type")
+    {
+        return None;
+    }
     let is_negated = |count: usize| read.preceding(place, count).any(|before| read.has(before, NOT));
     if roles & (VERB | TECHNICAL_VERB) != 0 {
         let is_first = read.starts_clause(place);

@@ -109,6 +109,7 @@ impl Literals {
             if let Some((first, rest)) = word.split_once(' ') {
                 add(first.to_ascii_uppercase() + " " + rest, Lead::Near);
                 add(title(word), Lead::Near);
+                add(first.to_ascii_uppercase() + " " + &title(rest), Lead::Near);
             }
         }
         let mut written: Vec<Vec<Written>> = Vec::new();

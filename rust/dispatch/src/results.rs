@@ -31,6 +31,8 @@ pub struct ResultPlan {
     pub invalid_at: Vec<usize>,
     /// Words for the counters of results without effect that need no script call.
     pub ignored: Vec<&'static str>,
+    /// Messages that repeat another of the batch, after the one they repeat.
+    repeated: Vec<(usize, usize)>,
     jitter: Jitter,
 }
 
@@ -68,6 +70,7 @@ impl ResultPlan {
             invalid: Vec::new(),
             invalid_at: Vec::new(),
             ignored: Vec::new(),
+            repeated: Vec::new(),
             jitter: Jitter::new(seed),
         };
         let mut seen: AHashMap<String, (String, String, usize)> = AHashMap::with_capacity(messages.len());
@@ -119,7 +122,11 @@ impl ResultPlan {
         let Some(first) = self.items.get_mut(kept) else {
             return;
         };
-        if same_run && (first.status() == item.status() || item.status() == JobStatus::Running) {
+        if same_run && first.status() == item.status() {
+            self.repeated.push((first.message, item.message));
+            return;
+        }
+        if same_run && item.status() == JobStatus::Running {
             return;
         }
         if same_run && first.status() == JobStatus::Running {
@@ -258,8 +265,11 @@ impl ResultPlan {
     }
 
     fn verdict(&mut self, position: usize, verdict: Verdict) {
-        if let Some(slot) = self.verdicts.get_mut(position) {
-            *slot = verdict;
+        let repetitions = self.repeated.iter().filter(|(first, _)| *first == position);
+        for position in repetitions.map(|(_, again)| *again).chain([position]) {
+            if let Some(slot) = self.verdicts.get_mut(position) {
+                *slot = verdict.clone();
+            }
         }
     }
 }

@@ -340,3 +340,19 @@ fn an_outcome_in_one_batch_with_the_report_of_running_is_not_lost() {
         assert_eq!(waiting, naks, "{statuses:?}");
     }
 }
+
+#[test]
+fn a_repetition_in_a_batch_is_answered_as_the_result_it_repeats() {
+    let (first, again) = (reported(result(5)), reported(result(5)));
+    let refused = Reply::Conflict {
+        why: "state".into(),
+        state: "CANCELLED".into(),
+    };
+    for (reply, is_done) in [(Reply::Failed, false), (refused, true)] {
+        let mut plan = ResultPlan::new(surroundings(), &[&first, &again], 1);
+        assert_eq!(plan.commits(NOW).len(), 1);
+        plan.apply(&[reply], &mut WorkerTable::default(), NOW);
+        assert_eq!(plan.verdicts[0] == Verdict::Ack, is_done);
+        assert_eq!(plan.verdicts[0], plan.verdicts[1]);
+    }
+}

@@ -268,7 +268,7 @@ impl ResultPlan {
         let repetitions = self.repeated.iter().filter(|(first, _)| *first == position);
         for position in repetitions.map(|(_, again)| *again).chain([position]) {
             if let Some(slot) = self.verdicts.get_mut(position) {
-                *slot = verdict.clone();
+                *slot = verdict;
             }
         }
     }

@@ -414,7 +414,7 @@ pub const EDITS: &[Edit] = &[
     value(
         "further results are taken for repetitions",
         "results",
-        "same_run && (first.status() == item.status() || item.status() == JobStatus::Running)",
+        "same_run && first.status() == item.status()",
         "true",
     ),
     value(

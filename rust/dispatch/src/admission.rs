@@ -9,7 +9,7 @@ use cordum_wire::tenant_of;
 use crate::judge::{content_key, Judgement};
 use crate::submit::{Item, SubmitPlan, Verdict};
 
-/// Wait of a job that comes before the registrations were ever read.
+/// Wait of a job that comes before the registrations were read.
 const NOT_LOADED_US: i64 = 1_000_000;
 
 /// An item and its payload: first bytes and full length, `None` when the key is gone.
@@ -49,6 +49,12 @@ impl SubmitPlan {
                         item.open = false;
                         early.push(item.message);
                     }
+                    continue;
+                }
+                // The gateway knew the topic: it is newer than what was read here.
+                Standing::Unknown if item.is_fresh => {
+                    item.open = false;
+                    early.push(item.message);
                     continue;
                 }
                 Standing::Unknown | Standing::Disabled => {

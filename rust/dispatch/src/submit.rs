@@ -67,6 +67,8 @@ pub struct Item {
     /// Its payload is still to be checked against the schema of its topic.
     pub(crate) unchecked: bool,
     needs_read: bool,
+    /// The gateway has just taken it, and found its topic.
+    pub(crate) is_fresh: bool,
     needs_create: bool,
 }
 
@@ -181,9 +183,11 @@ impl SubmitPlan {
                 seen.insert(body.job_id.clone(), self.items.len());
                 let claims_approval = claims_approval(&body);
                 let resubmit = claims_approval || body.labels.contains_key("cordum.bus_msg_id");
+                let is_fresh = delivered <= 1 && !resubmit && packet.sender_id == GATEWAY;
                 self.items.push(Item {
                     message: Some(position),
-                    needs_read: delivered > 1 || resubmit || packet.sender_id != GATEWAY,
+                    needs_read: !is_fresh,
+                    is_fresh,
                     claims_approval,
                     trace_id: packet.trace_id,
                     sender: packet.sender_id,
@@ -330,6 +334,7 @@ impl Item {
             claims_approval: false,
             unchecked: false,
             needs_read: true,
+            is_fresh: false,
             needs_create: false,
         }
     }

@@ -28,13 +28,17 @@ fn registered(mode: Mode, registrations: Option<&Value>) -> Config {
 }
 
 fn plan(config: &Arc<Config>, requests: Vec<JobRequest>) -> SubmitPlan {
+    delivered(1, config, requests)
+}
+
+fn delivered(times: u64, config: &Arc<Config>, requests: Vec<JobRequest>) -> SubmitPlan {
     let messages: Vec<Vec<u8>> = requests.into_iter().map(submitted).collect();
     let slices: Vec<&[u8]> = messages.iter().map(Vec::as_slice).collect();
     let around = Surroundings {
         config: Arc::clone(config),
         ..surroundings()
     };
-    SubmitPlan::new(around, &slices, &vec![1; slices.len()], Vec::new(), 7)
+    SubmitPlan::new(around, &slices, &vec![times; slices.len()], Vec::new(), 7)
 }
 
 fn asked(plan: &mut SubmitPlan) -> usize {
@@ -63,6 +67,16 @@ fn with_payload(id: &str, topic: &str) -> JobRequest {
 }
 
 #[test]
+fn a_job_the_gateway_has_just_taken_waits_for_its_topic() {
+    let registrations = json!({"job.a": {"pool": "p"}});
+    let config = Arc::new(registered(Mode::Off, Some(&registrations)));
+    let mut plan = plan(&config, vec![request("fine", "job.a"), request("new", "job.new")]);
+    assert!(plan.admit().is_empty());
+    assert_eq!(asked(&mut plan), 1);
+    assert_eq!(plan.verdicts, [Verdict::Ack, Verdict::Nak(1_000_000)]);
+}
+
+#[test]
 fn jobs_on_topics_nobody_registered_end_without_a_question() {
     let registrations = json!({
         "job.a": {"pool": "p"},
@@ -70,7 +84,8 @@ fn jobs_on_topics_nobody_registered_end_without_a_question() {
         "job.two": {"pool": "p"},
     });
     let config = Arc::new(registered(Mode::Off, Some(&registrations)));
-    let mut plan = plan(
+    let mut plan = delivered(
+        2,
         &config,
         vec![
             request("fine", "job.a"),
@@ -79,6 +94,7 @@ fn jobs_on_topics_nobody_registered_end_without_a_question() {
             request("gate", "sys.approval.gate"),
         ],
     );
+    plan.supply(vec![(None, None); 4], NOW);
     let notices = plan.admit();
     assert_eq!(
         codes(&notices),

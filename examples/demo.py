@@ -139,9 +139,7 @@ class Demo:
         safety = job.get("output_safety") or {}
         found = [finding.get("matched_pattern") for finding in safety.get("findings", [])]
         self._note("leaking job: found", "aws_access_key_id", ", ".join(map(str, found)))
-        letters = {entry["job_id"]: entry for entry in self._admin.get("/dlq")["items"]}
-        code = letters.get(job["id"], {}).get("reason_code")
-        self._note("leaking job: dead letter", "output_quarantined", str(code))
+        self._note("leaking job: dead letter", "output_quarantined", self._wait_letter(job["id"]))
 
     def cancelled(self) -> None:
         """A running job is cancelled; the worker's late answer changes nothing."""
@@ -212,6 +210,18 @@ class Demo:
             if not cursor or not (found or everything):
                 break
         return taken
+
+    def _wait_letter(self, job_id: str) -> str:
+        """Wait until a job is among the dead letters; return why it is there."""
+
+        def probe() -> str | None:
+            letters = {entry["job_id"]: entry for entry in self._admin.get("/dlq")["items"]}
+            return str(letters[job_id].get("reason_code")) if job_id in letters else None
+
+        try:
+            return wait_for("", probe, JOB_LIMIT_S)
+        except DemoFailed:
+            return "none"
 
     def _wait_state(self, job_id: str, states: Iterable[str]) -> dict[str, Any]:
         """Poll a job until it is in one of ``states``; return it."""

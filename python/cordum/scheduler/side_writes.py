@@ -1,12 +1,13 @@
 """Writes that follow a commit and may come a little later: sets in other slots, confirmations, finished
 duties.
 
-They are collected over batches and sent with the next commit or after 50 ms. A crash loses nothing that a
-sweep does not find again
+They are collected over batches and sent with the next commit or after 50 ms; dead letters at once, as whoever
+reads how a job ended looks for its letter next. A crash loses nothing that a sweep does not find again
 (scheduler spec §29 H, §31.2).
 """
 
 import asyncio
+import contextlib
 from collections.abc import Iterable, Sequence
 
 import structlog
@@ -50,6 +51,7 @@ class SideWrites:
         self._trimmed_s: dict[str, float] = {}
         self._unsent: list[Command] = []
         self._pending = asyncio.Event()
+        self._urgent = asyncio.Event()
 
     async def store_configs(self, configs: Sequence[tuple[str, str]]) -> None:
         """Store (key, JSON) of configurations too large for a dispatch, at once. Raises Unavailable."""
@@ -83,8 +85,11 @@ class SideWrites:
     def dead_letters(self, pairs: Iterable[tuple[str, str]]) -> None:
         """Note (tenant, job id) of dead letters, for the tenant's list."""
         now = now_us()
-        self._letters.extend((tenant, job_id, now) for tenant, job_id in pairs)
-        self._pending.set()
+        letters = [(tenant, job_id, now) for tenant, job_id in pairs]
+        if letters:
+            self._letters += letters
+            self._urgent.set()
+            self._pending.set()
 
     def confirmed(self, dispatches: Iterable[tuple[str, str]], recovered: Iterable[str] = ()) -> None:
         """Note (job id, dispatch id) whose publish is confirmed; the ``recovered`` jobs had routing failures before."""
@@ -148,6 +153,7 @@ class SideWrites:
         self._confirmed, self._recovered, self._done = [], [], []
         self._results, self._outputs = [], []
         self._pending.clear()
+        self._urgent.clear()
         return commands
 
     def give_back(self, commands: Sequence[Command]) -> None:
@@ -174,7 +180,9 @@ class SideWrites:
         """Flush what no commit took along."""
         while True:
             await self._pending.wait()
-            await asyncio.sleep(_FLUSH_S)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_FLUSH_S):
+                    await self._urgent.wait()
             try:
                 await self.flush()
             except CordumError as error:

@@ -58,7 +58,7 @@ static TABLE: LazyLock<Table> = LazyLock::new(|| {
 });
 
 /// Verb and target close to each other, in either order and one sentence.
-pub(super) fn find_overrides(view: &View, found: &mut Vec<Draft>) {
+pub(super) fn find_overrides(view: &View<'_>, found: &mut Vec<Draft>) {
     let text = view.text();
     if text.is_ascii() {
         return;

@@ -2,133 +2,194 @@
 
 use std::ops::Range;
 
-use crate::bits::{end_of_ones, letters_of};
+use super::windows::first_beyond_ascii;
+use crate::bits::{bits_where, equal, within};
 use crate::bytes::{is, ALNUM};
 
 /// A word of a text.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Piece {
-    pub place: Range<usize>,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Word {
+    /// Place in the text.
+    pub start: u32,
+    pub end: u32,
     /// A sentence ends between the word before and this one.
     pub starts_sentence: bool,
     /// A line, clause or quotation starts here, though perhaps no sentence.
     pub starts_clause: bool,
+    /// Put together from single letters.
+    pub is_spaced: bool,
+    /// Has more in it than small letters of ASCII.
+    pub is_mixed: bool,
 }
 
-/// Calls `found` with the words of a text.
-pub(super) fn for_each_word(text: &str, found: impl FnMut(Piece)) {
+impl Word {
+    #[inline]
+    pub(super) fn place(&self) -> Range<usize> {
+        self.start as usize..self.end as usize
+    }
+}
+
+/// The words of a folded text.
+pub(super) fn words_of(text: &str) -> Vec<Word> {
+    let mut words = Vec::with_capacity(text.len() / 4 + 1);
     if text.is_ascii() {
-        ascii_words(text.as_bytes(), found);
+        ascii_words(text.as_bytes(), &mut words);
     } else {
-        words(text, found);
+        ascii_words(&in_ascii(text), &mut words);
     }
+    words
 }
 
-/// The words of a text of ASCII. Its letters and digits are bits, so that the end of a word needs no search.
-fn ascii_words(text: &[u8], mut found: impl FnMut(Piece)) {
-    let letters = letters_of(text);
-    let byte = |at: usize| text.get(at).copied().unwrap_or(0);
-    let is_letter = |at: usize| is(byte(at), ALNUM);
-    let (mut ended, mut paused) = (true, true);
+/// The text with bytes of ASCII for all others, of the same meaning to words: a digit for letters, a comma for marks.
+fn in_ascii(text: &str) -> Vec<u8> {
+    let mut bytes = text.as_bytes().to_vec();
     let mut at = 0;
-    while at < text.len() {
-        let first = byte(at);
-        // A leet character may begin a word.
-        if is(first, ALNUM) || matches!(first, b'@' | b'$') && is_letter(at + 1) {
-            let mut end = end_of_ones(&letters, at + 1);
-            while matches!(byte(end), b'@' | b'$' | b'!' | b'\'') && is_letter(end + 1) {
-                end = end_of_ones(&letters, end + 1);
-            }
-            found(Piece {
-                place: at..end,
-                starts_sentence: ended,
-                starts_clause: ended || paused,
-            });
-            (ended, paused) = (false, false);
-            at = end;
-            continue;
-        }
-        at += 1;
-        match first {
-            b' ' | b'\t' | b'-' | b'_' | b'/' => {}
-            b'.' => ended |= !is_letter(at),
-            b'?' | b'!' if !is_letter(at) => ended = true,
-            b'\n' if byte(at) == b'\n' => ended = true,
-            _ => paused = true,
-        }
-    }
-}
-
-/// The words of any text.
-fn words(text: &str, mut found: impl FnMut(Piece)) {
-    let bytes = text.as_bytes();
-    let (mut ended, mut paused) = (true, true);
-    let mut at = 0;
-    while let Some(byte) = bytes.get(at) {
-        // A leet character may begin a word.
-        let begins = matches!(byte, b'@' | b'$') && letter_at(text, at + 1) > 0;
-        let width = if begins { 1 } else { letter_at(text, at) };
-        if width > 0 {
-            let end = end_of_word(text, at + width);
-            found(Piece {
-                place: at..end,
-                starts_sentence: ended,
-                starts_clause: ended || paused,
-            });
-            (ended, paused) = (false, false);
-            at = end;
-            continue;
-        }
-        let character = text.get(at..).and_then(|rest| rest.chars().next());
-        let next = at + character.map_or(1, char::len_utf8);
-        match character.unwrap_or(' ') {
-            ' ' | '\t' | '-' | '_' | '/' => {}
-            '.' | '?' | '!' if letter_at(text, next) == 0 => ended = true,
-            '.' => {}
-            '\n' if bytes.get(next) == Some(&b'\n') => ended = true,
-            '。' | '！' | '？' | '\u{fffd}' => ended = true,
-            _ => paused = true,
-        }
-        at = next;
-    }
-}
-
-/// Width of the letter or digit at `at`; 0 when there is none.
-#[inline]
-fn letter_at(text: &str, at: usize) -> usize {
-    match text.as_bytes().get(at) {
-        None => 0,
-        Some(byte) if byte.is_ascii() => usize::from(is(*byte, ALNUM)),
-        Some(_) => {
-            let character = text.get(at..).and_then(|rest| rest.chars().next());
-            character
-                .filter(|one| one.is_alphanumeric())
-                .map_or(0, char::len_utf8)
-        }
-    }
-}
-
-/// End of a word that goes on at `at`. Leet characters and apostrophes before a letter are part of it (`don't`); a quotation
-/// mark is not.
-fn end_of_word(text: &str, at: usize) -> usize {
-    let mut end = at;
-    loop {
-        let letter = letter_at(text, end);
-        if letter > 0 {
-            end += letter;
-            continue;
-        }
-        let joint = match text.as_bytes().get(end..) {
-            Some([b'@' | b'$' | b'!' | b'\'', ..]) => 1,
-            Some(rest) if rest.starts_with("’".as_bytes()) => "’".len(),
-            _ => return end,
+    while let Some(skipped) = first_beyond_ascii(text.as_bytes().get(at..).unwrap_or(&[])) {
+        at += skipped;
+        let Some(character) = text.get(at..).and_then(|rest| rest.chars().next()) else {
+            break;
         };
-        let letter = letter_at(text, end + joint);
-        if letter == 0 {
-            return end;
+        let end = at + character.len_utf8();
+        let is_joint = || letter_before(text, at) && letter_at(text, end);
+        let byte = match character {
+            // Two ends of lines end a sentence whatever follows.
+            '。' | '！' | '？' | '\u{fffd}' => b'\n',
+            '’' if is_joint() => b'0',
+            one if one.is_alphanumeric() => b'0',
+            _ => b',',
+        };
+        if let Some(place) = bytes.get_mut(at..end) {
+            place.fill(byte);
         }
-        end += joint + letter;
+        at = end;
     }
+    bytes
+}
+
+/// Whether a letter or digit stands at `at`.
+fn letter_at(text: &str, at: usize) -> bool {
+    let character = text.get(at..).and_then(|rest| rest.chars().next());
+    character.is_some_and(char::is_alphanumeric)
+}
+
+/// Whether a letter or digit stands before `at`.
+fn letter_before(text: &str, at: usize) -> bool {
+    let character = text.get(..at).and_then(|head| head.chars().next_back());
+    character.is_some_and(char::is_alphanumeric)
+}
+
+/// The words of a text of ASCII, sixty-four bytes at a time. Everything about words and gaps is told by bits: what has no branch
+/// cannot be guessed wrongly.
+fn ascii_words(text: &[u8], words: &mut Vec<Word>) {
+    // What the chunk before left open. Text begins with a sentence.
+    let (mut before, mut is_word, mut ends, mut pauses, mut mixes) = (false, false, true, false, false);
+    // Words whose end is known.
+    let mut closed = 0;
+    for (base, chunk) in (0u32..).step_by(64).zip(text.chunks(64)) {
+        let behind = text.get(base as usize + 64).copied().unwrap_or(0);
+        let marks = Marks::of(&padded(chunk), before, behind);
+        let inner = marks.words << 1 | u64::from(is_word);
+        let (starts, stops) = (marks.words & !inner, !marks.words & inner);
+        let (sentences, clauses, mixed);
+        (sentences, ends) = carry(!marks.words, marks.ends, ends);
+        (clauses, pauses) = carry(!marks.words, marks.pauses, pauses);
+        (mixed, mixes) = carry(marks.words, marks.mixed, mixes);
+        for_each_one(starts, |place| {
+            let starts_sentence = sentences >> place & 1 == 1;
+            words.push(Word {
+                start: base.wrapping_add(place),
+                end: text.len() as u32,
+                starts_sentence,
+                starts_clause: starts_sentence | (clauses >> place & 1 == 1),
+                is_spaced: false,
+                is_mixed: false,
+            });
+        });
+        for_each_one(stops, |place| {
+            if let Some(word) = words.get_mut(closed) {
+                word.end = base.wrapping_add(place);
+                word.is_mixed = mixed >> place & 1 == 1;
+            }
+            closed = closed.wrapping_add(1);
+        });
+        (before, is_word) = (marks.letters >> 63 == 1, marks.words >> 63 == 1);
+    }
+    if let Some(word) = words.get_mut(closed) {
+        word.is_mixed = mixes;
+    }
+}
+
+/// For every run of ones, whether a bit of `marks` is in it: the bit behind the run says so. A run goes on from the word of bits
+/// before, with what was in it there; so does the last one into the next word, whose part is answered besides.
+#[inline]
+fn carry(runs: u64, marks: u64, before: bool) -> (u64, bool) {
+    // A mark makes a carry that goes up to the end of its run.
+    let (sum, first) = runs.overflowing_add(marks & runs);
+    let (sum, second) = sum.overflowing_add(u64::from(before));
+    (sum & !runs, first | second)
+}
+
+#[inline]
+fn for_each_one(mut bits: u64, mut found: impl FnMut(u32)) {
+    while bits != 0 {
+        found(bits.trailing_zeros());
+        bits &= bits.wrapping_sub(1);
+    }
+}
+
+/// Bits of sixty-four bytes of ASCII.
+struct Marks {
+    letters: u64,
+    /// Parts of words: letters, digits, and what joins them.
+    words: u64,
+    /// Where a sentence ends.
+    ends: u64,
+    /// Where a clause may end.
+    pauses: u64,
+    /// Parts of words that are no small letters.
+    mixed: u64,
+}
+
+impl Marks {
+    /// `before` says that a letter stands before the chunk; `behind` is what stands behind it.
+    #[inline]
+    fn of(chunk: &[u8; 64], before: bool, behind: u8) -> Self {
+        let small = bits_where(chunk, |bytes| within(bytes, b'a', 26));
+        let digits = bits_where(chunk, |bytes| within(bytes, b'0', 10));
+        let quiet = bits_where(chunk, |bytes| {
+            let blank = equal(bytes, b' ') | equal(bytes, b'\t');
+            blank | equal(bytes, b'-') | equal(bytes, b'_') | equal(bytes, b'/')
+        });
+        let letters = small | digits;
+        let one = |byte: u8| bits_where(chunk, |bytes| equal(bytes, byte));
+        let two =
+            |first: u8, second: u8| bits_where(chunk, |bytes| equal(bytes, first) | equal(bytes, second));
+        let followed = letters >> 1 | u64::from(is(behind, ALNUM)) << 63;
+        // Leet characters may begin a word, and go on in one as apostrophes do; a letter has to follow.
+        let joins = two(b'!', b'\'') & (letters << 1 | u64::from(before));
+        let words = letters | followed & (two(b'@', b'$') | joins);
+        let (dots, lines) = (one(b'.'), one(b'\n'));
+        let next_lines = lines >> 1 | u64::from(behind == b'\n') << 63;
+        let ends = (dots | two(b'?', b'!')) & !followed | lines & next_lines;
+        Self {
+            letters,
+            words,
+            ends,
+            pauses: !(words | quiet | dots | ends),
+            mixed: words & !small,
+        }
+    }
+}
+
+/// Sixty-four bytes, the last of them zeros where the text ends.
+#[inline]
+fn padded(chunk: &[u8]) -> [u8; 64] {
+    if let Some(whole) = chunk.first_chunk() {
+        return *whole;
+    }
+    let mut bytes = [0; 64];
+    bytes.iter_mut().zip(chunk).for_each(|(slot, byte)| *slot = *byte);
+    bytes
 }
 
 #[cfg(test)]
@@ -137,15 +198,19 @@ mod tests {
     use proptest::prelude::*;
 
     /// The same, one character after the other.
-    fn cut_plainly(text: &str) -> Vec<Piece> {
+    fn cut_plainly(text: &str) -> Vec<Word> {
         let mut start = None;
         let (mut ended, mut paused) = (true, true);
-        let mut pieces = Vec::new();
+        let mut words = Vec::new();
         let mut finish = |place: Range<usize>, ended: &mut bool, paused: &mut bool| {
-            pieces.push(Piece {
-                place,
+            let is_mixed = !text[place.clone()].bytes().all(|byte| byte.is_ascii_lowercase());
+            words.push(Word {
+                start: place.start as u32,
+                end: place.end as u32,
                 starts_sentence: *ended,
                 starts_clause: *ended || *paused,
+                is_spaced: false,
+                is_mixed,
             });
             (*ended, *paused) = (false, false);
         };
@@ -173,13 +238,7 @@ mod tests {
         if let Some(from) = start {
             finish(from..text.len(), &mut ended, &mut paused);
         }
-        pieces
-    }
-
-    fn cut(text: &str) -> Vec<Piece> {
-        let mut pieces = Vec::new();
-        for_each_word(text, |piece| pieces.push(piece));
-        pieces
+        words
     }
 
     proptest! {
@@ -187,15 +246,12 @@ mod tests {
         fn words_are_those_of_a_walk_over_the_characters(
             text in "([a-c]|[0-9]|[@$!'’.?\\n /_-]|[，。！éжכ漢\u{fffd}\u{200b}]|  ){0,60}"
         ) {
-            prop_assert_eq!(cut(&text), cut_plainly(&text));
+            prop_assert_eq!(words_of(&text), cut_plainly(&text));
         }
 
         #[test]
-        fn words_of_ascii_are_those_of_any_text(text in "([a-z]{1,70}|[A-Z0-9]|[@$!'.?\\n\\t /_-]|[ -~]|  ){0,90}") {
-            let mut pieces = Vec::new();
-            words(&text, |piece| pieces.push(piece));
-            prop_assert_eq!(&cut(&text), &pieces);
-            prop_assert_eq!(cut_plainly(&text), pieces);
+        fn words_of_ascii_are_those_too(text in "([a-z]{1,70}|[0-9]|[@$!'.?\\n\\t /_-]|[ -@\\[-~]|  ){0,90}") {
+            prop_assert_eq!(words_of(&text), cut_plainly(&text));
         }
     }
 }

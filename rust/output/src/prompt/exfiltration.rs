@@ -1,7 +1,7 @@
 //! `data_exfil_instruction`: orders that carry data out.
 
 use super::read::Read;
-use super::vocabulary::{NOT, WAKES_SEND, YOUR};
+use super::vocabulary::{NOT, PRIVATE, WAKES_SEND, YOUR};
 use super::Draft;
 use crate::around::slice;
 
@@ -9,6 +9,9 @@ const ORDER: &str = "data_exfil_instruction";
 
 /// Orders to send what is private to a place outside.
 pub(super) fn find_orders(content: &[u8], read: &Read<'_>, found: &mut Vec<Draft>) {
+    if !read.holds(0, PRIVATE) {
+        return;
+    }
     for place in read.waking(WAKES_SEND) {
         if is_send(read, place) && !read.preceding(place, 2).any(|at| read.has(at, NOT)) {
             found.extend(order_at(content, read, place));
@@ -241,15 +244,16 @@ fn destination(content: &[u8], read: &Read<'_>, place: usize) -> Option<(usize, 
         let next = read.word(at + 1);
         let between = next.map_or("", |next| read.view.between(word, next));
         if matches!(read.text(at), "http" | "https" | "ftp" | "ws" | "wss") && between == "://" {
-            let host = next?;
+            let host = read.view.source_of(at + 1)?;
             let is_local = matches!(read.text(at + 1), "localhost" | "127");
-            return (!is_local).then(|| (last_of_host(content, read, host.source.start, at + 1), true));
+            return (!is_local).then(|| (last_of_host(content, read, host.start, at + 1), true));
         }
         let is_led = matches!(
             read.text(at.wrapping_sub(1)),
             "to" | "at" | "via" | "on" | "into" | "with"
         );
-        let tail = slice(content, word.source.start..word.source.start + 80);
+        let start = read.view.source_of(at)?.start;
+        let tail = slice(content, start..start + 80);
         // A place has one of these.
         let is_marked = match is_led {
             true => memchr::memchr2(b'@', b'.', tail).is_some(),
@@ -267,7 +271,7 @@ fn destination(content: &[u8], read: &Read<'_>, place: usize) -> Option<(usize, 
             .strip_suffix(b".")
             .unwrap_or(tail.get(..length)?);
         let is_place = is_address(token) || is_led && is_host(token);
-        is_place.then(|| (last_of_host(content, read, word.source.start, at), false))
+        is_place.then(|| (last_of_host(content, read, start, at), false))
     })
 }
 
@@ -280,7 +284,7 @@ fn last_of_host(content: &[u8], read: &Read<'_>, start: usize, first: usize) -> 
             .take_while(|byte| !byte.is_ascii_whitespace() && !b"\"'<>)\\".contains(byte))
             .count();
     (first..first + 24)
-        .take_while(|at| read.word(*at).is_some_and(|word| word.source.end <= end))
+        .take_while(|at| read.view.source_of(*at).is_some_and(|source| source.end <= end))
         .last()
         .unwrap_or(first)
 }

@@ -124,7 +124,7 @@ fn drafts(content: &[u8], range: &Range<usize>, sightings: &[Sighting], options:
 }
 
 /// The instruction detectors over the words of a view.
-fn read_view(content: &[u8], view: &View, found: &mut Vec<Draft>) {
+fn read_view(content: &[u8], view: &View<'_>, found: &mut Vec<Draft>) {
     let read = Read::new(view);
     overrides::find(&read, found);
     persona::find(&read, found);

@@ -14,10 +14,11 @@ const ID: &str = "instruction_override";
 
 /// All overrides in the words of a view.
 pub(super) fn find(read: &Read<'_>, found: &mut Vec<Draft>) {
+    let is_voided = read.holds(VOID, OVER);
     for place in read.waking(WAKES_OVERRIDE) {
         let draft = spaced(read, place)
             .or_else(|| from_verb(read, place))
-            .or_else(|| voided(read, place));
+            .or_else(|| is_voided.then(|| voided(read, place)).flatten());
         found.extend(draft);
     }
     announced(read, found);
@@ -36,6 +37,10 @@ struct Verb {
 
 fn verb_at(read: &Read<'_>, place: usize) -> Option<Verb> {
     let roles = read.at(place);
+    let is_verb = roles & (VERB | TECHNICAL_VERB | EVERYDAY_VERB | FOLLOW) != 0;
+    if !is_verb && !matches!(read.text(place), "aside" | "mind") {
+        return None;
+    }
     // `# type: ignore` is told to a checker of types.
     if read.text(place) == "ignore"
         && place
@@ -409,5 +414,5 @@ fn spaced(read: &Read<'_>, place: usize) -> Option<Draft> {
     TARGETS
         .iter()
         .any(|target| contains(rest, target.as_bytes()))
-        .then(|| Draft::new(ID, word.source.clone(), 0.9))
+        .then(|| Draft::new(ID, read.source(place, place), 0.9))
 }

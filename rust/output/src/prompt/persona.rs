@@ -1,7 +1,9 @@
 //! `role_hijack` and `system_prompt_exfiltration`: who the model should be, and what it should give away.
 
 use super::read::Read;
-use super::vocabulary::{ALL, ARTICLE, MY, NOT, PRIOR, WAKES_JAILBREAK, WAKES_PERSONA, WAKES_THEFT, YOUR};
+use super::vocabulary::{
+    ALL, ARTICLE, MY, NOT, PRIOR, RELEASE, UNBOUND, WAKES_JAILBREAK, WAKES_PERSONA, WAKES_THEFT, YOUR,
+};
 use super::Draft;
 
 const ROLE: &str = "role_hijack";
@@ -12,20 +14,34 @@ const REACH: usize = 10;
 
 /// All hijacks and thefts in the words of a view.
 pub(super) fn find(read: &Read<'_>, found: &mut Vec<Draft>) {
-    for place in read.waking(WAKES_PERSONA) {
-        if let Some((first, strength)) = lead(read, place) {
-            if let Some((last, persona)) = persona_after(read, place) {
-                found.push(Draft::new(ROLE, read.source(first, last), strength.min(persona)));
-            }
+    let is_unbound = read.waking(UNBOUND).any(|place| persona(read, place).is_some());
+    let is_released = read.holds(0, RELEASE);
+    let leads = read.waking(WAKES_PERSONA);
+    for place in leads.filter(|_| is_unbound || is_released) {
+        if is_unbound {
+            hijack(read, place, found);
         }
-        released(read, place, found);
-        entered(read, place, found);
+        if is_released {
+            released(read, place, found);
+        }
+        if is_unbound {
+            entered(read, place, found);
+        }
     }
     for place in read.waking(WAKES_JAILBREAK) {
         jailbreak(read, place, found);
     }
     for place in read.waking(WAKES_THEFT) {
         theft(read, place, found);
+    }
+}
+
+/// A lead that ends at `place`, and an unbound persona behind it.
+fn hijack(read: &Read<'_>, place: usize, found: &mut Vec<Draft>) {
+    if let Some((first, strength)) = lead(read, place) {
+        if let Some((last, persona)) = persona_after(read, place) {
+            found.push(Draft::new(ROLE, read.source(first, last), strength.min(persona)));
+        }
     }
 }
 

@@ -2,42 +2,61 @@
 
 use std::ops::Range;
 
-use super::view::{View, Word};
+use super::cut::Word;
+use super::view::View;
 use super::vocabulary::{self, *};
 
 /// A window's words beside what they stand for.
 pub(super) struct Read<'a> {
-    pub view: &'a View,
+    pub view: &'a View<'a>,
     meanings: Vec<(Roles, Wakes)>,
+    /// The words that wake something, by their places.
+    wakers: Vec<(u32, Wakes)>,
     /// What all words together wake.
     awake: Wakes,
+    /// The roles of all words together.
+    all: Roles,
     /// Words with leet characters as they are meant, by their places.
     meant: Vec<(usize, String)>,
 }
 
 impl<'a> Read<'a> {
-    pub(super) fn new(view: &'a View) -> Self {
+    pub(super) fn new(view: &'a View<'a>) -> Self {
         let mut read = Self {
             view,
             meanings: Vec::with_capacity(view.words.len()),
+            wakers: Vec::with_capacity(view.words.len() / 4 + 1),
             awake: 0,
+            all: 0,
             meant: Vec::new(),
         };
-        for (place, word) in view.words.iter().enumerate() {
-            let (mut roles, mut wakes) = vocabulary::read(view.word(word));
-            if let Some(meant) = vocabulary::meant(view.word(word)) {
-                let (more, others) = vocabulary::read(&meant);
+        let reader = Reader::new();
+        for (word, place) in view.words.iter().zip(0..) {
+            let (text, head) = (view.word(word), view.head(word));
+            let (mut roles, mut wakes) = reader.read(text, head, word.is_mixed);
+            // Nearly all words are small letters.
+            if let Some(meant) = word.is_mixed.then(|| vocabulary::meant(text)).flatten() {
+                let (more, others) = reader.read(&meant, head_of(meant.as_bytes()), false);
                 roles |= more;
                 wakes |= others;
-                read.meant.push((place, meant));
+                read.meant.push((place as usize, meant));
             }
             if word.is_spaced {
                 wakes |= WAKES_OVERRIDE;
             }
             read.meanings.push((roles, wakes));
+            read.all |= roles;
             read.awake |= wakes;
+            if wakes != 0 {
+                read.wakers.push((place, wakes));
+            }
         }
         read
+    }
+
+    /// Whether some word has one of the roles, or one of the wakes.
+    pub(super) fn holds(&self, roles: Roles, wakes: Wakes) -> bool {
+        self.all & roles != 0 || self.awake & wakes != 0
     }
 
     /// Places of the words that wake a detector.
@@ -45,12 +64,11 @@ impl<'a> Read<'a> {
         let all = if self.awake & wakes == 0 {
             &[]
         } else {
-            self.meanings.as_slice()
+            self.wakers.as_slice()
         };
-        let places = all.iter().enumerate();
-        places
-            .filter(move |(_, (_, one))| one & wakes != 0)
-            .map(|(place, _)| place)
+        all.iter()
+            .filter(move |(_, one)| one & wakes != 0)
+            .map(|(place, _)| *place as usize)
     }
 
     pub(super) fn at(&self, place: usize) -> Roles {
@@ -97,8 +115,14 @@ impl<'a> Read<'a> {
     }
 
     pub(super) fn source(&self, first: usize, last: usize) -> Range<usize> {
-        let start = self.word(first.min(last)).map_or(0, |word| word.source.start);
-        let end = self.word(first.max(last)).map_or(start, |word| word.source.end);
+        let start = self
+            .view
+            .source_of(first.min(last))
+            .map_or(0, |source| source.start);
+        let end = self
+            .view
+            .source_of(first.max(last))
+            .map_or(start, |source| source.end);
         start..end.max(start)
     }
 
@@ -106,7 +130,7 @@ impl<'a> Read<'a> {
     pub(super) fn is_order(&self, place: usize) -> bool {
         self.starts_clause(place)
             // A capital in the middle of a sentence starts what somebody quotes or lists.
-            || self.word(place).is_some_and(|word| word.is_capital)
+            || self.view.is_capital(place)
             || place
                 .checked_sub(1)
                 .is_some_and(|before| self.has(before, URGE | YOU | NOT | STOP))

@@ -2,26 +2,10 @@
 
 use std::ops::Range;
 
-use super::cut::for_each_word;
+use super::cut::{words_of, Word};
 use super::fold::Folded;
+use super::vocabulary::head_of;
 use crate::around::without_escapes;
-
-/// A word of the view.
-#[derive(Clone, Debug)]
-pub(super) struct Word {
-    /// Place in the view's text.
-    view: Range<usize>,
-    /// Bytes of the original it was made of.
-    pub source: Range<usize>,
-    /// A sentence ends between the word before and this one.
-    pub starts_sentence: bool,
-    /// A line, clause or quotation starts here, though perhaps no sentence.
-    pub starts_clause: bool,
-    /// Put together from single letters.
-    pub is_spaced: bool,
-    /// Starts with a capital, and is no acronym.
-    pub is_capital: bool,
-}
 
 /// So many letters set apart may be a word.
 const LETTERS: usize = 4;
@@ -34,33 +18,45 @@ enum Origin {
 }
 
 /// A normalised piece of the content.
-pub(super) struct View {
+pub(super) struct View<'c> {
+    content: &'c [u8],
     text: String,
     origin: Origin,
     pub words: Vec<Word>,
+    /// Bytes of the content behind each word where the origin does not tell: words joined from letters.
+    sources: Vec<Range<usize>>,
+    /// What all words are reported as, when the content is none that anybody sees.
+    shown_as: Option<Range<usize>>,
 }
 
-impl View {
+impl<'c> View<'c> {
     /// Normalise `content[range]`. The range is widened to whole characters.
-    pub(super) fn new(content: &[u8], range: Range<usize>) -> Self {
+    pub(super) fn new(content: &'c [u8], range: Range<usize>) -> Self {
         let range = whole_characters(content, range);
         let bytes = content.get(range.clone()).unwrap_or(&[]);
         let plain = without_escapes(bytes);
         let bytes = plain.as_deref().unwrap_or(bytes);
         let mut view = match plain_text(bytes) {
-            Some(text) => Self {
-                text,
-                origin: Origin::Plain(range.start),
-                words: Vec::new(),
-            },
-            None => Self::folded(bytes, range.start),
+            Some(text) => Self::of(content, text, Origin::Plain(range.start)),
+            None => Self::folded(content, bytes, range.start),
         };
-        view.cut_words(content);
+        view.cut_words();
         view
     }
 
+    fn of(content: &'c [u8], text: String, origin: Origin) -> Self {
+        Self {
+            content,
+            text,
+            origin,
+            words: Vec::new(),
+            sources: Vec::new(),
+            shown_as: None,
+        }
+    }
+
     /// A view of text that has more than ASCII, or broken characters.
-    fn folded(bytes: &[u8], start: usize) -> Self {
+    fn folded(content: &'c [u8], bytes: &[u8], start: usize) -> Self {
         let mut text = Folded::with_capacity(bytes.len());
         let mut at = start;
         for chunk in bytes.utf8_chunks() {
@@ -72,19 +68,13 @@ impl View {
         }
         text.origin.push(at);
         text.map_lookalikes();
-        Self {
-            text: text.text,
-            origin: Origin::Each(text.origin),
-            words: Vec::new(),
-        }
+        Self::of(content, text.text, Origin::Each(text.origin))
     }
 
     /// A view of text that is not in the content: every word points to `source`.
-    pub(super) fn of_decoded(text: &str, source: &Range<usize>) -> Self {
+    pub(super) fn of_decoded(text: &'c str, source: &Range<usize>) -> Self {
         let mut view = Self::new(text.as_bytes(), 0..text.len());
-        for word in &mut view.words {
-            word.source = source.clone();
-        }
+        view.shown_as = Some(source.clone());
         view
     }
 
@@ -93,22 +83,39 @@ impl View {
     }
 
     /// Text of a word.
+    #[inline]
     pub(super) fn word(&self, word: &Word) -> &str {
-        self.text.get(word.view.clone()).unwrap_or("")
+        self.text.get(word.place()).unwrap_or("")
+    }
+
+    /// The first bytes of a word, eight at most; zeros behind a shorter one.
+    #[inline]
+    pub(super) fn head(&self, word: &Word) -> u64 {
+        let text = self.text.as_bytes().get(word.start as usize..).unwrap_or(&[]);
+        match text.first_chunk() {
+            Some(eight) => {
+                let spare = 8usize.saturating_sub((word.end - word.start) as usize);
+                u64::from_le_bytes(*eight) & u64::MAX >> (8 * spare).min(63)
+            }
+            None => head_of(self.word(word).as_bytes()),
+        }
     }
 
     /// What stands in the view between two neighbouring words.
     pub(super) fn between(&self, left: &Word, right: &Word) -> &str {
-        self.text.get(left.view.end..right.view.start).unwrap_or("")
+        self.text
+            .get(left.end as usize..right.start as usize)
+            .unwrap_or("")
     }
 
     /// What follows a word, up to `length` bytes of the view.
     pub(super) fn after(&self, word: &Word, length: usize) -> &str {
-        let mut end = (word.view.end + length).min(self.text.len());
+        let from = word.end as usize;
+        let mut end = (from + length).min(self.text.len());
         while !self.text.is_char_boundary(end) {
             end -= 1;
         }
-        self.text.get(word.view.end..end).unwrap_or("")
+        self.text.get(from..end).unwrap_or("")
     }
 
     /// Bytes of the content behind a span of the view.
@@ -123,34 +130,45 @@ impl View {
         }
     }
 
-    fn cut_words(&mut self, content: &[u8]) {
-        let mut words = Vec::with_capacity(self.text.len() / 4 + 1);
+    /// Bytes that the word at `place` is reported as.
+    pub(super) fn source_of(&self, place: usize) -> Option<Range<usize>> {
+        let word = self.words.get(place)?;
+        Some(match &self.shown_as {
+            Some(source) => source.clone(),
+            None => self.own_source(place, word),
+        })
+    }
+
+    /// Bytes of the content that the word was made of.
+    fn own_source(&self, place: usize, word: &Word) -> Range<usize> {
+        let known = self.sources.get(place).cloned();
+        known.unwrap_or_else(|| self.source(word.place()))
+    }
+
+    /// Whether the word at `place` starts with a capital, and is no acronym.
+    pub(super) fn is_capital(&self, place: usize) -> bool {
+        let word = self.words.get(place).filter(|word| !word.is_spaced);
+        word.is_some_and(|word| is_capital(self.content, &self.own_source(place, word)))
+    }
+
+    fn cut_words(&mut self) {
+        self.words = words_of(&self.text);
         let (mut in_a_row, mut most) = (0, 0);
-        for_each_word(&self.text, |piece| {
-            let source = self.source(piece.place.clone());
-            let word = Word {
-                is_capital: is_capital(content, &source),
-                source,
-                view: piece.place,
-                starts_sentence: piece.starts_sentence,
-                starts_clause: piece.starts_clause,
-                is_spaced: false,
-            };
-            in_a_row = if self.is_letter(&word) { in_a_row + 1 } else { 0 };
+        for word in &self.words {
+            in_a_row = if self.is_letter(word) { in_a_row + 1 } else { 0 };
             most = most.max(in_a_row);
-            words.push(word);
-        });
-        self.words = words;
+        }
         if most >= LETTERS {
             self.join_spaced_letters();
         }
     }
 
     /// Whether a word is one character.
+    #[inline]
     fn is_letter(&self, word: &Word) -> bool {
-        match word.view.len() {
+        match word.end - word.start {
             1 => true,
-            2..=4 => !self.is_plain() && self.word(word).chars().count() == 1,
+            2..=4 => word.is_mixed && !self.is_plain() && self.word(word).chars().count() == 1,
             _ => false,
         }
     }
@@ -162,57 +180,80 @@ impl View {
 
     /// `i g n o r e  a l l` becomes `ignore`, `all`; letters all at one distance become one long word.
     fn join_spaced_letters(&mut self) {
-        let is_letter = |word: &Word| self.is_letter(word);
-        let gap = |left: &Word, right: &Word| right.view.start - left.view.end;
-        let mut joined: Vec<Word> = Vec::new();
-        let mut text = String::new();
-        let mut origin = Vec::new();
+        let mut joined = Joined::default();
         // Words before this place are in `joined`, when there are any.
         let (mut taken, mut at) = (0, 0);
         while let Some(rest) = self.words.get(at..).filter(|rest| !rest.is_empty()) {
-            let mut before: Option<&Word> = None;
-            let letters = rest.iter().take_while(|word| {
-                let is_next = is_letter(word) && before.is_none_or(|before| gap(before, word) <= 6);
-                before = Some(word);
-                is_next
-            });
-            let count = letters.count();
-            let run = rest.get(..count).unwrap_or(&[]);
+            let count = self.letters_ahead(rest);
             if count < LETTERS {
                 at += 1;
                 continue;
             }
-            joined.extend_from_slice(self.words.get(taken..at).unwrap_or(&[]));
-            let pairs = run.windows(2).map(|pair| match pair {
-                [left, right] => gap(left, right),
-                _ => usize::MAX,
-            });
-            let narrow = pairs.min().unwrap_or(1);
-            for group in run.chunk_by(|left, right| gap(left, right) <= narrow) {
-                let from = self.text.len() + text.len();
-                for letter in group {
-                    text.push_str(self.word(letter));
-                    origin.resize(text.len(), letter.source.start);
-                }
-                let (Some(first), Some(last)) = (group.first(), group.last()) else {
-                    continue;
-                };
-                joined.push(Word {
-                    view: from..self.text.len() + text.len(),
-                    source: first.source.start..last.source.end,
-                    is_spaced: true,
-                    ..first.clone()
-                });
-            }
+            self.keep(taken..at, &mut joined);
+            self.join(at..at + count, &mut joined);
             at += count;
             taken = at;
         }
-        if text.is_empty() {
+        if joined.text.is_empty() {
             return;
         }
-        joined.extend_from_slice(self.words.get(taken..).unwrap_or(&[]));
-        self.words = joined;
-        self.append(&text, origin);
+        self.keep(taken..self.words.len(), &mut joined);
+        self.words = joined.words;
+        self.sources = joined.sources;
+        self.append(&joined.text, joined.origin);
+    }
+
+    /// How many of the words are letters set apart by little.
+    fn letters_ahead(&self, words: &[Word]) -> usize {
+        let mut before: Option<&Word> = None;
+        let letters = words.iter().take_while(|word| {
+            let is_next = self.is_letter(word) && before.is_none_or(|before| gap(before, word) <= 6);
+            before = Some(word);
+            is_next
+        });
+        letters.count()
+    }
+
+    /// Words as they are.
+    fn keep(&self, places: Range<usize>, joined: &mut Joined) {
+        for place in places {
+            if let Some(word) = self.words.get(place) {
+                joined.words.push(*word);
+                joined.sources.push(self.own_source(place, word));
+            }
+        }
+    }
+
+    /// Letters as the words they make: the widest gaps set words apart.
+    fn join(&self, places: Range<usize>, joined: &mut Joined) {
+        let letters = self.words.get(places.clone()).unwrap_or(&[]);
+        let pairs = letters.windows(2).map(|pair| match pair {
+            [left, right] => gap(left, right),
+            _ => u32::MAX,
+        });
+        let narrow = pairs.min().unwrap_or(1);
+        let mut place = places.start;
+        for group in letters.chunk_by(|left, right| gap(left, right) <= narrow) {
+            let from = self.text.len() + joined.text.len();
+            let first = self.source(group.first().map_or(0..0, Word::place));
+            let last = self.source(group.last().map_or(0..0, Word::place));
+            for letter in group {
+                joined.text.push_str(self.word(letter));
+                let at = self.source(letter.place()).start;
+                joined.origin.resize(joined.text.len(), at);
+            }
+            if let Some(letter) = self.words.get(place) {
+                joined.words.push(Word {
+                    start: u32::try_from(from).unwrap_or(u32::MAX),
+                    end: u32::try_from(self.text.len() + joined.text.len()).unwrap_or(u32::MAX),
+                    is_spaced: true,
+                    is_mixed: group.iter().any(|letter| letter.is_mixed),
+                    ..*letter
+                });
+                joined.sources.push(first.start..last.end);
+            }
+            place += group.len();
+        }
     }
 
     /// Joined words live behind the text, so that every word is a slice of it.
@@ -227,6 +268,20 @@ impl View {
         self.origin = Origin::Each(all);
         self.text.push_str(text);
     }
+}
+
+/// The words of a view in which letters were joined.
+#[derive(Default)]
+struct Joined {
+    words: Vec<Word>,
+    sources: Vec<Range<usize>>,
+    /// The joined words, and where each byte of them came from.
+    text: String,
+    origin: Vec<usize>,
+}
+
+fn gap(left: &Word, right: &Word) -> u32 {
+    right.start - left.end
 }
 
 /// ASCII in lower case; `None` when there is more.
@@ -265,7 +320,8 @@ mod tests {
         let pairs = view
             .words
             .iter()
-            .map(|word| (view.word(word).to_owned(), &text[word.source.clone()]));
+            .enumerate()
+            .map(|(place, word)| (view.word(word).to_owned(), &text[view.source_of(place).unwrap()]));
         pairs.collect()
     }
 
@@ -324,12 +380,19 @@ mod tests {
         let view = View::new(bytes, 1..bytes.len());
         let words: Vec<_> = view.words.iter().map(|word| view.word(word)).collect();
         assert_eq!(words, ["ignore", "all"]);
-        assert!(view.words.iter().all(|word| word.source.end <= bytes.len()));
+        assert!((0..view.words.len()).all(|place| view.source_of(place).unwrap().end <= bytes.len()));
     }
 
     fn shown(view: &View) -> Vec<String> {
-        let words = view.words.iter();
-        let shown = words.map(|word| format!("{} {word:?}", view.word(word)));
+        let words = view.words.iter().enumerate();
+        let shown = words.map(|(place, word)| {
+            let source = view.source_of(place);
+            format!(
+                "{} {word:?} {source:?} {}",
+                view.word(word),
+                view.is_capital(place)
+            )
+        });
         shown.collect()
     }
 
@@ -338,8 +401,8 @@ mod tests {
         fn plain_text_reads_as_folded_text(text in "([ -\\[\\]-~]|\n|\t|( [a-z]){1,6}|ignore){0,60}", start in 0..9usize) {
             let bytes = text.as_bytes();
             let start = start.min(bytes.len());
-            let mut folded = View::folded(bytes.get(start..).unwrap(), start);
-            folded.cut_words(bytes);
+            let mut folded = View::folded(bytes, bytes.get(start..).unwrap(), start);
+            folded.cut_words();
             let plain = View::new(bytes, start..bytes.len());
             prop_assert_eq!(shown(&plain), shown(&folded));
             prop_assert!(matches!(plain.origin, Origin::Plain(_)) || plain.words.iter().any(|word| word.is_spaced));

@@ -50,8 +50,9 @@ pub(super) const EVERYDAY_VERB: Roles = 1 << 20;
 pub(super) const VOID: Roles = 1 << 22;
 pub(super) const NOUN: Roles = STRONG_NOUN | WEAK_NOUN | LOOSE_NOUN;
 
-/// Which detectors a word is reason enough to look at its neighbours for. Every other word they pass by.
-pub(super) type Wakes = u8;
+/// Which detectors a word is reason enough to look at its neighbours for, or is what they look for there. A view without such a
+/// word is passed by.
+pub(super) type Wakes = u16;
 
 pub(super) const WAKES_OVERRIDE: Wakes = 1;
 pub(super) const WAKES_ANNOUNCEMENT: Wakes = 1 << 1;
@@ -60,6 +61,14 @@ pub(super) const WAKES_JAILBREAK: Wakes = 1 << 3;
 pub(super) const WAKES_THEFT: Wakes = 1 << 4;
 pub(super) const WAKES_CALL: Wakes = 1 << 5;
 pub(super) const WAKES_SEND: Wakes = 1 << 6;
+/// The first word of a persona without bounds.
+pub(super) const UNBOUND: Wakes = 1 << 7;
+/// Never, no longer, free: what releases from rules.
+pub(super) const RELEASE: Wakes = 1 << 8;
+/// What makes rules void, beside words of the role `VOID`.
+pub(super) const OVER: Wakes = 1 << 9;
+/// A thing that may be private.
+pub(super) const PRIVATE: Wakes = 1 << 10;
 /// Roles that `overrides` starts from.
 const OVERRIDING: Roles = VERB | TECHNICAL_VERB | EVERYDAY_VERB | FOLLOW | NOUN;
 
@@ -86,6 +95,19 @@ static WAKING: &[(Wakes, &str)] = &[
         "mail send post upload email forward exfiltrate transmit leak submit deliver put append curl request fetch \
          visit open load call",
     ),
+    (
+        UNBOUND,
+        "unrestricted unfiltered uncensored jailbroken unaligned amoral unbound dan developer debug god anything never \
+         no without zero free ignores",
+    ),
+    (RELEASE, "never no free freed liberated"),
+    (OVER, "valid apply applies applicable active effect force binding"),
+    (
+        PRIVATE,
+        "secret secrets credential credentials password passwords env environment conversation cookie cookies ssh \
+         id_rsa rsa passwd dotenv token tokens key keys history log transcript prompt files file contents documents \
+         data messages database emails inbox records context memory contacts",
+    ),
 ];
 
 /// A stem and what it stands for.
@@ -100,16 +122,33 @@ struct Stem {
     wakes: Wakes,
 }
 
-/// Stems of at least so many bytes are found by as many.
-const LONG: usize = 4;
-
-/// Stems by the first bytes of a word: long ones by four, short ones by three.
+/// Stems by the first bytes of a word.
 struct Stems {
-    long: Slots,
-    short: Slots,
+    /// Words of eight bytes at most that are stems themselves.
+    whole: Whole,
+    /// The other stems, by their first four bytes.
+    longer: Slots,
+    /// Whether one of those begins with four bytes, a bit for each slot.
+    begun: Vec<u64>,
     /// Slots of the first three bytes of all of them.
-    begun: Vec<bool>,
+    begun_by_three: Vec<bool>,
 }
+
+/// Words by all their bytes: the place of a word is one of a few, and all of them are looked at, without a branch to guess.
+struct Whole {
+    factor: u64,
+    buckets: Vec<Bucket>,
+}
+
+/// Empty places hold 0.
+#[derive(Clone, Default)]
+struct Bucket {
+    heads: [u64; WAYS],
+    meanings: [Meaning; WAYS],
+}
+
+const WAYS: usize = 4;
+const BUCKETS: usize = 1024;
 
 struct Slots {
     all: Vec<Stem>,
@@ -117,50 +156,48 @@ struct Slots {
     starts: Vec<u16>,
 }
 
+/// What a word can be, and what it wakes.
+type Meaning = (Roles, Wakes);
+
 const SLOTS: usize = 4096;
+const BEGINS: usize = 1 << 14;
 /// Longest word with a leet character that can be one of the stems.
 const LONGEST_LEET: usize = 64;
 
-static STEMS: LazyLock<Stems> = LazyLock::new(|| {
+static STEMS: LazyLock<Stems> = LazyLock::new(|| Stems::new(stems().collect()));
+
+fn stems() -> impl Iterator<Item = Stem> {
     let meanings = LANGUAGES.iter().flat_map(|rows| rows.iter());
     let meanings = meanings.map(|(roles, words)| (*roles, 0, *words));
     let waking = WAKING.iter().map(|(wakes, words)| (0, *wakes, *words));
-    let mut all: Vec<Stem> = Vec::new();
-    for (roles, wakes, words) in meanings.chain(waking) {
-        for word in words.split_ascii_whitespace() {
-            let more = match word.as_bytes().last() {
-                Some(b'*') => 7,
-                Some(b'+') => 2,
-                Some(b'-') => usize::MAX,
-                _ => 0,
-            };
-            let text = word.strip_suffix(['*', '+', '-']).unwrap_or(word);
-            all.push(Stem {
-                text,
-                head: head_of(text.as_bytes()),
-                mask: u64::MAX >> (64 - 8 * text.len().clamp(1, 8)),
-                more,
-                roles,
-                wakes,
-            });
+    meanings.chain(waking).flat_map(|(roles, wakes, words)| {
+        let words = words.split_ascii_whitespace();
+        words.map(move |word| Stem::of(word, roles, wakes))
+    })
+}
+
+impl Stem {
+    fn of(word: &'static str, roles: Roles, wakes: Wakes) -> Self {
+        let more = match word.as_bytes().last() {
+            Some(b'*') => 7,
+            Some(b'+') => 2,
+            Some(b'-') => usize::MAX,
+            _ => 0,
+        };
+        let text = word.strip_suffix(['*', '+', '-']).unwrap_or(word);
+        Self {
+            text,
+            head: head_of(text.as_bytes()),
+            mask: u64::MAX >> (64 - 8 * text.len().clamp(1, 8)),
+            more,
+            roles,
+            wakes,
         }
     }
-    let mut begun = vec![false; SLOTS];
-    for stem in &all {
-        if let Some(slot) = begun.get_mut(slot(three_of(stem.head))) {
-            *slot = true;
-        }
-    }
-    let (long, short) = all.into_iter().partition(|stem| stem.text.len() >= LONG);
-    Stems {
-        long: Slots::new(long, four_of),
-        short: Slots::new(short, three_of),
-        begun,
-    }
-});
+}
 
 /// The first bytes of a word, eight at most; zeros behind a shorter one.
-fn head_of(word: &[u8]) -> u64 {
+pub(super) fn head_of(word: &[u8]) -> u64 {
     if let Some(eight) = word.first_chunk() {
         return u64::from_le_bytes(*eight);
     }
@@ -182,6 +219,13 @@ fn three_of(head: u64) -> u32 {
 
 fn four_of(head: u64) -> u32 {
     head as u32
+}
+
+/// Word and bit of the slot of a word's first four bytes.
+#[inline]
+fn begin(head: u64) -> (usize, u32) {
+    let hash = four_of(head).wrapping_mul(0x9E37_79B1) >> 18;
+    (hash as usize / 64, hash % 64)
 }
 
 fn slot(bytes: u32) -> usize {
@@ -214,25 +258,100 @@ impl Slots {
     }
 }
 
-impl Stems {
-    /// What a word that begins with `head` stands for as it is spelled, and which detectors it wakes.
-    fn read(&self, word: &str, head: u64) -> (Roles, Wakes) {
+impl Whole {
+    fn new(stems: &[&Stem]) -> Self {
+        // Some factor leaves no bucket with too many words; a test says so.
+        let factors = (0..64).map(|turn| 0x9E37_79B9_7F4A_7C15_u64.rotate_left(turn) | 1);
+        let mut tables = factors.map(|factor| Self::with_factor(stems, factor));
+        let first = tables.next();
+        let (fits, whole) = first.unwrap_or_else(|| Self::with_factor(stems, 1));
+        if fits {
+            return whole;
+        }
+        tables.find(|(fits, _)| *fits).map_or(whole, |(_, whole)| whole)
+    }
+
+    /// The table, and whether all words have a place in it.
+    fn with_factor(stems: &[&Stem], factor: u64) -> (bool, Self) {
+        let mut whole = Self {
+            factor,
+            buckets: vec![Bucket::default(); BUCKETS],
+        };
+        let fits = stems.iter().all(|stem| whole.add(stem));
+        (fits, whole)
+    }
+
+    fn add(&mut self, stem: &Stem) -> bool {
+        let place = self.place(stem.head);
+        let Some(bucket) = self.buckets.get_mut(place) else {
+            return false;
+        };
+        let mut places = bucket.heads.iter_mut().zip(&mut bucket.meanings);
+        let free = places.find(|(head, _)| **head == stem.head || **head == 0);
+        let Some((head, (roles, wakes))) = free else {
+            return false;
+        };
+        *head = stem.head;
+        *roles |= stem.roles;
+        *wakes |= stem.wakes;
+        true
+    }
+
+    #[inline]
+    fn place(&self, head: u64) -> usize {
+        (head.wrapping_mul(self.factor) >> 54) as usize % BUCKETS
+    }
+
+    #[inline]
+    fn at(&self, head: u64) -> Meaning {
+        let Some(bucket) = self.buckets.get(self.place(head)) else {
+            return (0, 0);
+        };
         let (mut roles, mut wakes) = (0, 0);
-        let long = self.long.at(slot(four_of(head)));
-        let short = self.short.at(slot(three_of(head)));
-        for stem in long.iter().chain(short) {
-            if stem.head != head & stem.mask {
-                continue;
+        for (known, (its_roles, its_wakes)) in bucket.heads.iter().zip(&bucket.meanings) {
+            let is_it = *known == head;
+            roles |= Roles::from(is_it).wrapping_neg() & its_roles;
+            wakes |= Wakes::from(is_it).wrapping_neg() & its_wakes;
+        }
+        (roles, wakes)
+    }
+}
+
+impl Stems {
+    fn new(all: Vec<Stem>) -> Self {
+        let mut begun_by_three = vec![false; SLOTS];
+        for stem in &all {
+            if let Some(slot) = begun_by_three.get_mut(slot(three_of(stem.head))) {
+                *slot = true;
             }
-            // The head of a short stem is all of it.
-            let rest = match stem.text.len() {
-                length @ ..=8 => word.get(length..),
-                _ => word.strip_prefix(stem.text),
-            };
-            let Some(rest) = rest else { continue };
-            if rest.len() <= stem.more || rest.chars().count() <= stem.more {
-                roles |= stem.roles;
-                wakes |= stem.wakes;
+        }
+        let (whole, longer): (Vec<Stem>, Vec<Stem>) = all.into_iter().partition(Stem::is_whole);
+        let mut begun = vec![0; BEGINS / 64];
+        for stem in &longer {
+            let (word, bit) = begin(stem.head);
+            if let Some(bits) = begun.get_mut(word) {
+                *bits |= 1 << bit;
+            }
+        }
+        Self {
+            whole: Whole::new(&whole.iter().collect::<Vec<_>>()),
+            longer: Slots::new(longer, four_of),
+            begun,
+            begun_by_three,
+        }
+    }
+
+    /// What a word that begins with `head` stands for as it is spelled, and which detectors it wakes.
+    #[inline]
+    fn read(&self, word: &str, head: u64) -> Meaning {
+        let (mut roles, mut wakes) = self.whole.at(if word.len() <= 8 { head } else { 0 });
+        let (place, bit) = begin(head);
+        if self.begun.get(place).is_some_and(|bits| bits & 1 << bit != 0) {
+            for stem in self.longer.at(slot(four_of(head))) {
+                if stem.begins(word, head) {
+                    roles |= stem.roles;
+                    wakes |= stem.wakes;
+                }
             }
         }
         (roles, wakes)
@@ -240,35 +359,54 @@ impl Stems {
 
     /// Whether some stem may begin with these three bytes.
     fn may_begin(&self, three: [u8; 3]) -> bool {
-        self.begun.get(slot(three_of(head_of(&three)))) == Some(&true)
+        self.begun_by_three.get(slot(three_of(head_of(&three)))) == Some(&true)
     }
 }
 
-/// What a word of the view stands for, 0 for any other word, and which detectors it wakes.
-pub(super) fn read(word: &str) -> (Roles, Wakes) {
-    let head = head_of(word.as_bytes());
-    let (plain, wakes) = STEMS.read(word, head);
-    let is_plain = plain != 0 || is_lower(word.as_bytes(), head);
-    let roles = if is_plain { plain } else { roles_in_disguise(word) };
-    let overriding = if roles & OVERRIDING != 0 {
-        WAKES_OVERRIDE
-    } else {
-        0
-    };
-    (roles, wakes | overriding)
+impl Stem {
+    /// Whether it is a word of eight bytes at most, and nothing may follow.
+    fn is_whole(&self) -> bool {
+        self.more == 0 && self.text.len() <= 8
+    }
+
+    /// Whether a word that begins with `head` is this stem with no more letters than may follow it.
+    #[inline]
+    fn begins(&self, word: &str, head: u64) -> bool {
+        if self.head != head & self.mask {
+            return false;
+        }
+        // The head of a short stem is all of it.
+        let rest = match self.text.len() {
+            length @ ..=8 => word.get(length..),
+            _ => word.strip_prefix(self.text),
+        };
+        rest.is_some_and(|rest| rest.len() <= self.more || rest.chars().count() <= self.more)
+    }
 }
 
-/// Whether a word that begins with `head` is made of small letters only.
-fn is_lower(word: &[u8], head: u64) -> bool {
-    const ONES: u64 = u64::MAX / 0xff;
-    if word.len() > 8 {
-        return word.iter().all(|byte| is(*byte, LOWER));
+/// Reads words one after the other.
+pub(super) struct Reader(&'static Stems);
+
+impl Reader {
+    pub(super) fn new() -> Self {
+        Self(&STEMS)
     }
-    // The top bit of each byte tells: at least `a`, and not more than `z`, and ASCII. What a byte beyond ASCII adds to the next
-    // does not matter, as it is no small letter itself.
-    let letters = head.wrapping_add(ONES * 0x1f) & !head.wrapping_add(ONES * 0x05) & !head;
-    let wanted = (ONES * 0x80).checked_shr(64 - 8 * word.len() as u32).unwrap_or(0);
-    letters & wanted == wanted
+
+    /// What a word of the view that begins with `head` stands for, 0 for any other word, and which detectors it wakes.
+    /// `is_mixed` says that there is more in it than small letters.
+    #[inline]
+    pub(super) fn read(&self, word: &str, head: u64, is_mixed: bool) -> Meaning {
+        let (mut roles, wakes) = self.0.read(word, head);
+        if roles == 0 && is_mixed {
+            roles = roles_in_disguise(word);
+        }
+        let overriding = if roles & OVERRIDING != 0 {
+            WAKES_OVERRIDE
+        } else {
+            0
+        };
+        (roles, wakes | overriding)
+    }
 }
 
 /// Roles of a word that is none as it is spelled.
@@ -302,10 +440,6 @@ fn roles_in_disguise(word: &str) -> Roles {
 
 /// What a word with leet characters says in letters, `pr0mpt` for example; `None` for any other word.
 pub(super) fn meant(word: &str) -> Option<String> {
-    // Nearly all words are small letters.
-    if is_lower(word.as_bytes(), head_of(word.as_bytes())) {
-        return None;
-    }
     let is_leet = |byte: u8| LETTERS.get(usize::from(byte)) != Some(&byte);
     let leet = word.bytes().filter(|byte| is_leet(*byte)).count();
     if leet == 0 || word.len() > LONGEST_LEET || leet > word.len().saturating_sub(leet) {
@@ -376,36 +510,33 @@ const fn letters() -> [u8; 256] {
 mod tests {
     use super::*;
 
+    fn read(word: &str) -> (Roles, Wakes) {
+        let is_mixed = !word.bytes().all(|byte| byte.is_ascii_lowercase());
+        Reader::new().read(word, head_of(word.as_bytes()), is_mixed)
+    }
+
     fn roles(word: &str) -> Roles {
         read(word).0
     }
 
     #[test]
-    fn small_letters_are_told_from_all_others() {
-        for length in 0..12 {
-            for place in 0..length {
-                for byte in 0..=u8::MAX {
-                    let mut word = vec![b'm'; length];
-                    word[place] = byte;
-                    assert_eq!(
-                        is_lower(&word, head_of(&word)),
-                        byte.is_ascii_lowercase(),
-                        "{byte} at {place} of {length}"
-                    );
-                }
-            }
-        }
+    fn whole_words_have_places() {
+        let stems: Vec<Stem> = stems().filter(Stem::is_whole).collect();
+        let stems: Vec<&Stem> = stems.iter().collect();
+        assert!(Whole::with_factor(&stems, STEMS.whole.factor).0);
     }
 
     /// Every stem stands for what it says, alone and with letters behind it.
     #[test]
     fn stems_are_found_by_their_first_bytes() {
-        for stem in STEMS.long.all.iter().chain(&STEMS.short.all) {
+        for stem in stems() {
             for more in 0..4 {
                 let word = stem.text.to_owned() + &"x".repeat(more);
                 let (roles, wakes) = STEMS.read(&word, head_of(word.as_bytes()));
                 let has = roles & stem.roles == stem.roles && wakes & stem.wakes == stem.wakes;
                 assert!(has || more > stem.more, "{word}");
+                // Stems that go on are found by their first four bytes.
+                assert!(stem.more == 0 || stem.text.len() >= 4, "{word}");
             }
         }
     }

@@ -134,7 +134,8 @@ fn cut(window: Range<usize>) -> impl Iterator<Item = Range<usize>> {
     })
 }
 
-fn first_beyond_ascii(bytes: &[u8]) -> Option<usize> {
+/// Where the first byte beyond ASCII stands.
+pub(super) fn first_beyond_ascii(bytes: &[u8]) -> Option<usize> {
     const STRIDE: usize = 64;
     let strides = bytes.chunks(STRIDE).take_while(|chunk| chunk.is_ascii()).count();
     let from = strides * STRIDE;

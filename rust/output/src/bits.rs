@@ -16,6 +16,28 @@ pub(crate) fn bits_where(chunk: &[u8; 64], test: impl Fn(i8x16) -> i8x16) -> u64
     bits
 }
 
+/// Sixty-four bytes, the last of them zeros where the text ends.
+#[inline]
+pub(crate) fn padded(chunk: &[u8]) -> [u8; 64] {
+    if let Some(whole) = chunk.first_chunk() {
+        return *whole;
+    }
+    let mut bytes = [0; 64];
+    bytes.iter_mut().zip(chunk).for_each(|(slot, byte)| *slot = *byte);
+    bytes
+}
+
+/// Places of the ones in a word of bits.
+#[inline]
+pub(crate) fn ones(mut bits: u64) -> impl Iterator<Item = u32> {
+    std::iter::from_fn(move || {
+        let place = bits.trailing_zeros();
+        let is_one = bits != 0;
+        bits &= bits.wrapping_sub(1);
+        is_one.then_some(place)
+    })
+}
+
 /// Whether each byte is one of `count` from `first` on.
 #[inline(always)]
 pub(crate) fn within(bytes: i8x16, first: u8, count: u8) -> i8x16 {

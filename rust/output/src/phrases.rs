@@ -42,7 +42,7 @@ pub(crate) enum Kind {
     Style,
     Rot13,
     Reversed,
-    // Code injection.
+    // Code injection, from here on.
     Union,
     Tautology,
     Cut,
@@ -304,6 +304,11 @@ impl Kind {
     /// The half of a pair that ordinary text is full of: it is looked for only around the other half.
     const fn is_common_half(self) -> bool {
         matches!(self, Kind::Target | Kind::Limit | Kind::Ask | Kind::Call)
+    }
+
+    /// Whether detectors of code injection are woken.
+    pub(crate) fn is_of_code(self) -> bool {
+        self >= Kind::Union
     }
 
     const fn is_rare_half(self) -> bool {

@@ -72,6 +72,7 @@ fn drafts(content: &[u8], sightings: &[Sighting]) -> Vec<Draft> {
     let mut plain = Plain::default();
     let found = sightings
         .iter()
+        .filter(|sighting| sighting.kind.is_of_code())
         .filter_map(|sighting| draft_at(content, sighting, &mut plain));
     settle(found.collect())
 }

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::windows::first_beyond_ascii;
-use crate::bits::{bits_where, equal, within};
+use crate::bits::{bits_where, equal, ones, padded, within};
 use crate::bytes::{is, ALNUM};
 
 /// A word of a text.
@@ -94,7 +94,7 @@ fn ascii_words(text: &[u8], words: &mut Vec<Word>) {
         (sentences, ends) = carry(!marks.words, marks.ends, ends);
         (clauses, pauses) = carry(!marks.words, marks.pauses, pauses);
         (mixed, mixes) = carry(marks.words, marks.mixed, mixes);
-        for_each_one(starts, |place| {
+        for place in ones(starts) {
             let starts_sentence = sentences >> place & 1 == 1;
             words.push(Word {
                 start: base.wrapping_add(place),
@@ -104,14 +104,14 @@ fn ascii_words(text: &[u8], words: &mut Vec<Word>) {
                 is_spaced: false,
                 is_mixed: false,
             });
-        });
-        for_each_one(stops, |place| {
+        }
+        for place in ones(stops) {
             if let Some(word) = words.get_mut(closed) {
                 word.end = base.wrapping_add(place);
                 word.is_mixed = mixed >> place & 1 == 1;
             }
             closed = closed.wrapping_add(1);
-        });
+        }
         (before, is_word) = (marks.letters >> 63 == 1, marks.words >> 63 == 1);
     }
     if let Some(word) = words.get_mut(closed) {
@@ -127,14 +127,6 @@ fn carry(runs: u64, marks: u64, before: bool) -> (u64, bool) {
     let (sum, first) = runs.overflowing_add(marks & runs);
     let (sum, second) = sum.overflowing_add(u64::from(before));
     (sum & !runs, first | second)
-}
-
-#[inline]
-fn for_each_one(mut bits: u64, mut found: impl FnMut(u32)) {
-    while bits != 0 {
-        found(bits.trailing_zeros());
-        bits &= bits.wrapping_sub(1);
-    }
 }
 
 /// Bits of sixty-four bytes of ASCII.
@@ -179,17 +171,6 @@ impl Marks {
             mixed: words & !small,
         }
     }
-}
-
-/// Sixty-four bytes, the last of them zeros where the text ends.
-#[inline]
-fn padded(chunk: &[u8]) -> [u8; 64] {
-    if let Some(whole) = chunk.first_chunk() {
-        return *whole;
-    }
-    let mut bytes = [0; 64];
-    bytes.iter_mut().zip(chunk).for_each(|(slot, byte)| *slot = *byte);
-    bytes
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use crate::catalogue::detector;
 use crate::definition::{Candidate, Rank, Trigger, Verdict};
 use crate::rarity::{is_documented, is_worn_out};
 use crate::scan::block::{Block, Weight};
-use crate::scan::decode;
+use crate::scan::probe::is_encoded;
 use crate::scan::secrecy::LONG_BASE64;
 use crate::scan::sweep::{DigitGroup, MIN_RUN};
 use crate::scan::tables::{extend_key, Entry, TABLES};
@@ -32,9 +32,9 @@ impl Block<'_> {
                 self.token(self.after_escape(from, start));
             }
         }
-        self.segments(start, end);
         let inner = self.after_escape(start, end);
-        if decode::is_encoded(slice(self.content, inner, end)) {
+        self.segments(inner, end);
+        if is_encoded(slice(self.content, inner, end)) {
             self.encoded.push(inner..end);
         }
         if end.saturating_sub(start) >= LONG_BASE64 {
@@ -53,8 +53,8 @@ impl Block<'_> {
         at.saturating_sub(count)
     }
 
+    /// Tries the tokens and runs between the marks of a run.
     fn segments(&mut self, start: usize, end: usize) {
-        let start = self.after_escape(start, end);
         self.token(start);
         self.exact(start, end);
         let bare = start.saturating_add(
@@ -124,11 +124,15 @@ impl Block<'_> {
     /// Tries the forms that a run of exactly this length may be.
     fn exact(&mut self, start: usize, end: usize) {
         let length = end.saturating_sub(start);
-        if length > MAX_SEGMENT || is_before(self.content, start, WORD) && !self.is_escaped(start) {
+        let Some(first) = self.content.get(start).filter(|_| length <= MAX_SEGMENT) else {
+            return;
+        };
+        let mut forms = TABLES.of_run(length, *first).peekable();
+        if forms.peek().is_none() || is_before(self.content, start, WORD) && !self.is_escaped(start) {
             return;
         }
-        for place in TABLES.of_length(length) {
-            if let Some(entry) = TABLES.entries.get(*place) {
+        for place in forms {
+            if let Some(entry) = TABLES.entries.get(place) {
                 let limit = if entry.form.pattern.is_empty() {
                     end
                 } else {

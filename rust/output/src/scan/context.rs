@@ -2,6 +2,10 @@
 
 use std::ops::Range;
 
+use smallvec::SmallVec;
+use wide::i8x16;
+
+use crate::bits::{bits_where, equal, ones, padded};
 use crate::bytes::slice;
 
 const BEFORE: usize = 64;
@@ -48,24 +52,36 @@ pub(crate) fn has_word(text: &[u8], words: &[impl AsRef<str>]) -> bool {
 
 /// Where the words stand in the text.
 fn words_in<'a>(text: &'a [u8], words: &'a [impl AsRef<str>]) -> impl Iterator<Item = Range<usize>> + 'a {
-    let mut firsts = [0u64; 4];
-    for byte in words.iter().filter_map(|word| word.as_ref().as_bytes().first()) {
-        for way in [byte.to_ascii_lowercase(), byte.to_ascii_uppercase()] {
-            if let Some(bits) = firsts.get_mut(usize::from(way >> 6)) {
-                *bits |= 1 << (way & 63);
-            }
-        }
-    }
-    let is_first =
-        move |byte: u8| firsts.get(usize::from(byte >> 6)).copied().unwrap_or(0) & 1 << (byte & 63) != 0;
-    let starts = text.iter().enumerate().filter(move |(_, byte)| is_first(**byte));
-    starts.filter_map(move |(at, _)| {
+    starts_in(text, words).filter_map(move |at| {
         let ends = words
             .iter()
             .filter_map(|word| end_of_word(text, at, word.as_ref()));
         let mut whole = ends.filter(|end| is_whole(text, at, *end));
         Some(at..whole.next()?)
     })
+}
+
+/// Where one of the words may begin: places of their first letters.
+fn starts_in<'a>(text: &'a [u8], words: &[impl AsRef<str>]) -> impl Iterator<Item = usize> + 'a {
+    /// Makes a capital a small letter; that it makes two of some other bytes one does no harm.
+    const SMALL: u8 = 0x20;
+    let mut firsts: SmallVec<[u8; 16]> = SmallVec::new();
+    for byte in words.iter().filter_map(|word| word.as_ref().as_bytes().first()) {
+        if !firsts.contains(&(byte | SMALL)) {
+            firsts.push(byte | SMALL);
+        }
+    }
+    (0..)
+        .step_by(64)
+        .zip(text.chunks(64))
+        .flat_map(move |(base, chunk)| {
+            let bits = bits_where(&padded(chunk), |bytes| {
+                let small = bytes | i8x16::splat(SMALL as i8);
+                let known = firsts.iter().map(|first| equal(small, *first));
+                known.fold(i8x16::ZERO, |all, one| all | one)
+            });
+            ones(bits).map(move |place| base + place as usize)
+        })
 }
 
 /// Where the word that begins at `at` ends. Its blanks and underscores may be written as either, as a dash or as a hump:

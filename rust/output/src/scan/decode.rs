@@ -7,9 +7,10 @@ use crate::bytes::{is, is_at, is_before, slice, ALNUM, HEX};
 use crate::catalogue::{definition, detector, id_of, is_prompt, prompt_mask};
 use crate::check::encoded::decode_base64;
 use crate::hit::Hit;
-use crate::limits::{MAX_DECODED_BYTES, MAX_LAYERS, MIN_BASE64, MIN_HEX};
+use crate::limits::{MAX_DECODED_BYTES, MAX_LAYERS};
 use crate::mask::Mask;
 use crate::scan::block::Block;
+use crate::scan::probe::{hex_value, is_hex_text, is_printable};
 use crate::scan::scanner::scan_layer;
 use crate::scan::wrapped::wrapped;
 
@@ -17,11 +18,6 @@ use crate::scan::wrapped::wrapped;
 const MAX_REGION: usize = 8 * 1024;
 /// Plain text taken with an escape, before and behind it.
 const MARGIN: usize = 256;
-/// Encoded bytes that decide whether the rest is worth decoding.
-const PROBE: usize = 32;
-/// Of these, so many may be no text.
-const MAX_STRANGE: u8 = 4;
-
 /// What decoding may still produce in this scan.
 #[derive(Debug)]
 pub(crate) struct Decoding {
@@ -67,11 +63,6 @@ pub(crate) fn layers(block: &mut Block<'_>, decoding: &Decoding) {
     }
     runs(block, decoding);
     escapes(block, decoding);
-}
-
-#[inline]
-fn is_printable(byte: u8) -> bool {
-    matches!(byte, b' '..=b'~' | b'\n' | b'\r' | b'\t' | 0xc2..=0xf4 | 0x80..=0xbf)
 }
 
 /// Whether at least 80 % is text: ASCII, or UTF-8 as a whole.
@@ -147,10 +138,6 @@ fn trim_base64(text: &[u8]) -> &[u8] {
     }
 }
 
-fn is_hex_text(text: &[u8]) -> bool {
-    text.len() >= MIN_HEX && text.len() % 2 == 0 && text.iter().all(|byte| is(*byte, HEX))
-}
-
 fn decode_hex(text: &[u8]) -> Option<Vec<u8>> {
     let digit = |byte: u8| {
         char::from(byte)
@@ -163,77 +150,6 @@ fn decode_hex(text: &[u8]) -> Option<Vec<u8>> {
             _ => None,
         })
         .collect()
-}
-
-/// Whether a run is long enough to be decoded, and its beginning decodes to text.
-pub(crate) fn is_encoded(text: &[u8]) -> bool {
-    text.len() >= MIN_BASE64 && looks_encoded(text)
-}
-
-/// Values of base64 characters of both alphabets, 255 for others.
-static BASE64: [u8; 256] = table_of_base64();
-
-const fn table_of_base64() -> [u8; 256] {
-    let mut table = [u8::MAX; 256];
-    let mut byte = 0u8;
-    loop {
-        #[expect(clippy::indexing_slicing, reason = "a byte, at compile time")]
-        {
-            table[byte as usize] = match byte {
-                b'A'..=b'Z' => byte - b'A',
-                b'a'..=b'z' => byte - b'a' + 26,
-                b'0'..=b'9' => byte - b'0' + 52,
-                b'+' | b'-' => 62,
-                b'/' | b'_' => 63,
-                _ => u8::MAX,
-            };
-        }
-        if byte == u8::MAX {
-            return table;
-        }
-        byte += 1;
-    }
-}
-
-/// Gives up as soon as the beginning cannot be text any more: most runs are names, and fail at once.
-fn looks_encoded(text: &[u8]) -> bool {
-    let head = text.get(..PROBE).unwrap_or(text);
-    let mut strange = 0u8;
-    let mut is_odd = |byte: u8| {
-        strange = strange.saturating_add(u8::from(!is_printable(byte)));
-        strange > MAX_STRANGE
-    };
-    if is_hex_text(text) {
-        return !head.chunks_exact(2).any(|pair| {
-            let byte = hex_value(pair).and_then(|byte| u8::try_from(byte).ok());
-            byte.is_none_or(&mut is_odd)
-        });
-    }
-    let mut plain = [0u8; PROBE];
-    let (mut length, mut all) = (0usize, 0u8);
-    for (quad, three) in head.chunks_exact(4).zip(plain.chunks_exact_mut(3)) {
-        let mut word = 0u32;
-        for byte in quad {
-            let value = BASE64.get(usize::from(*byte)).copied().unwrap_or(u8::MAX);
-            all |= value;
-            word = word << 6 | u32::from(value & 63);
-        }
-        let [_, first, second, third] = word.to_be_bytes();
-        three.copy_from_slice(&[first, second, third]);
-        length = length.saturating_add(3);
-    }
-    let plain = plain.get(..length).unwrap_or_default();
-    let strange = plain.iter().filter(|byte| !is_printable(**byte)).count();
-    all < 64 && strange <= usize::from(MAX_STRANGE) && !is_hopeless(plain, text.len())
-}
-
-/// Whether a text of so many characters of base64 that begins with these bytes is none, whatever follows (`is_text`): it is no
-/// UTF-8, and too much of it is not ASCII.
-fn is_hopeless(head: &[u8], characters: usize) -> bool {
-    let most = (characters / 4).saturating_add(1).saturating_mul(3);
-    let others = head.iter().filter(|byte| !byte.is_ascii()).count();
-    others.saturating_mul(5) > most
-        && std::str::from_utf8(head).is_err_and(|error| error.error_len().is_some())
 }
 
 /// Hits of a decoded text, under the names they are reported with.
@@ -419,12 +335,6 @@ fn unicode_escape(rest: &[u8]) -> (Option<Character>, usize) {
         ),
         None => (None, 1),
     }
-}
-
-fn hex_value(digits: &[u8]) -> Option<u32> {
-    digits.iter().try_fold(0u32, |value, byte| {
-        Some(value << 4 | char::from(*byte).to_digit(16)?)
-    })
 }
 
 /// Code point and width of an HTML entity.

@@ -14,6 +14,7 @@ mod manifest;
 mod numbers;
 mod overlap;
 mod pem;
+mod probe;
 mod rows;
 mod scanner;
 mod secrecy;

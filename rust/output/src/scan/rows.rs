@@ -4,8 +4,8 @@ use regex_syntax::hir::{Class, Hir, HirKind};
 use regex_syntax::ParserBuilder;
 
 /// Bytes that may stand at a place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Bytes([u64; 4]);
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Bytes([u64; 4]);
 
 impl Bytes {
     fn of(bytes: impl Iterator<Item = u8>) -> Bytes {
@@ -18,10 +18,19 @@ impl Bytes {
         set
     }
 
+    pub const ALL: Bytes = Bytes([u64::MAX; 4]);
+
     #[inline]
-    fn has(&self, byte: u8) -> bool {
+    pub fn has(&self, byte: u8) -> bool {
         let bits = self.0.get(usize::from(byte >> 6)).copied().unwrap_or(0);
         bits & 1 << (byte & 63) != 0
+    }
+
+    pub fn add(&mut self, other: &Bytes) {
+        self.0
+            .iter_mut()
+            .zip(&other.0)
+            .for_each(|(mine, theirs)| *mine |= theirs);
     }
 
     fn meets(&self, other: &Bytes) -> bool {
@@ -58,6 +67,18 @@ impl Rows {
         let mut rows = vec![Vec::new()];
         add(&hir, &mut rows)?;
         Some(Rows(rows))
+    }
+
+    /// Bytes that a match may begin with.
+    pub fn first(&self) -> Bytes {
+        let mut first = Bytes::default();
+        for row in &self.0 {
+            match row.first() {
+                Some(piece) if piece.least > 0 => first.add(&piece.bytes),
+                _ => return Bytes::ALL,
+            }
+        }
+        first
     }
 
     /// Length of the match that the text begins with.

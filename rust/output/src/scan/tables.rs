@@ -11,7 +11,7 @@ use crate::definition::{self, Definition, Form, Group};
 use crate::mask::DetectorId;
 use crate::phrases::{self, Sighting};
 use crate::scan::literals::{Lead, Literals, Words};
-use crate::scan::rows::Rows;
+use crate::scan::rows::{Bytes, Rows};
 use crate::scan::sweep::MIN_RUN;
 use crate::sightings::{self, Automaton};
 
@@ -98,6 +98,15 @@ pub(crate) fn extend_key(key: u64, length: usize) -> u64 {
     key << 5 | length.min(31) as u64
 }
 
+/// Forms of runs of one length.
+#[derive(Clone, Debug, Default)]
+struct Lengthy {
+    /// Bytes that one of them may begin with.
+    first: Bytes,
+    /// And those that each may begin with.
+    forms: Vec<(Bytes, usize)>,
+}
+
 /// Forms by their triggers. Places are those of `entries`.
 #[derive(Debug)]
 pub(crate) struct Tables {
@@ -105,7 +114,8 @@ pub(crate) struct Tables {
     /// By the first three bytes of a token.
     prefixes: AHashMap<[u8; 3], Vec<(&'static str, usize)>>,
     prefix_filter: Vec<u64>,
-    by_length: Vec<Vec<usize>>,
+    /// By the length of a run.
+    by_length: Vec<Lengthy>,
     shapes: AHashMap<u64, Vec<(usize, usize)>>,
     shape_filter: Vec<u64>,
     /// By the length of the first group, lengths that the second group of some shape has, a bit each.
@@ -182,7 +192,7 @@ impl Tables {
             entries: Vec::new(),
             prefixes: AHashMap::new(),
             prefix_filter: vec![0; 64],
-            by_length: vec![Vec::new(); MAX_RUN_FORM + 1],
+            by_length: vec![Lengthy::default(); MAX_RUN_FORM + 1],
             shapes: AHashMap::new(),
             shape_filter: vec![0; 64],
             shape_pairs: [0; 32],
@@ -213,9 +223,14 @@ impl Tables {
                 }
             }
             definition::Trigger::Run(min, max) => {
+                let first = match form.pattern {
+                    "" => Bytes::ALL,
+                    pattern => Rows::of(pattern).map_or(Bytes::ALL, |rows| rows.first()),
+                };
                 for length in min.max(MIN_RUN)..=max.min(MAX_RUN_FORM) {
-                    if let Some(forms) = self.by_length.get_mut(length) {
-                        forms.push(place);
+                    if let Some(of_length) = self.by_length.get_mut(length) {
+                        of_length.first.add(&first);
+                        of_length.forms.push((first, place));
                     }
                 }
             }
@@ -272,9 +287,15 @@ impl Tables {
         self.prefixes.get(key).map_or(&[], Vec::as_slice)
     }
 
-    /// Forms of runs of this length.
-    pub fn of_length(&self, length: usize) -> &[usize] {
-        self.by_length.get(length).map_or(&[], Vec::as_slice)
+    /// Forms that a run of this length, which begins with this byte, may be.
+    #[inline]
+    pub fn of_run(&self, length: usize, first: u8) -> impl Iterator<Item = usize> + '_ {
+        let of_length = self.by_length.get(length).filter(|all| all.first.has(first));
+        let forms = of_length.map_or(&[][..], |all| all.forms.as_slice());
+        forms
+            .iter()
+            .filter(move |(bytes, _)| bytes.has(first))
+            .map(|(_, place)| *place)
     }
 
     /// Whether some shape begins with groups of these lengths.

@@ -44,15 +44,11 @@ impl<K: Copy + Ord> Automaton<K> {
             for (stride, part) in strides.iter_mut().zip(parts) {
                 copy_stride(text, part.start + done, stride);
             }
-            for place in 0..STRIDE {
-                let mut any = 0;
-                for (state, stride) in states.iter_mut().zip(&strides) {
-                    let byte = stride.get(place).copied().unwrap_or(0);
-                    *state = step(table, &self.classes, *state, byte);
-                    any |= *state;
-                }
-                if any & COMPLETE != 0 {
-                    self.report(states, parts, done + place + 1, found);
+            let mut place = 0;
+            while place < STRIDE {
+                place = walk(table, &self.classes, &strides, &mut states, place);
+                if states.iter().any(|state| state & COMPLETE != 0) {
+                    self.report(states, parts, done + place, found);
                 }
             }
         }
@@ -114,6 +110,32 @@ impl<K: Copy + Ord> Automaton<K> {
         }
         found
     }
+}
+
+/// Steps of all lanes over their strides from `place` on, up to the end or a complete state; answers where. A function of its own,
+/// so that all states stay in registers.
+#[inline(never)]
+fn walk(
+    table: &[u16; STATES * CLASSES],
+    classes: &[u8; 256],
+    strides: &[[u8; STRIDE]; LANES],
+    states: &mut [u16; LANES],
+    place: usize,
+) -> usize {
+    let mut here = *states;
+    let mut place = place;
+    let mut any = 0;
+    while place < STRIDE && any & COMPLETE == 0 {
+        any = 0;
+        for (state, stride) in here.iter_mut().zip(strides) {
+            let byte = stride.get(place).copied().unwrap_or(0);
+            *state = step(table, classes, *state, byte);
+            any |= *state;
+        }
+        place = place.wrapping_add(1);
+    }
+    *states = here;
+    place
 }
 
 /// One step; the sizes of the tables make the checks of the places in them vanish.

@@ -17,7 +17,7 @@ from cordum.protocol import subjects
 from cordum.runtime.clock import monotonic_s, now_us
 from cordum.store import keys
 from cordum.store.connection import RedisClient
-from cordum.store.job_sets import tenant_commands, trace_commands
+from cordum.store.job_sets import tenant_commands
 from cordum.store.jobs import JobStore
 
 BATCH = 256
@@ -32,14 +32,13 @@ def batches(jobs: Sequence[Job]) -> Iterator[Sequence[Job]]:
 
 
 async def create(jobs: JobStore, batch: Sequence[Job], tenant: str = TENANT) -> None:
-    """Create the records of one batch as the gateway does, tenant and trace sets in the same step."""
+    """Create the records of one batch as the gateway does, tenant sets in the same step."""
     groups: dict[int, list[bytes]] = {}
     for job in batch:
         groups.setdefault(jobs.partition(job.job_id), []).append(jobs.pack(job.transition))
     now = now_us()
     extra = [
         *tenant_commands((tenant, job.job_id, now, True, False) for job in batch),
-        *trace_commands((job.trace_id, job.job_id) for job in batch),
     ]
     for group in await jobs.apply("job_create", list(groups.items()), extra, now_us=now):
         for reply in group:

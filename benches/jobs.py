@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+import msgpack
 import orjson
 
 from benches.policies import CAPABILITY, RISK_TAGS, TOPICS
@@ -16,6 +17,8 @@ __all__ = ["PAYLOAD_BYTES", "TENANT", "Job", "make_job", "submit_body"]
 TENANT = "default"
 PRINCIPAL = "bench"
 PAYLOAD_BYTES = 1024
+# The gateway's first event, as `rust/wire/src/stored/event.rs` writes it.
+_PENDING, _AS_RECORDED = 0, 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +26,6 @@ class Job:
     """One job before anybody has heard of it."""
 
     job_id: str
-    trace_id: str
     transition: dict[str, Any]
     packet: bytes
     """What the gateway publishes on `sys.job.submit`."""
@@ -34,7 +36,7 @@ def make_job(number: int, payload_bytes: int, sender: str = "api-gateway") -> Jo
 
     The gateway is the one sender whose jobs have a record before they are submitted.
     """
-    job_id, trace_id, now = new_id(), new_id(), now_us()
+    job_id, now = new_id(), now_us()
     request = JobRequest(
         job_id=job_id,
         topic=TOPICS[number % len(TOPICS)],
@@ -51,30 +53,17 @@ def make_job(number: int, payload_bytes: int, sender: str = "api-gateway") -> Jo
     request.meta.actor_id = PRINCIPAL
     request.meta.capability = CAPABILITY
     request.meta.risk_tags.extend(RISK_TAGS)
-    packet = BusPacket(trace_id=trace_id, sender_id=sender, protocol_version=1, job_request=request)
+    packet = BusPacket(trace_id=job_id, sender_id=sender, protocol_version=1, job_request=request)
     packet.created_at.FromMicroseconds(now)
-    return Job(
-        job_id, trace_id, _transition(request, trace_id, now), packet.SerializeToString(deterministic=True)
-    )
+    return Job(job_id, _transition(request, now), packet.SerializeToString(deterministic=True))
 
 
-def _transition(request: JobRequest, trace_id: str, now: int) -> dict[str, Any]:
+def _transition(request: JobRequest, now: int) -> dict[str, Any]:
     encoded = request.SerializeToString(deterministic=True)
-    event = {
-        "ts": now,
-        "state": "PENDING",
-        "ctx": {
-            "topic": request.topic,
-            "actor_id": PRINCIPAL,
-            "capabilities": [CAPABILITY],
-            "risk_tags": list(RISK_TAGS),
-        },
-    }
     fields = {
         "topic": request.topic,
         "tenant": TENANT,
         "principal": PRINCIPAL,
-        "trace_id": trace_id,
         "labels": orjson.dumps(dict(request.labels)).decode(),
         "actor_id": PRINCIPAL,
         "capability": CAPABILITY,
@@ -88,7 +77,7 @@ def _transition(request: JobRequest, trace_id: str, now: int) -> dict[str, Any]:
         "to": "PENDING",
         "set": fields,
         "req": _core.request_to_json(encoded),
-        "events": [orjson.dumps(event).decode()],
+        "events": [msgpack.packb([now, _PENDING, {_AS_RECORDED: True}])],
     }
 
 

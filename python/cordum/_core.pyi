@@ -47,6 +47,16 @@ def delivered_messages(
     """Whole messages a buffer begins with as (subscription, subject, reply, payload, headers), their bytes in all, and
     how many bytes the message after them has at least: 0 when nothing or something else follows."""
 
+def request_to_store(text: bytes) -> bytes:
+    """Return the stored form of a request given in protojson, without its job id; what is none is returned as it is."""
+
+def stored_request_json(job_id: str, text: bytes) -> bytes:
+    """Return the protojson of a request as the store keeps it; of a damaged one what is stored."""
+
+def stored_event_json(job_id: str, entry: bytes, record: Mapping[str, str]) -> str | None:
+    """Return the JSON of an event list entry, None when it is in no binary form; ``record`` has the job's `topic`,
+    `actor_id`, `capability`, `risk_tags` (scheduler spec §3.3)."""
+
 def request_to_json(job_request: bytes) -> bytes:
     """Return the protojson of a serialized ``JobRequest`` with every field (the stored form); raises
     ValueError."""

@@ -341,6 +341,7 @@ def _replay(job_id: str, fields: Sequence[bytes | None]) -> Outcome | None:
     state, decision, reason, trace_id, approval = [(value or b"").decode() for value in fields]
     if not state:
         return None
+    trace_id = trace_id or job_id
     body: dict[str, object] = {"job_id": job_id, "trace_id": trace_id}
     if state == "DENIED" and decision == "DENY" and not approval:
         body = {"error": reason or "denied by policy", "code": "policy_denied", "status": 403, **body}

@@ -67,10 +67,13 @@ def _add_membership(
 
 
 def trace_commands(members: Iterable[tuple[str, str]]) -> list[Command]:
-    """Return the updates of `trace:<id>` sets for (trace_id, job_id) pairs; the TTL of 7 days starts anew."""
+    """Return the updates of `trace:<id>` sets for (trace_id, job_id) pairs; the TTL of 7 days starts anew.
+
+    The job a trace is named after needs no set: most traces have no other.
+    """
     traces: dict[str, list[str]] = {}
     for trace_id, job_id in members:
-        if trace_id:
+        if trace_id not in ("", job_id):
             traces.setdefault(trace_id, []).append(job_id)
     commands: list[Command] = []
     for trace_id, ids in traces.items():

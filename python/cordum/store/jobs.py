@@ -7,6 +7,7 @@ from typing import Any, Self
 import msgpack
 import orjson
 
+from cordum._core import request_to_store, stored_event_json, stored_request_json
 from cordum.config.redis import StoreSettings
 from cordum.domain.errors import CordumError, Unavailable
 from cordum.store import keys
@@ -25,6 +26,15 @@ Reply = list[Any]
 _LAYOUT_VERSION = 1
 _DIGITS_MAX = 18
 _TIMES = frozenset({"due", "deadline", "retry", "disp"})
+_EVENT_FIELDS = ("topic", "actor_id", "capability", "risk_tags")
+_DECISION_FIELDS = (
+    "decision_key",
+    "req_hash",
+    *(
+        f"safety_{name}"
+        for name in ("decision", "reason", "rule_id", "snapshot", "constraints", "remediations", "checked_at")
+    ),
+)
 _SCRIPTS = frozenset({"job_create", "sched_commit", "result_commit", "job_move"})
 
 
@@ -225,15 +235,17 @@ class JobStore:
         return (await self.requests((job_id,)))[0]
 
     async def requests(self, job_ids: Sequence[str]) -> list[bytes | None]:
-        """Return several stored requests, in one round trip. Raises Unavailable."""
+        """Return several stored requests (protojson), in one round trip. Raises Unavailable."""
         replies = await self.client.pipeline(
             [("GET", keys.job_request(self.tag(job_id), job_id)) for job_id in job_ids]
         )
         _raise_first(replies)
-        return replies
+        found = zip(job_ids, replies, strict=True)
+        return [None if stored is None else stored_request_json(job_id, stored) for job_id, stored in found]
 
     async def with_requests(self, job_ids: Sequence[str]) -> list[tuple[Record | None, bytes | None]]:
-        """Return several records, each with its stored request, in one round trip. Raises Unavailable."""
+        """Return several records, each with its request as it is stored (only the planner reads that), in one round
+        trip. Raises Unavailable."""
         tagged = [(self.tag(job_id), job_id) for job_id in job_ids]
         replies = await self.client.pipeline(
             [("HGETALL", keys.job_meta(tag, job_id)) for tag, job_id in tagged]
@@ -246,24 +258,43 @@ class JobStore:
     async def events(self, job_id: str) -> list[dict[str, Any]]:
         """Return a job's transitions, oldest first; malformed entries are left out with a warning
         (scheduler spec §3.3)."""
-        entries = await self.client.execute("LRANGE", keys.job_events(self.tag(job_id), job_id), 0, -1)
-        return [event for event in (_event(entry, job_id) for entry in entries) if event is not None]
+        entries, record = await self._entries(keys.job_events(self.tag(job_id), job_id), job_id, _EVENT_FIELDS)
+        return [event for event in (_event(entry, record) for entry in entries) if event is not None]
 
     async def decisions(self, job_id: str) -> list[dict[str, Any]]:
         """Return a job's policy decisions, newest first (scheduler spec §3.4)."""
-        entries = await self.client.execute("LRANGE", keys.job_decisions(self.tag(job_id), job_id), 0, -1)
-        return [orjson.loads(entry) for entry in entries]
+        key = keys.job_decisions(self.tag(job_id), job_id)
+        entries, record = await self._entries(key, job_id, _DECISION_FIELDS)
+        decisions = [orjson.loads(entry) for entry in entries]
+        if not record.get("decision_key") and record.get("safety_decision"):
+            decisions.insert(0, _plain_decision(record))
+        return decisions
+
+    async def _entries(self, key: str, job_id: str, names: Sequence[str]) -> tuple[list[bytes], Record]:
+        replies = await self.client.pipeline(
+            [("LRANGE", key, 0, -1), ("HMGET", keys.job_meta(self.tag(job_id), job_id), *names)]
+        )
+        _raise_first(replies)
+        entries, values = replies
+        pairs = zip(names, values, strict=True)
+        return entries, {"id": job_id} | {name: value.decode() for name, value in pairs if value is not None}
 
     async def trace(self, trace_id: str) -> list[Record]:
         """Return the records of a trace, oldest first. Raises Unavailable."""
-        members = await self.client.execute("SMEMBERS", keys.trace(trace_id))
-        records = [record for record in await self.get_many([m.decode() for m in members]) if record]
+        members = {m.decode() for m in await self.client.execute("SMEMBERS", keys.trace(trace_id))}
+        # The job a trace is named after is in no set (see `trace_commands`).
+        found = await self.get_many(sorted(members | {trace_id}))
+        records = [
+            record for record in found if record and (record["id"] in members or record["trace_id"] == trace_id)
+        ]
         return sorted(records, key=lambda record: (int(record.get("created_at", "0")), record["id"]))
 
 
 def _wire(transition: Mapping[str, Any]) -> dict[str, Any]:
     """Return the form the scripts take: fields as flat lists of non-empty strings, times as digits."""
     wire = dict(transition)
+    if wire.get("req"):
+        wire["req"] = request_to_store(wire["req"])
     empty = [name for name, value in transition.get("set", {}).items() if value == ""]
     if empty:
         wire["del"] = [*transition.get("del", ()), *empty]
@@ -300,17 +331,43 @@ def number_of(record: Record, name: str) -> int:
 
 
 def record_of(job_id: str, flat: Sequence[bytes]) -> Record | None:
-    """Return the record of a hash as the store gives it, None for an empty one."""
+    """Return the record of a hash as the store gives it, None for an empty one.
+
+    What most records would say alike is not stored: a trace has the name of its first job, the agent of a worker
+    without one is `unlinked`.
+    """
     if not flat:
         return None
-    record = {"id": job_id}
+    record = {"id": job_id, "trace_id": job_id}
     for index in range(0, len(flat), 2):
         # Binary fields (pending_result) survive as surrogates and can be encoded back.
         record[flat[index].decode()] = flat[index + 1].decode("utf-8", "surrogateescape")
+    if "execution_ms" in record:
+        record.setdefault("agent_id", "unlinked")
     return record
 
 
-def _event(entry: bytes, job_id: str) -> dict[str, Any] | None:
+def _plain_decision(record: Record) -> dict[str, Any]:
+    """Return the decision the record alone holds: a job was allowed, and nothing else was ever decided."""
+    constraints, remediations = (record.get(f"safety_{name}", "") for name in ("constraints", "remediations"))
+    return {
+        "decision": record["safety_decision"],
+        "reason": record.get("safety_reason", ""),
+        "rule_id": record.get("safety_rule_id", ""),
+        "policy_snapshot": record.get("safety_snapshot", ""),
+        "constraints": orjson.loads(constraints) if constraints else None,
+        "remediations": orjson.loads(remediations) if remediations else None,
+        "approval_required": False,
+        "approval_ref": "",
+        "job_hash": record.get("req_hash", ""),
+        "checked_at": number_of(record, "safety_checked_at"),
+    }
+
+
+def _event(entry: bytes, record: Record) -> dict[str, Any] | None:
+    job_id = record["id"]
+    if (stored := stored_event_json(job_id, entry, record)) is not None:
+        entry = stored.encode()
     try:
         event = orjson.loads(entry)
         if isinstance(event, dict):

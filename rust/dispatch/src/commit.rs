@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use cordum_wire::messages::{DispatchIdentity, JobRequest, JobStatus};
 use cordum_wire::saga::{role, Role};
+use cordum_wire::stored::{event, request_to_store, Context};
 use cordum_wire::{put_request_fields, record_tenant, Transition};
-use serde_json::{json, Value};
+use serde_json::Value;
 
 use crate::draft::{set_deadline, Draft};
 use crate::fairness::{contests, Claim, Turns};
@@ -107,25 +108,17 @@ pub(crate) fn creation_of(request: &JobRequest, trace_id: &str, now_us: i64) -> 
         id: request.job_id.clone(),
         from: vec![""],
         to: "PENDING",
-        req: Some(cordum_wire::json::request_to_json(request)),
+        req: Some(request_to_store(request)),
         ..Transition::default()
     };
     put_request_fields(&mut change, request, trace_id);
-    let meta = request.meta.as_ref();
-    let capabilities: Vec<&str> = meta
-        .iter()
-        .map(|meta| meta.capability.as_str())
-        .filter(|capability| !capability.is_empty())
-        .collect();
-    change.events.push(
-        json!({"ts": now_us, "state": "PENDING", "ctx": {
-            "topic": request.topic,
-            "actor_id": change.set.get("actor_id").map_or("", String::as_str),
-            "capabilities": capabilities,
-            "risk_tags": meta.map(|meta| meta.risk_tags.clone()).unwrap_or_default(),
-        }})
-        .to_string(),
-    );
+    let context = Context {
+        recorded: true,
+        ..Context::default()
+    };
+    change
+        .events
+        .push(event(&request.job_id, now_us, "PENDING", &context));
     if let Some(deadline_ms) = request
         .budget
         .as_ref()

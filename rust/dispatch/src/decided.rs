@@ -4,8 +4,8 @@ use cordum_wire::messages::PolicyCheckResponse;
 use cordum_wire::remediations_json;
 use serde_json::Value;
 
+use crate::decision_entry::{Approval, Decision};
 use crate::draft::Draft;
-use crate::event::{Approval, Decision};
 use crate::judge::Content;
 
 impl Draft<'_> {
@@ -52,7 +52,6 @@ impl Draft<'_> {
         remediations: &Value,
     ) {
         let now = self.now_us;
-        let approval = self.approval_of(word);
         let entry = Decision {
             decision: word,
             reason: &response.reason,
@@ -64,20 +63,48 @@ impl Draft<'_> {
             approval_ref: &response.approval_ref,
             job_hash: &self.item.hash,
             checked_at: now,
-            approval,
+            approval: self.approval_of(word),
             content: if self.item.content == Content::Missing {
                 "missing"
             } else {
                 ""
             },
         };
-        self.change.decision = Some(entry.to_json());
-        self.change.decision_key = Some(format!(
-            "{word}|{}|{}|{}",
-            response.rule_id, response.policy_snapshot, response.reason
-        ));
+        let before = self.unlisted_decision();
+        let is_same = before.as_ref().is_none_or(|before| before.repeats(&entry));
+        if entry.is_plain() && is_same && self.item.text("decision_key").is_empty() {
+            self.change.plain = Some(self.item.text("safety_checked_at").to_owned());
+        } else {
+            let (entry, before) = (entry.to_json(), before.map(|before| before.to_json()));
+            self.change.decision_before = before;
+            self.change.decision = Some(entry);
+            self.change.decision_key = Some(format!(
+                "{word}|{}|{}|{}",
+                response.rule_id, response.policy_snapshot, response.reason
+            ));
+        }
         self.change.set.insert("safety_decision", word.to_owned());
         self.change.set.insert("safety_checked_at", now.to_string());
+    }
+
+    /// The decision the record holds, when its list does not.
+    fn unlisted_decision(&self) -> Option<Decision<'_>> {
+        let item = &self.item;
+        let is_unlisted = item.text("decision_key").is_empty() && !item.text("safety_decision").is_empty();
+        is_unlisted.then(|| Decision {
+            decision: item.text("safety_decision"),
+            reason: item.text("safety_reason"),
+            rule_id: item.text("safety_rule_id"),
+            policy_snapshot: item.text("safety_snapshot"),
+            constraints: &Value::Null,
+            remediations: &Value::Null,
+            approval_required: false,
+            approval_ref: "",
+            job_hash: item.text("req_hash"),
+            checked_at: item.number("safety_checked_at"),
+            approval: None,
+            content: "",
+        })
     }
 
     /// Where the question of a held job stands after this decision; nothing for a job that is not held.

@@ -6,11 +6,11 @@ use serde_json::Value;
 
 use crate::backoff::{route_delay_us, safety_delay_us};
 use crate::commit::{status_name, Effect};
-use crate::event::{event, Context};
 use crate::matching::{Matcher, Target};
 use crate::outgoing::{self, budget_of};
 use crate::submit::{Item, Judgement, MAX_ROUTE_FAILURES};
 use crate::workers::Mode;
+use cordum_wire::stored::{event, Context};
 
 const THROTTLE_US: i64 = 5_000_000;
 const TENANT_LIMIT_US: i64 = 2_000_000;
@@ -210,7 +210,7 @@ impl<'a> Draft<'a> {
             );
         }
         let wait_ms = self.since_arrival_ms();
-        self.event("SCHEDULED", None);
+        self.event("SCHEDULED", &Context::default());
         let context = Context {
             worker_id: &assigned,
             pool: &target.pool,
@@ -218,7 +218,7 @@ impl<'a> Draft<'a> {
             wait_ms: Some(wait_ms),
             ..Context::default()
         };
-        self.event("DISPATCHED", Some(context));
+        self.event("DISPATCHED", &context);
         let identity = DispatchIdentity {
             dispatch_id,
             attempt,
@@ -252,7 +252,7 @@ impl<'a> Draft<'a> {
         };
         self.event(
             state,
-            Some(Context {
+            &Context {
                 rule,
                 reason,
                 eval_ms: self.item.eval_ms(),
@@ -260,7 +260,7 @@ impl<'a> Draft<'a> {
                 error_msg: reason,
                 duration_ms: Some(self.since_arrival_ms()),
                 ..Context::default()
-            }),
+            },
         );
         self.finish(JobStatus::Denied, state, code, reason, true)
     }
@@ -303,7 +303,7 @@ impl<'a> Draft<'a> {
             eval_ms: self.item.eval_ms(),
             ..Context::default()
         };
-        self.event("APPROVAL_REQUIRED", Some(context));
+        self.event("APPROVAL_REQUIRED", &context);
         Effect::Hold
     }
 
@@ -381,12 +381,12 @@ impl<'a> Draft<'a> {
     ) -> Effect {
         self.event(
             state,
-            Some(Context {
+            &Context {
                 error_code: code,
                 error_msg: reason,
                 duration_ms: Some(self.since_arrival_ms()),
                 ..Context::default()
-            }),
+            },
         );
         self.finish(status, state, code, reason, dead_letter)
     }
@@ -434,8 +434,10 @@ impl<'a> Draft<'a> {
         (self.now_us - since).max(0) / 1000
     }
 
-    fn event(&mut self, state: &str, context: Option<Context<'_>>) {
-        self.change.events.push(event(self.now_us, state, context));
+    fn event(&mut self, state: &str, context: &Context<'_>) {
+        self.change
+            .events
+            .push(event(&self.change.id, self.now_us, state, context));
     }
 }
 

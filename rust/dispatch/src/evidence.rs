@@ -4,7 +4,7 @@ use ahash::AHashMap;
 use cordum_wire::{partition, Transition};
 
 use crate::config::Config;
-use crate::event::event;
+use cordum_wire::stored::{event, Context};
 
 /// Most dispatches remembered. Beyond it the dispatch time-out has to look after jobs (scheduler spec §2.4 d).
 const MAX_DISPATCHES: usize = 100_000;
@@ -91,11 +91,11 @@ impl Evidence {
 /// The change DISPATCHED → RUNNING; a job that runs already is left alone.
 pub fn to_running(job_id: String, due_us: i64, now_us: i64) -> Transition {
     Transition {
+        events: vec![event(&job_id, now_us, "RUNNING", &Context::default())],
         id: job_id,
         from: vec!["DISPATCHED"],
         to: "RUNNING",
         due: Some(due_us),
-        events: vec![event(now_us, "RUNNING", None)],
         ..Transition::default()
     }
 }

@@ -7,13 +7,13 @@ use cordum_wire::messages::{JobStatus, Payload};
 use cordum_wire::Transition;
 use prost::Message;
 
-use crate::event::Context;
 use crate::outgoing::{self, Outgoing};
 use crate::output_check::{Checked, OutputCheck, MASKED};
 use crate::record::Record;
 use crate::result_item::{Item, OPEN};
 use crate::results::ResultsApplied;
 use crate::submit::Surroundings;
+use cordum_wire::stored::Context;
 
 /// Where every quarantine and redaction is told.
 pub const SUBJECT_AUDIT: &str = "sys.audit.output_policy";

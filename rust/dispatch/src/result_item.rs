@@ -6,7 +6,6 @@ use cordum_wire::{DeadLetter, Transition};
 use crate::backoff::{route_delay_us, Jitter};
 use crate::commit::{completed_word, status_name};
 use crate::config::Config;
-use crate::event::{event, Context};
 use crate::evidence::to_running;
 use crate::outgoing::{self, SUBJECT_ACCEPTED, SUBJECT_DLQ};
 use crate::output_check::OutputCheck;
@@ -15,13 +14,13 @@ use crate::record::Record;
 use crate::results::ResultsApplied;
 use crate::retries;
 use crate::submit::Surroundings;
+use cordum_wire::stored::{event, Context};
 
 /// States a result may end: everything that was dispatched at least once and is not over. A job that was never dispatched
 /// (PENDING, APPROVAL_REQUIRED) cannot have a genuine result.
 pub(crate) const OPEN: [&str; 4] = ["DISPATCHED", "RUNNING", "SCHEDULED", "RETRYING"];
 
 /// What a record names as the agent of a worker that has none.
-const UNLINKED: &str = "unlinked";
 
 #[derive(Debug)]
 pub(crate) struct Item {
@@ -192,7 +191,7 @@ impl Item {
                 .map(OutputCheck::context)
                 .unwrap_or_default()
         };
-        change.events.push(event(now_us, self.to, Some(context)));
+        change.events.push(event(&change.id, now_us, self.to, &context));
     }
 
     /// Note on the record which agent did the job (scheduler spec §10 row 6); a change that ends nothing says nothing of it.
@@ -200,13 +199,11 @@ impl Item {
         if !change.set.contains_key("execution_ms") {
             return;
         }
-        match config.agent_of(&self.result.worker_id) {
-            Some(agent) => {
-                change.set_if("agent_id", &agent.id);
-                change.set_if("agent_name", &agent.name);
-                change.set_if("agent_risk_tier", &agent.risk_tier);
-            }
-            None => change.set_if("agent_id", UNLINKED),
+        // Readers take a record without one for the work of an unlinked worker.
+        if let Some(agent) = config.agent_of(&self.result.worker_id) {
+            change.set_if("agent_id", &agent.id);
+            change.set_if("agent_name", &agent.name);
+            change.set_if("agent_risk_tier", &agent.risk_tier);
         }
     }
 
@@ -289,7 +286,9 @@ impl Item {
             error_msg: &self.result.error_message,
             ..Context::default()
         };
-        change.events.push(event(now_us, "RETRYING", Some(context)));
+        change
+            .events
+            .push(event(&change.id, now_us, "RETRYING", &context));
         Some(change)
     }
 

@@ -4,8 +4,8 @@ use cordum_wire::messages::{JobRequest, JobStatus};
 use cordum_wire::{DeadLetter, Transition};
 
 use crate::commit::{creation_of, status_name};
-use crate::event::{event, Context};
 use crate::outgoing;
+use cordum_wire::stored::{event, Context};
 
 /// Sender id of compensations.
 pub const SENDER: &str = "cordum-scheduler-saga";
@@ -45,7 +45,7 @@ pub fn creation(
         error_code: DENIED,
         ..Context::default()
     };
-    change.events = vec![event(now_us, "DENIED", Some(context))];
+    change.events = vec![event(&change.id, now_us, "DENIED", &context)];
     change
 }
 

@@ -436,6 +436,11 @@ pub(crate) fn to_py(py: Python<'_>, out: Outgoing) -> PyOutgoing {
     )
 }
 
+/// The request of a record as it is stored; None when it is damaged, or the record gone.
+pub(crate) fn stored_request(record: Option<&Record>, stored: &[u8]) -> Option<JobRequest> {
+    cordum_wire::stored::request_from_store(record?.text("id"), stored).ok()
+}
+
 pub(crate) fn request_from(json: &[u8]) -> PyResult<JobRequest> {
     cordum_wire::json::request_from_json(json).map_err(|error| PyValueError::new_err(error.to_string()))
 }

@@ -18,7 +18,7 @@ use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PyList};
 
 use crate::boundary::{notice, PyNotice};
-use crate::dispatch::{lock, request_from, to_py, Fields, PyOutgoing};
+use crate::dispatch::{lock, stored_request, to_py, Fields, PyOutgoing};
 
 type Mismatched = (&'static str, String, String, String, String, String);
 type Reported = (&'static str, String, String, String, String);
@@ -44,10 +44,9 @@ impl SubmitPlan {
         let rows = rows
             .into_iter()
             .map(|(fields, request)| {
-                (
-                    fields.map(Record::new),
-                    request.and_then(|bytes| request_from(&bytes).ok()),
-                )
+                let record = fields.map(Record::new);
+                let request = request.and_then(|bytes| stored_request(record.as_ref(), &bytes));
+                (record, request)
             })
             .collect();
         self.inner.supply(rows, now_us);

@@ -16,7 +16,7 @@ use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::PyBytes;
 
-use crate::dispatch::{lock, to_py, tuples, Fields, PyOutgoing};
+use crate::dispatch::{lock, stored_request, to_py, tuples, Fields, PyOutgoing};
 use crate::plans::{reply_from, verdict_tuple, TenantChange};
 
 /// Tenant, job id, topic label, decision, rule id, ms, µs of evaluation, findings as (detector, severity).
@@ -67,14 +67,17 @@ impl ResultPlan {
     ) {
         let inner = &mut self.inner;
         py.detach(|| {
-            let rows = rows.into_iter().map(|(fields, request, head, size)| OutputRow {
-                record: fields.map(Record::new),
-                request: request.and_then(|bytes| cordum_wire::json::request_from_json(&bytes).ok()),
-                // Python's own memory, not a copy of it.
-                read: ReadContent {
-                    head: Bytes::from_owner(head),
-                    size,
-                },
+            let rows = rows.into_iter().map(|(fields, request, head, size)| {
+                let record = fields.map(Record::new);
+                OutputRow {
+                    request: request.and_then(|bytes| stored_request(record.as_ref(), &bytes)),
+                    record,
+                    // Python's own memory, not a copy of it.
+                    read: ReadContent {
+                        head: Bytes::from_owner(head),
+                        size,
+                    },
+                }
             });
             inner.supply_outputs(rows.collect());
         });

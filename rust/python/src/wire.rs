@@ -1,9 +1,11 @@
 //! Bindings of `cordum-wire`.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::fmt::Write;
 
 use cordum_wire::messages::JobRequest;
+use cordum_wire::stored;
 use prost::Message;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -38,6 +40,32 @@ fn request_from_json(text: &[u8]) -> PyResult<Vec<u8>> {
     let request = cordum_wire::json::request_from_json(text)
         .map_err(|error| PyValueError::new_err(error.to_string()))?;
     Ok(cordum_wire::canonical_bytes(&request))
+}
+
+/// The stored form of a request given in protojson; what is none is stored as it is.
+#[pyfunction]
+fn request_to_store(text: &[u8]) -> Vec<u8> {
+    match cordum_wire::json::request_from_json(text) {
+        Ok(request) => stored::request_to_store(&request),
+        Err(_) => text.to_vec(),
+    }
+}
+
+/// protojson of a stored request; of one that is damaged, what is stored.
+#[pyfunction]
+fn stored_request_json(job_id: &str, text: &[u8]) -> Vec<u8> {
+    match stored::request_from_store(job_id, text) {
+        Ok(request) if !text.starts_with(b"{") => cordum_wire::json::request_to_json(&request),
+        _ => text.to_vec(),
+    }
+}
+
+/// JSON of a stored event, None when it is in none of the binary forms; `record` has fields of the job's record.
+#[pyfunction]
+#[expect(clippy::needless_pass_by_value, reason = "an argument from Python")]
+fn stored_event_json(job_id: &str, entry: &[u8], record: HashMap<String, String>) -> Option<String> {
+    let field = |name: &str| record.get(name).cloned().unwrap_or_default();
+    Some(stored::event_from_store(job_id, entry, field)?.to_string())
 }
 
 type Claims = (&'static str, String, String, String, String, String, String);
@@ -171,5 +199,8 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(publish_frames, module)?)?;
     module.add_function(wrap_pyfunction!(delivered_messages, module)?)?;
     module.add_function(wrap_pyfunction!(request_to_json, module)?)?;
+    module.add_function(wrap_pyfunction!(request_to_store, module)?)?;
+    module.add_function(wrap_pyfunction!(stored_request_json, module)?)?;
+    module.add_function(wrap_pyfunction!(stored_event_json, module)?)?;
     module.add_function(wrap_pyfunction!(request_from_json, module)?)
 }

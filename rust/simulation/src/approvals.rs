@@ -2,8 +2,8 @@
 
 use std::rc::Rc;
 
-use cordum_wire::json::request_from_json;
 use cordum_wire::messages::{BatchResponse, JobRequest, PolicyCheckResponse};
+use cordum_wire::stored::request_from_store;
 use cordum_wire::{canonical_hash, Transition};
 use prost::Message;
 
@@ -51,7 +51,7 @@ pub async fn sweep(replica: &Rc<Replica>) -> Result<(), Unavailable> {
             continue;
         }
         let pinned = text(&record, "safety_job_hash");
-        let Some(request) = request_from_json(&stored)
+        let Some(request) = request_from_store(&id, &stored)
             .ok()
             .filter(|request| pinned.is_empty() || canonical_hash(request) == pinned)
         else {
@@ -98,7 +98,7 @@ async fn judge_again(
     let revision: i64 = text(record, "approval_revision").parse().unwrap_or(1);
     let mut change = Transition {
         to: "APPROVAL_REQUIRED",
-        events: vec![event(replica, "APPROVAL_REQUIRED")],
+        events: vec![event(replica, "APPROVAL_REQUIRED").into()],
         ..fence(id, record)
     };
     change.set_if("safety_snapshot", &response.policy_snapshot);
@@ -117,7 +117,7 @@ async fn deny(replica: &Rc<Replica>, id: &str, record: &Fields, reason: &str) ->
             "safety_denied",
             replica.now(),
         )),
-        events: vec![event(replica, "DENIED")],
+        events: vec![event(replica, "DENIED").into()],
         ..fence(id, record)
     };
     change.set.insert("approval_decision", "invalidate".into());

@@ -3,8 +3,8 @@
 
 use std::rc::Rc;
 
-use cordum_wire::json::{request_from_json, request_to_json};
 use cordum_wire::messages::{Budget, Compensation, JobRequest};
+use cordum_wire::stored::{request_from_store, request_to_store};
 use cordum_wire::{canonical_hash, put_request_fields, record_tenant, submit_packet, Transition};
 
 use crate::bus::{self, Outcome, Publish, SUBMIT};
@@ -129,8 +129,8 @@ async fn through_gateway(world: &Rc<World>, request: &JobRequest) -> Result<(), 
         id: request.job_id.clone(),
         from: vec![""],
         to: "PENDING",
-        req: Some(request_to_json(request)),
-        events: vec![format!(r#"{{"ts":{now},"state":"PENDING"}}"#)],
+        req: Some(request_to_store(request)),
+        events: vec![format!(r#"{{"ts":{now},"state":"PENDING"}}"#).into()],
         ..Transition::default()
     };
     put_request_fields(&mut change, request, &request.job_id);
@@ -282,7 +282,7 @@ async fn approve(world: &Rc<World>, job: &JobPlan) -> Result<(), Failed> {
     let Resp::Bulk(stored) = reply else {
         return Ok(());
     };
-    let Ok(mut request) = request_from_json(&stored) else {
+    let Ok(mut request) = request_from_store(&job.id, &stored) else {
         return Ok(());
     };
     if text(&record, "state") != "APPROVAL_REQUIRED"
@@ -313,8 +313,8 @@ async fn approve(world: &Rc<World>, job: &JobPlan) -> Result<(), Failed> {
         },
         rev: text(&record, "rev").parse().ok().filter(|_| fenced),
         to: "PENDING",
-        req: Some(request_to_json(&request)),
-        events: vec![format!(r#"{{"ts":{now},"state":"PENDING"}}"#)],
+        req: Some(request_to_store(&request)),
+        events: vec![format!(r#"{{"ts":{now},"state":"PENDING"}}"#).into()],
         ..Transition::default()
     };
     resolution(&mut transition, &record, "approve", "approved");
@@ -346,7 +346,7 @@ async fn reject(world: &Rc<World>, job: &JobPlan) -> Result<(), Failed> {
         to: "DENIED",
         after: Some(vec!["result", "dlq"]),
         dlq: Some(letter("JOB_STATUS_DENIED", "no", "approval_rejected", now)),
-        events: vec![format!(r#"{{"ts":{now},"state":"DENIED"}}"#)],
+        events: vec![format!(r#"{{"ts":{now},"state":"DENIED"}}"#).into()],
         ..Transition::default()
     };
     resolution(&mut transition, &record, "reject", "rejected");

@@ -2,8 +2,8 @@
 
 use std::rc::Rc;
 
-use cordum_wire::json::{request_from_json, request_to_json};
 use cordum_wire::messages::{JobRequest, JobResult, JobStatus, Payload};
+use cordum_wire::stored::{request_from_store, request_to_store};
 
 use crate::bus::{self, RESULT};
 use crate::cluster::Link;
@@ -47,8 +47,8 @@ fn tamper(world: &Rc<World>, job: &str) {
     let changed = world
         .cluster
         .overwrite(world.now(), &store::request(job), |stored| {
-            let request = request_from_json(stored).unwrap_or_default();
-            request_to_json(&JobRequest {
+            let request = request_from_store(job, stored).unwrap_or_default();
+            request_to_store(&JobRequest {
                 principal_id: MALLORY.into(),
                 ..request
             })

@@ -189,7 +189,7 @@ async fn time_out(replica: &Rc<Replica>, id: &str, record: &Fields, reason: &str
         rev: text(record, "rev").parse().ok(),
         after: Some(vec!["result", "dlq", "cancel"]),
         dlq: Some(letter("JOB_STATUS_TIMEOUT", reason, "timeout", now)),
-        events: vec![format!(r#"{{"ts":{now},"state":"TIMEOUT"}}"#)],
+        events: vec![format!(r#"{{"ts":{now},"state":"TIMEOUT"}}"#).into()],
         ..Transition::default()
     };
     change.set.insert("failure_reason", reason.to_owned());

@@ -116,9 +116,9 @@ impl Database {
     }
 
     /// Entries of a list, first to last.
-    pub fn list(&self, key: &str) -> Vec<String> {
+    pub fn list(&self, key: &str) -> Vec<Vec<u8>> {
         match self.get(key).map(|entry| &entry.data) {
-            Some(Data::List(items)) => items.iter().map(|item| text(item)).collect(),
+            Some(Data::List(items)) => items.iter().cloned().collect(),
             _ => Vec::new(),
         }
     }
@@ -327,7 +327,7 @@ impl Database {
 
     fn list_command(&mut self, name: &str, key: &str, rest: &[Vec<u8>]) -> Resp {
         if name == "LRANGE" {
-            return Resp::List(self.list(key).iter().map(|item| bulk(item)).collect());
+            return Resp::List(self.list(key).into_iter().map(Resp::Bulk).collect());
         }
         if name == "LSET" && self.get(key).is_none() {
             return Resp::Error("ERR no such key".into());

@@ -95,7 +95,7 @@ pub fn cancel_change(job_id: &str, reason: &str, after: Vec<&'static str>, now: 
         ],
         to: "CANCELLED",
         after: Some(after),
-        events: vec![format!(r#"{{"ts":{now},"state":"CANCELLED"}}"#)],
+        events: vec![format!(r#"{{"ts":{now},"state":"CANCELLED"}}"#).into()],
         ..Transition::default()
     };
     change.set.insert("failure_reason", reason.to_owned());
@@ -120,7 +120,7 @@ pub fn running_change(job_id: &str, rev: Option<u64>, now: i64, replica: &Replic
         to: "RUNNING",
         rev,
         due: Some(now + replica.config.running_timeout_us("")),
-        events: vec![format!(r#"{{"ts":{now},"state":"RUNNING"}}"#)],
+        events: vec![format!(r#"{{"ts":{now},"state":"RUNNING"}}"#).into()],
         ..Transition::default()
     }
 }

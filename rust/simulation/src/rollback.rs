@@ -28,9 +28,9 @@ pub fn rollback_change(
         dispatch_id: Some(dispatch_id.to_owned()),
         due: Some(0),
         retry: Some(now + delay),
-        events: vec![format!(
-            r#"{{"ts":{now},"state":"SCHEDULED","ctx":{{"reason":"dispatch_failed"}}}}"#
-        )],
+        events: vec![
+            format!(r#"{{"ts":{now},"state":"SCHEDULED","ctx":{{"reason":"dispatch_failed"}}}}"#).into(),
+        ],
         ..Transition::default()
     };
     change.incr.extend([("rollbacks", 1), ("route_failures", 1)]);

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::rc::Rc;
 
 use mlua::{Function, Lua, MultiValue, Table, Value};
+use rmpv::Value as Packed;
 use serde_json::Value as Json;
 
 use crate::redis::{tag_of, Database, Resp};
@@ -135,8 +136,8 @@ fn environment(lua: &Lua, node: &Rc<RefCell<Option<Node>>>) -> mlua::Result<()> 
     cmsgpack.set(
         "unpack",
         lua.create_function(|lua, packed: mlua::String| {
-            let value: Json = rmp_serde::from_slice(&packed.as_bytes()).map_err(mlua::Error::external)?;
-            json_to_lua(lua, &value)
+            let value = rmpv::decode::read_value(&mut &*packed.as_bytes()).map_err(mlua::Error::external)?;
+            packed_to_lua(lua, &value)
         })?,
     )?;
     globals.set("cmsgpack", cmsgpack)?;
@@ -225,26 +226,25 @@ fn from_lua(value: &Value) -> Resp {
     }
 }
 
-fn json_to_lua(lua: &Lua, value: &Json) -> mlua::Result<Value> {
+fn packed_to_lua(lua: &Lua, value: &Packed) -> mlua::Result<Value> {
     Ok(match value {
-        Json::Null => Value::Nil,
-        Json::Bool(flag) => Value::Boolean(*flag),
-        Json::Number(number) => Value::Number(number.as_f64().unwrap_or_default()),
-        Json::String(text) => Value::String(lua.create_string(text)?),
-        Json::Array(items) => {
+        Packed::Boolean(flag) => Value::Boolean(*flag),
+        Packed::String(text) => Value::String(lua.create_string(text.as_bytes())?),
+        Packed::Array(items) => {
             let table = lua.create_table_with_capacity(items.len(), 0)?;
             for (index, item) in items.iter().enumerate() {
-                table.raw_set(index + 1, json_to_lua(lua, item)?)?;
+                table.raw_set(index + 1, packed_to_lua(lua, item)?)?;
             }
             Value::Table(table)
         }
-        Json::Object(fields) => {
-            let table = lua.create_table_with_capacity(0, fields.len())?;
-            for (name, item) in fields {
-                table.raw_set(name.as_str(), json_to_lua(lua, item)?)?;
+        Packed::Map(members) => {
+            let table = lua.create_table_with_capacity(0, members.len())?;
+            for (name, item) in members {
+                table.raw_set(packed_to_lua(lua, name)?, packed_to_lua(lua, item)?)?;
             }
             Value::Table(table)
         }
+        number => number.as_f64().map_or(Value::Nil, Value::Number),
     })
 }
 

@@ -128,7 +128,7 @@ async fn take_back(replica: &Replica, id: &str, record: &Fields) -> Result<(), U
 /// Publish the dispatch a crashed replica had committed: the same attempt, under the same id.
 async fn publish(replica: &Rc<Replica>, id: &str, record: &Fields) -> Result<(), Unavailable> {
     let reply = replica.execute(command!["GET", store::request(id)]).await?;
-    let Some(mut request) = stored_request(&reply) else {
+    let Some(mut request) = stored_request(id, &reply) else {
         return Ok(());
     };
     if canonical_hash(&request) != text(record, "req_hash") {

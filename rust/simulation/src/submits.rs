@@ -2,8 +2,8 @@
 
 use std::rc::Rc;
 
-use cordum_wire::json::request_from_json;
 use cordum_wire::messages::JobRequest;
+use cordum_wire::stored::request_from_store;
 use cordum_wire::DeadLetter;
 
 use crate::bus::{self, Answer, Delivery, Outcome, Publish};
@@ -109,13 +109,14 @@ async fn requests(replica: &Replica, ids: &[String]) -> Result<Vec<Option<JobReq
     let replies = replica
         .all(ids.iter().map(|id| command!["GET", store::request(id)]).collect())
         .await?;
-    Ok(replies.iter().map(stored_request).collect())
+    let found = ids.iter().zip(&replies);
+    Ok(found.map(|(id, reply)| stored_request(id, reply)).collect())
 }
 
-/// A stored request.
-pub fn stored_request(reply: &Resp) -> Option<JobRequest> {
+/// The stored request of a job.
+pub fn stored_request(id: &str, reply: &Resp) -> Option<JobRequest> {
     match reply {
-        Resp::Bulk(bytes) => request_from_json(bytes).ok(),
+        Resp::Bulk(bytes) => request_from_store(id, bytes).ok(),
         _ => None,
     }
 }

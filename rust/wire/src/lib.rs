@@ -6,6 +6,7 @@ mod decision;
 pub mod delivery;
 pub mod json;
 pub mod messages;
+mod msgpack;
 pub mod output_messages;
 mod partition;
 mod policy_messages;
@@ -14,6 +15,7 @@ mod record;
 mod request;
 pub mod saga;
 mod seal;
+pub mod stored;
 pub mod submit;
 mod transition;
 

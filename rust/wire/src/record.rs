@@ -15,14 +15,10 @@ pub fn put_request_fields(change: &mut Transition, request: &JobRequest, trace_i
     change.set_if("team", request.env.get("team_id").map_or("", String::as_str));
     change.set_if("principal", &request.principal_id);
     change.set_if("memory_id", &request.memory_id);
-    change.set_if(
-        "trace_id",
-        if trace_id.is_empty() {
-            &request.job_id
-        } else {
-            trace_id
-        },
-    );
+    // Most traces are named after their first job: readers take the id of a record that names none.
+    if trace_id != request.job_id {
+        change.set_if("trace_id", trace_id);
+    }
     change.set_if("labels", &labels_json(request));
     change.set_if(
         "actor_id",

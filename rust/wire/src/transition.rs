@@ -2,14 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use serde::ser::SerializeSeq;
-use serde::{Serialize, Serializer};
 use sha2::{Digest, Sha256};
 
+use crate::msgpack::Packer;
 use crate::request::hex;
 
 /// Fields left at their default are not sent; the script leaves what they name unchanged.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default)]
 pub struct Transition {
     /// Job id.
     pub id: String,
@@ -18,81 +17,61 @@ pub struct Transition {
     /// New state; equal to the current one for a park or refresh.
     pub to: &'static str,
     /// Exact record revision the plan was made from.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub rev: Option<u64>,
     /// Request hash; refused when the record carries another one.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub hash: Option<String>,
     /// Fence of a result that echoes its dispatch.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub dispatch_id: Option<String>,
     /// Fence of a result after a direct dispatch.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub worker_id: Option<String>,
     /// Attempt number this change starts.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub attempt: Option<u64>,
     /// Refuse when a human already approved.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub not_approved: bool,
     /// Hash fields to write; an empty value removes the field.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty", serialize_with = "as_pairs")]
     pub set: BTreeMap<&'static str, String>,
     /// Hash fields to remove.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub del: Vec<&'static str>,
     /// Hash fields to increment.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty", serialize_with = "as_pairs")]
     pub incr: BTreeMap<&'static str, i64>,
-    /// Stored request (protojson).
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "as_text")]
+    /// Stored request, see `stored`.
     pub req: Option<Vec<u8>>,
-    /// Event list entries (JSON).
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub events: Vec<String>,
+    /// Event list entries, see `stored`.
+    pub events: Vec<Vec<u8>>,
     /// Decision list entry (JSON).
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub decision: Option<String>,
+    /// Entry of the decision before, which so far was in the record only.
+    pub decision_before: Option<String>,
+    /// The decision is in the fields alone: the record must have none in its list, and its `safety_checked_at` be this one.
+    pub plain: Option<String>,
     /// What makes two decisions equal; an equal one replaces the head of the list. The record keeps a digest of it.
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "as_digest")]
     pub decision_key: Option<String>,
     /// Next dispatch or running time-out, µs; 0 removes.
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "as_digits")]
     pub due: Option<i64>,
     /// Deadline, µs; 0 removes.
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "as_digits")]
     pub deadline: Option<i64>,
     /// Next attempt of a parked job, µs; 0 removes.
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "as_digits")]
     pub retry: Option<i64>,
     /// Unconfirmed dispatch since, µs; 0 removes.
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "as_digits")]
     pub disp: Option<i64>,
     /// Pools the parked job waits for.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub wait: Vec<String>,
     /// Its places there, in the same order; empty: it keeps the places it has.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub wait_at: Vec<String>,
     /// Duties left after the commit.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub after: Option<Vec<&'static str>>,
     /// Duty that is added when the record's part in a saga calls for it: `saga`, `rollback`, or `none` to be told the part only.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub saga: Option<&'static str>,
     /// Ends the wait of a withheld result.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub settles: bool,
     /// Record of an output check (JSON).
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub output: Option<String>,
     /// Dead letter written with the change.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub dlq: Option<DeadLetter>,
 }
 
 /// The part of a dead letter the planner knows; the script adds topic, tenant, state and attempts of the record.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default)]
 pub struct DeadLetter {
     /// Enum name, e.g. `JOB_STATUS_FAILED`.
     pub status: String,
@@ -104,52 +83,57 @@ pub struct DeadLetter {
     pub created_at: String,
 }
 
-/// Text form of bytes: the MessagePack of Redis 6.2 to 8 refuses the binary family.
-fn as_text<S: Serializer>(bytes: &Option<Vec<u8>>, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&String::from_utf8_lossy(bytes.as_deref().unwrap_or_default()))
-}
-
-/// Flat list of names and values: the script hands it to HSET as it came.
-fn as_pairs<S: Serializer, V: Serialize>(
-    fields: &BTreeMap<&'static str, V>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    let mut list = serializer.serialize_seq(Some(fields.len() * 2))?;
-    for (name, value) in fields {
-        list.serialize_element(name)?;
-        list.serialize_element(value)?;
-    }
-    list.end()
-}
-
-/// Decimal text: scores and fields reach the store without a conversion in the script.
-fn as_digits<S: Serializer>(number: &Option<i64>, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&number.unwrap_or_default().to_string())
-}
-
-/// The first 64 bits of SHA-256 in hex: short, so that a record stays in the store's compact form.
-fn as_digest<S: Serializer>(text: &Option<String>, serializer: S) -> Result<S::Ok, S::Error> {
-    let digest = Sha256::digest(text.as_deref().unwrap_or_default());
-    serializer.serialize_str(hex(&digest).get(..16).unwrap_or_default())
-}
-
 impl Transition {
-    /// Packed form. An empty vector never happens for this type; it is what an encoder failure would give.
+    /// Packed form: one map; an empty value in `set` removes the field.
     pub fn pack(&self) -> Vec<u8> {
-        if self.set.values().any(String::is_empty) {
-            return self.without_empty_values().pack();
+        let (empty, set): (Vec<_>, Vec<_>) = self.set.iter().partition(|(_, value)| value.is_empty());
+        let del: Vec<&str> = self
+            .del
+            .iter()
+            .copied()
+            .chain(empty.iter().map(|(name, _)| **name))
+            .collect();
+        let mut map = Map::default();
+        map.text("id", &self.id);
+        map.texts("from", &self.from);
+        map.text("to", self.to);
+        map.uint("rev", self.rev);
+        map.some("hash", self.hash.as_deref());
+        map.some("dispatch_id", self.dispatch_id.as_deref());
+        map.some("worker_id", self.worker_id.as_deref());
+        map.uint("attempt", self.attempt);
+        map.flag("not_approved", self.not_approved);
+        map.pairs("set", set.iter().map(|(name, value)| (**name, Pair::Text(value))));
+        map.any("del", &del);
+        map.pairs(
+            "incr",
+            self.incr.iter().map(|(name, by)| (*name, Pair::Number(*by))),
+        );
+        map.some("req", self.req.as_deref());
+        map.any("events", &self.events);
+        map.some("decision", self.decision.as_deref());
+        map.some("decision_before", self.decision_before.as_deref());
+        map.some("plain", self.plain.as_deref());
+        map.some(
+            "decision_key",
+            self.decision_key.as_deref().map(digest).as_deref(),
+        );
+        map.time("due", self.due);
+        map.time("deadline", self.deadline);
+        map.time("retry", self.retry);
+        map.time("disp", self.disp);
+        map.any("wait", &self.wait);
+        map.any("wait_at", &self.wait_at);
+        if let Some(after) = &self.after {
+            map.texts("after", after);
         }
-        rmp_serde::to_vec_named(self).unwrap_or_default()
-    }
-
-    fn without_empty_values(&self) -> Self {
-        let mut change = self.clone();
-        let (empty, set) = std::mem::take(&mut change.set)
-            .into_iter()
-            .partition::<BTreeMap<_, _>, _>(|(_, value)| value.is_empty());
-        change.set = set;
-        change.del.extend(empty.into_keys());
-        change
+        map.some("saga", self.saga);
+        map.flag("settles", self.settles);
+        map.some("output", self.output.as_deref());
+        if let Some(letter) = &self.dlq {
+            map.letter("dlq", letter);
+        }
+        map.finish()
     }
 
     /// Set a field unless the value is empty (empty fields are absent in records).
@@ -157,6 +141,114 @@ impl Transition {
         if !value.is_empty() {
             self.set.insert(field, value.to_owned());
         }
+    }
+}
+
+/// The first 64 bits of SHA-256 in hex: short, so that a record stays in the store's compact form.
+fn digest(text: &str) -> String {
+    let digest = Sha256::digest(text);
+    hex(&digest).get(..16).unwrap_or_default().to_owned()
+}
+
+enum Pair<'a> {
+    Text(&'a str),
+    Number(i64),
+}
+
+/// The members of a change. Maps of fields are flat lists: the script hands them to HSET as they come.
+#[derive(Default)]
+struct Map {
+    members: usize,
+    body: Packer,
+}
+
+impl Map {
+    fn key(&mut self, name: &str) {
+        self.members += 1;
+        self.body.text(name);
+    }
+
+    fn text(&mut self, name: &str, value: &str) {
+        self.key(name);
+        self.body.text(value);
+    }
+
+    fn some<T: AsRef<[u8]> + ?Sized>(&mut self, name: &str, value: Option<&T>) {
+        if let Some(value) = value {
+            self.key(name);
+            self.body.bytes(value.as_ref());
+        }
+    }
+
+    fn uint(&mut self, name: &str, value: Option<u64>) {
+        if let Some(value) = value {
+            self.key(name);
+            self.body.uint(value);
+        }
+    }
+
+    fn flag(&mut self, name: &str, is_set: bool) {
+        if is_set {
+            self.key(name);
+            self.body.flag(true);
+        }
+    }
+
+    /// Decimal text: scores and fields reach the store without a conversion in the script.
+    fn time(&mut self, name: &str, at: Option<i64>) {
+        if let Some(at) = at {
+            self.text(name, &at.to_string());
+        }
+    }
+
+    fn texts<T: AsRef<[u8]>>(&mut self, name: &str, items: &[T]) {
+        self.key(name);
+        self.body.list(items.len());
+        for item in items {
+            self.body.bytes(item.as_ref());
+        }
+    }
+
+    fn any<T: AsRef<[u8]>>(&mut self, name: &str, items: &[T]) {
+        if !items.is_empty() {
+            self.texts(name, items);
+        }
+    }
+
+    fn pairs<'a>(&mut self, name: &str, pairs: impl ExactSizeIterator<Item = (&'a str, Pair<'a>)>) {
+        if pairs.len() == 0 {
+            return;
+        }
+        self.key(name);
+        self.body.list(pairs.len() * 2);
+        for (field, value) in pairs {
+            self.body.text(field);
+            match value {
+                Pair::Text(text) => self.body.text(text),
+                Pair::Number(number) => self.body.int(number),
+            }
+        }
+    }
+
+    fn letter(&mut self, name: &str, letter: &DeadLetter) {
+        self.key(name);
+        self.body.map(4);
+        for (field, value) in [
+            ("status", &letter.status),
+            ("reason", &letter.reason),
+            ("reason_code", &letter.reason_code),
+            ("created_at", &letter.created_at),
+        ] {
+            self.body.text(field);
+            self.body.text(value);
+        }
+    }
+
+    fn finish(self) -> Vec<u8> {
+        let mut packed = Packer::default();
+        packed.map(self.members);
+        packed.append(self.body);
+        packed.finish()
     }
 }
 

@@ -102,7 +102,7 @@ async def test_an_approval_that_was_not_published_is_published_again(
 async def test_a_changed_request_is_invalidated(as_person: Person, jobs: JobStore) -> None:
     job_id = await held(as_person)
     key = keys.job_request(jobs.tag(job_id), job_id)
-    request = orjson.loads(await jobs.client.execute("GET", key))
+    request = orjson.loads(await jobs.request(job_id) or b"")
     await jobs.client.execute("SET", key, orjson.dumps({**request, "memoryId": "other"}))
     done = await as_person("bob").post(f"/approvals/{job_id}/repair", json={"apply": True})
     assert done.json()["plan"]["kind"] == "invalidate_stale_request"

@@ -75,7 +75,7 @@ class House:
     async def alter(self, job_id: str) -> None:
         """Change the stored request behind everybody's back."""
         key = keys.job_request(self.jobs.tag(job_id), job_id)
-        request = orjson.loads(await self.jobs.client.execute("GET", key))
+        request = orjson.loads(await self.jobs.request(job_id) or b"")
         request["memoryId"] = "somebody-elses"
         await self.jobs.client.execute("SET", key, orjson.dumps(request))
 
@@ -267,7 +267,7 @@ async def test_answers_that_stopped_half_way_are_finished(tmp_path: Path) -> Non
             await here.jobs.client.execute("HSET", key, *[part for pair in fields.items() for part in pair])
 
         key = keys.job_request(here.jobs.tag(stamped), stamped)
-        request = orjson.loads(await here.jobs.client.execute("GET", key))
+        request = orjson.loads(await here.jobs.request(stamped) or b"")
         request["labels"]["approval_granted"] = "true"
         await here.jobs.client.execute("SET", key, orjson.dumps(request))
         await leave(approved, approval_decision="approve", approval_by="ann", approval_role="operator")

@@ -63,9 +63,7 @@ class _Scene:
         return record
 
     async def events(self, job_id: str) -> dict[str, dict[str, Any]]:
-        raw = await self.jobs.client.execute("LRANGE", keys.job_events(self.jobs.tag(job_id), job_id), 0, -1)
-        found = [orjson.loads(entry) for entry in raw]
-        return {entry["state"]: entry.get("ctx", {}) for entry in found}
+        return {entry["state"]: entry.get("ctx", {}) for entry in await self.jobs.events(job_id)}
 
 
 @asynccontextmanager

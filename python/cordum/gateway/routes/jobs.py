@@ -175,7 +175,9 @@ def _item(caller: Caller, body: bytes, key: str) -> Item:
         caller.principal,
         is_allowed(caller.role, "delegation.impersonate"),
     )
-    return body, facts, new_id(), new_id(), key
+    # A trace is named after its first job.
+    job_id = new_id()
+    return body, facts, job_id, job_id, key
 
 
 async def submit_batch(gateway: Gateway, caller: Caller, request: Request) -> Response:

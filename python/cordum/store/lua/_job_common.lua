@@ -79,6 +79,9 @@ local function refusal(j, r, cur, rev, attempts, mode)
   if j.rev and j.rev ~= rev then return 'conflict', 'rev' end
   if j.attempt and j.attempt ~= attempts + 1 then return 'conflict', 'attempt' end
   if j.not_approved and r.approval_decision == 'approve' then return 'conflict', 'approved' end
+  -- A decision the fields hold alone is neither lost nor taken for the newest of a list.
+  if j.plain and (r.decision_key or j.plain ~= (r.safety_checked_at or '')) then return 'conflict', 'rev' end
+  if j.decision and r.safety_checked_at and not r.decision_key and not j.decision_before then return 'conflict', 'rev' end
   return nil
 end
 
@@ -162,6 +165,7 @@ local function add_decision(j, r, fields)
     local reply = redis.pcall('LSET', key, 0, j.decision)
     if not reply.err then return end
   end
+  if j.decision_before then call('LPUSH', key, j.decision_before) end
   if call('LPUSH', key, j.decision) > 50 then call('LTRIM', key, 0, 49) end
   if j.decision_key then
     fields[#fields + 1] = 'decision_key'
@@ -210,7 +214,7 @@ local function read(j, mode)
   if j.dispatch_id then n = n + 1; names[n] = 'dispatch_id' end
   if j.worker_id then n = n + 1; names[n] = 'dispatch_subject' end
   if j.not_approved then n = n + 1; names[n] = 'approval_decision' end
-  if j.decision_key then n = n + 1; names[n] = 'decision_key' end
+  if j.decision or j.plain then n = n + 2; names[n - 1] = 'decision_key'; names[n] = 'safety_checked_at' end
   if FINAL[j.to] then n = n + 2; names[n - 1] = 'deadline_unix'; names[n] = 'output_safety'
   elseif j.deadline == '0' then n = n + 1; names[n] = 'deadline_unix' end
   if j.saga then n = n + 1; names[n] = 'saga' end

@@ -1,7 +1,8 @@
 //! One record against what is known of its job.
 
-use cordum_wire::json::request_from_json;
 use cordum_wire::messages::JobStatus;
+use cordum_wire::stored::{event_from_store, request_from_store};
+use serde_json::Value;
 
 use super::{is_final, legal, states_of, DEAD, POOLS, STATES};
 use crate::ghost::{Last, Seen};
@@ -45,7 +46,7 @@ impl Record<'_> {
     pub(super) fn taken(&self) -> Option<(String, String)> {
         match &self.database.get(&store::request(self.id))?.data {
             Data::Text(stored) => {
-                let request = request_from_json(stored).ok()?;
+                let request = request_from_store(self.id, stored).ok()?;
                 Some((request.topic, request.principal_id))
             }
             _ => None,
@@ -109,19 +110,18 @@ impl Record<'_> {
             ));
         }
         self.check_question(seen, current, faults);
+        self.check_decision(faults);
         let events = self.database.list(&store::events(self.id));
-        let said = |event: &String| {
-            event
-                .split("\"state\":\"")
-                .nth(1)
-                .and_then(|rest| rest.split('"').next())
-                .map(str::to_owned)
+        let said = |event: &Vec<u8>| {
+            let stored = event_from_store(self.id, event, |_| String::new());
+            let event: Value = stored.or_else(|| serde_json::from_slice(event).ok())?;
+            Some(event.get("state")?.as_str()?.to_owned())
         };
         if !refreshed && events.last().and_then(said).as_deref() != Some(&current.state) {
             faults.push(format!("{} without its event", current.state));
         }
         let count = |state| {
-            let of = |event: &&String| said(event).as_deref() == Some(state);
+            let of = |event: &&Vec<u8>| said(event).as_deref() == Some(state);
             events.iter().filter(of).count()
         };
         let dispatched = count("DISPATCHED");
@@ -141,6 +141,25 @@ impl Record<'_> {
         }
         if last.state != current.state && (is_final(&current.state) || current.state == "RETRYING") {
             seen.told.clear();
+        }
+    }
+
+    /// What was decided last can be read: it is the head of the list or, for a job that was simply allowed, in the record alone.
+    fn check_decision(&self, faults: &mut Vec<String>) {
+        let word = self.text("safety_decision");
+        let list = self.database.list(&store::decisions(self.id));
+        let head = list.first().map(|entry| {
+            let entry: Value = serde_json::from_slice(entry).unwrap_or_default();
+            entry.get("checked_at").map(Value::to_string)
+        });
+        let is_kept = match head {
+            None => (word.is_empty() || word == "ALLOW") && self.text("decision_key").is_empty(),
+            Some(checked_at) => {
+                checked_at == Some(self.text("safety_checked_at")) && !self.text("decision_key").is_empty()
+            }
+        };
+        if !is_kept {
+            faults.push(format!("the decision `{word}` is not kept"));
         }
     }
 
@@ -253,9 +272,6 @@ impl Record<'_> {
                 "dispatched under decision `{}`",
                 self.text("safety_decision")
             ));
-        }
-        if self.database.list(&store::decisions(self.id)).is_empty() {
-            faults.push("dispatched without a stored decision".into());
         }
         if self.at("disp").is_none() {
             faults.push("dispatched without being listed as unconfirmed".into());

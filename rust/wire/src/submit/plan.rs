@@ -10,12 +10,13 @@ use super::body::{parse, Caller, Submission};
 use super::limits::{Limits, CONTENT_LABEL_BYTES};
 use super::outcome::Outcome;
 use crate::decision::{constraints_json, decision_word, remediations_json};
-use crate::json::{request_to_json, rfc3339};
+use crate::json::rfc3339;
 use crate::messages::{
     BatchRequest, BatchResponse, JobRequest, PolicyCheckRequest, PolicyCheckResponse, Timestamp,
 };
 use crate::record::put_request_fields;
 use crate::request::{config_scope, submit_packet, tenant_of, ConfigScope};
+use crate::stored::{event, request_to_store, Context};
 use crate::transition::{DeadLetter, Transition};
 
 /// Sender id of what the gateway publishes.
@@ -244,19 +245,12 @@ impl Job {
 
     fn accept(self, plan: &mut Plan) {
         let outcome = Outcome::accepted(self.job_id(), &self.trace_id);
-        let request = &self.submission.request;
         let mut change = self.creation("PENDING");
-        let meta = request.meta.clone().unwrap_or_default();
-        let mut context = json!({"topic": request.topic, "actor_id": meta.actor_id});
-        if let Some(map) = context.as_object_mut() {
-            if !meta.capability.is_empty() {
-                map.insert("capabilities".into(), json!([meta.capability]));
-            }
-            if !meta.risk_tags.is_empty() {
-                map.insert("risk_tags".into(), json!(meta.risk_tags));
-            }
-        }
-        self.event(&mut change, "PENDING", context);
+        let context = Context {
+            recorded: true,
+            ..Context::default()
+        };
+        self.event(&mut change, "PENDING", &context);
         self.finish(change, true, outcome, plan);
     }
 
@@ -271,7 +265,7 @@ impl Job {
         change.set.insert("approval_status", "pending".into());
         change.set.insert("approval_actionability", "actionable".into());
         change.set.insert("approval_revision", "1".into());
-        self.event(&mut change, "APPROVAL_REQUIRED", judged_by(response, eval_us));
+        self.event(&mut change, "APPROVAL_REQUIRED", &judged_by(response, eval_us));
         self.finish(change, false, outcome, plan);
     }
 
@@ -281,12 +275,13 @@ impl Job {
         self.record(&mut change, response, "DENY");
         let reason = format!("safety: denied: {}", response.reason);
         change.set.insert("failure_reason", reason.clone());
-        let mut context = judged_by(response, eval_us);
-        if let Some(map) = context.as_object_mut() {
-            map.insert("error_code".into(), "policy_denied".into());
-            map.insert("error_msg".into(), reason.as_str().into());
-            map.insert("duration_ms".into(), 0.into());
-        }
+        let context = Context {
+            error_code: "policy_denied",
+            error_msg: &reason,
+            duration_ms: Some(0),
+            ..judged_by(response, eval_us)
+        };
+        self.event(&mut change, "DENIED", &context);
         change.dlq = Some(DeadLetter {
             status: "JOB_STATUS_DENIED".into(),
             reason,
@@ -295,7 +290,6 @@ impl Job {
                 self.now_us.div_euclid(1_000_000) * 1_000_000,
             )),
         });
-        self.event(&mut change, "DENIED", context);
         self.finish(change, false, outcome, plan);
     }
 
@@ -305,7 +299,7 @@ impl Job {
             id: request.job_id.clone(),
             from: vec![""],
             to: state,
-            req: Some(request_to_json(request)),
+            req: Some(request_to_store(request)),
             ..Transition::default()
         };
         put_request_fields(&mut change, request, &self.trace_id);
@@ -321,10 +315,10 @@ impl Job {
         change
     }
 
-    fn event(&self, change: &mut Transition, state: &str, context: Value) {
+    fn event(&self, change: &mut Transition, state: &str, context: &Context<'_>) {
         change
             .events
-            .push(json!({"ts": self.now_us, "state": state, "ctx": context}).to_string());
+            .push(event(self.job_id(), self.now_us, state, context));
     }
 
     /// Decision record on the hash and in the decision list (scheduler spec §3.4, policy spec §16.1).
@@ -390,19 +384,18 @@ impl Job {
     }
 }
 
-fn judged_by(response: &PolicyCheckResponse, eval_us: i64) -> Value {
-    let mut context = serde_json::Map::new();
-    for (key, value) in [("rule", &response.rule_id), ("reason", &response.reason)] {
-        if !value.is_empty() {
-            context.insert(key.into(), value.as_str().into());
-        }
-    }
+fn judged_by(response: &PolicyCheckResponse, eval_us: i64) -> Context<'_> {
     #[expect(
         clippy::cast_precision_loss,
         reason = "microseconds of one evaluation are far below 2^53"
     )]
-    context.insert("eval_ms".into(), (eval_us as f64 / 1000.0).into());
-    Value::Object(context)
+    let eval_ms = eval_us as f64 / 1000.0;
+    Context {
+        rule: &response.rule_id,
+        reason: &response.reason,
+        eval_ms: Some(eval_ms),
+        ..Context::default()
+    }
 }
 
 /// The check request of a submission. Content labels exist only here, never in the job.

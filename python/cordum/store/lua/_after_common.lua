@@ -1,0 +1,10 @@
+-- Shared by the scripts that end post-commit duties.
+local tag = string.match(KEYS[1], '{[^}]*}')
+local META, AFTER = 'job:meta:' .. tag .. ':', 'job:after:' .. tag
+local FINAL = {SUCCEEDED = true, FAILED = true, CANCELLED = true, TIMEOUT = true, DENIED = true, OUTPUT_QUARANTINED = true}
+
+-- Of a job that is over and told, nobody asks which dispatch it was: a store holds many of them for a week.
+local function forget_duties(meta, state)
+  if FINAL[state] then redis.call('HDEL', meta, 'after', 'dispatch_id', 'dispatched_by')
+  else redis.call('HDEL', meta, 'after') end
+end

@@ -1,0 +1,277 @@
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+
+use crate::msgpack::Packer;
+
+/// States by the number they are stored as. New ones go to the end.
+const STATES: [&str; 12] = [
+    "PENDING",
+    "APPROVAL_REQUIRED",
+    "SCHEDULED",
+    "DISPATCHED",
+    "RUNNING",
+    "RETRYING",
+    "SUCCEEDED",
+    "FAILED",
+    "CANCELLED",
+    "TIMEOUT",
+    "DENIED",
+    "OUTPUT_QUARANTINED",
+];
+
+/// Members of a context by the number they are stored as. New ones go to the end.
+const MEMBERS: [&str; 13] = [
+    "rule",
+    "reason",
+    "eval_ms",
+    "worker_id",
+    "pool",
+    "strategy",
+    "wait_ms",
+    "error_code",
+    "error_msg",
+    "result_ptr",
+    "duration_ms",
+    "findings",
+    "scanner",
+];
+const RESULT_PTR: u8 = 9;
+/// What the record itself says of its request.
+const RECORDED: u8 = 64;
+
+/// Context of one transition; empty members are left out.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Context<'a> {
+    pub rule: &'a str,
+    pub reason: &'a str,
+    /// Of the policy, ms.
+    pub eval_ms: Option<f64>,
+    pub worker_id: &'a str,
+    pub pool: &'a str,
+    pub strategy: &'a str,
+    pub wait_ms: Option<i64>,
+    pub error_code: &'a str,
+    pub error_msg: &'a str,
+    pub result_ptr: &'a str,
+    pub duration_ms: Option<i64>,
+    /// Of the output check.
+    pub findings: Option<usize>,
+    pub scanner: &'a str,
+    /// The topic, actor, capability and risk tags of the record belong to it.
+    pub recorded: bool,
+}
+
+enum Member<'a> {
+    Text(&'a str),
+    Int(Option<i64>),
+    Float(Option<f64>),
+    /// A pointer; `true` stands for the job's own result.
+    Pointer(&'a str),
+}
+
+impl Member<'_> {
+    fn is_there(&self) -> bool {
+        match self {
+            Member::Text(text) | Member::Pointer(text) => !text.is_empty(),
+            Member::Int(number) => number.is_some(),
+            Member::Float(number) => number.is_some(),
+        }
+    }
+}
+
+impl Context<'_> {
+    /// In the order of `MEMBERS`.
+    fn members(&self) -> [Member<'_>; MEMBERS.len()] {
+        [
+            Member::Text(self.rule),
+            Member::Text(self.reason),
+            Member::Float(self.eval_ms),
+            Member::Text(self.worker_id),
+            Member::Text(self.pool),
+            Member::Text(self.strategy),
+            Member::Int(self.wait_ms),
+            Member::Text(self.error_code),
+            Member::Text(self.error_msg),
+            Member::Pointer(self.result_ptr),
+            Member::Int(self.duration_ms),
+            Member::Int(
+                self.findings
+                    .map(|count| i64::try_from(count).unwrap_or(i64::MAX)),
+            ),
+            Member::Text(self.scanner),
+        ]
+    }
+}
+
+/// One entry of a job's event list: time in µs, state, context.
+pub fn event(job_id: &str, ts: i64, state: &str, context: &Context<'_>) -> Vec<u8> {
+    let members = context.members();
+    let mut entry = Packer::default();
+    entry.list(3);
+    entry.int(ts);
+    match STATES.iter().position(|name| *name == state) {
+        Some(number) => entry.uint(number as u64),
+        None => entry.text(state),
+    }
+    entry.map(members.iter().filter(|member| member.is_there()).count() + usize::from(context.recorded));
+    for (number, member) in members.iter().enumerate().filter(|(_, member)| member.is_there()) {
+        entry.uint(number as u64);
+        match *member {
+            Member::Text(text) => entry.text(text),
+            Member::Int(number) => entry.int(number.unwrap_or_default()),
+            Member::Float(number) => entry.float(number.unwrap_or_default()),
+            Member::Pointer(text) if text == own_result(job_id) => entry.flag(true),
+            Member::Pointer(text) => entry.text(text),
+        }
+    }
+    if context.recorded {
+        entry.uint(u64::from(RECORDED));
+        entry.flag(true);
+    }
+    entry.finish()
+}
+
+/// The JSON form of an entry (scheduler spec §3.3), None when it is not one of `event`. `record` gives fields of the job's
+/// record.
+pub fn event_from_store(job_id: &str, entry: &[u8], record: impl Fn(&str) -> String) -> Option<Value> {
+    let (ts, state, members): (i64, Value, BTreeMap<u8, Value>) = rmp_serde::from_slice(entry).ok()?;
+    let state = match &state {
+        Value::String(name) => name.as_str(),
+        number => STATES.get(usize::try_from(number.as_u64()?).ok()?)?,
+    };
+    let mut context = Map::new();
+    for (number, value) in members {
+        match (MEMBERS.get(usize::from(number)), value) {
+            (Some(name), Value::Bool(_)) if number == RESULT_PTR => {
+                context.insert((*name).into(), own_result(job_id).into());
+            }
+            (Some(name), value) => {
+                context.insert((*name).into(), value);
+            }
+            (None, _) if number == RECORDED => put_recorded(&mut context, &record),
+            // Written by a newer version.
+            (None, _) => {}
+        }
+    }
+    let mut event = Map::new();
+    event.insert("ts".into(), ts.into());
+    event.insert("state".into(), state.into());
+    if !context.is_empty() {
+        event.insert("ctx".into(), context.into());
+    }
+    Some(event.into())
+}
+
+fn put_recorded(context: &mut Map<String, Value>, record: impl Fn(&str) -> String) {
+    for name in ["topic", "actor_id"] {
+        let value = record(name);
+        if !value.is_empty() {
+            context.insert(name.into(), value.into());
+        }
+    }
+    let capability = record("capability");
+    if !capability.is_empty() {
+        context.insert("capabilities".into(), vec![capability].into());
+    }
+    if let Ok(Value::Array(tags)) = serde_json::from_str(&record("risk_tags")) {
+        context.insert("risk_tags".into(), tags.into());
+    }
+}
+
+fn own_result(job_id: &str) -> String {
+    format!("redis://res:{job_id}")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    fn nothing(_: &str) -> String {
+        String::new()
+    }
+
+    #[test]
+    fn an_event_reads_as_the_json_of_the_spec() {
+        let context = Context {
+            rule: "r-1",
+            reason: "why",
+            eval_ms: Some(0.25),
+            worker_id: "w",
+            pool: "p",
+            strategy: "least_loaded",
+            wait_ms: Some(0),
+            error_code: "timeout",
+            error_msg: "late",
+            result_ptr: "redis://res:j",
+            duration_ms: Some(70_000),
+            findings: Some(2),
+            scanner: "secrets",
+            recorded: true,
+        };
+        let record = |name: &str| match name {
+            "topic" => "job.a".to_owned(),
+            "risk_tags" => r#"["write"]"#.to_owned(),
+            "capability" => "c".to_owned(),
+            _ => String::new(),
+        };
+        let stored = event("j", 1_800_000_000_000_001, "SUCCEEDED", &context);
+        assert_eq!(
+            event_from_store("j", &stored, record).unwrap(),
+            json!({"ts": 1_800_000_000_000_001_i64, "state": "SUCCEEDED", "ctx": {
+                "rule": "r-1", "reason": "why", "eval_ms": 0.25, "worker_id": "w", "pool": "p",
+                "strategy": "least_loaded", "wait_ms": 0, "error_code": "timeout", "error_msg": "late",
+                "result_ptr": "redis://res:j", "duration_ms": 70_000, "findings": 2, "scanner": "secrets",
+                "topic": "job.a", "capabilities": ["c"], "risk_tags": ["write"],
+            }})
+        );
+    }
+
+    #[test]
+    fn a_bare_event_has_no_context_and_a_foreign_pointer_stays() {
+        for state in STATES.iter().chain(&["NEW"]) {
+            let stored = event("j", -1, state, &Context::default());
+            assert_eq!(
+                event_from_store("j", &stored, nothing).unwrap(),
+                json!({"ts": -1, "state": state})
+            );
+        }
+        let context = Context {
+            result_ptr: "redis://res:other",
+            ..Context::default()
+        };
+        let stored = event("j", 1, "FAILED", &context);
+        let read = event_from_store("j", &stored, nothing).unwrap();
+        assert_eq!(read.pointer("/ctx/result_ptr").unwrap(), "redis://res:other");
+    }
+
+    #[test]
+    fn a_dispatch_takes_a_fraction_of_its_json() {
+        let context = Context {
+            worker_id: "worker-073",
+            pool: "bench-1",
+            strategy: "least_loaded",
+            wait_ms: Some(875),
+            ..Context::default()
+        };
+        let stored = event("j", 1_796_031_187_340_550, "DISPATCHED", &context);
+        let json = event_from_store("j", &stored, nothing).unwrap().to_string();
+        assert!(
+            stored.len() * 2 < json.len(),
+            "{} of {}",
+            stored.len(),
+            json.len()
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_stored_makes_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
+            let _ = event_from_store("j", &bytes, nothing);
+        }
+    }
+}

@@ -258,7 +258,9 @@ class JobStore:
     async def events(self, job_id: str) -> list[dict[str, Any]]:
         """Return a job's transitions, oldest first; malformed entries are left out with a warning
         (scheduler spec §3.3)."""
-        entries, record = await self._entries(keys.job_events(self.tag(job_id), job_id), job_id, _EVENT_FIELDS)
+        entries, record = await self._entries(
+            keys.job_events(self.tag(job_id), job_id), job_id, _EVENT_FIELDS
+        )
         return [event for event in (_event(entry, record) for entry in entries) if event is not None]
 
     async def decisions(self, job_id: str) -> list[dict[str, Any]]:
@@ -285,7 +287,9 @@ class JobStore:
         # The job a trace is named after is in no set (see `trace_commands`).
         found = await self.get_many(sorted(members | {trace_id}))
         records = [
-            record for record in found if record and (record["id"] in members or record["trace_id"] == trace_id)
+            record
+            for record in found
+            if record and (record["id"] in members or record["trace_id"] == trace_id)
         ]
         return sorted(records, key=lambda record: (int(record.get("created_at", "0")), record["id"]))
 

@@ -276,7 +276,7 @@ async def quarantine(jobs: JobStore, job_id: str, **fields: str) -> None:
         "id": job_id,
         "from": [""],
         "to": "PENDING",
-        "req": json.dumps({"jobId": job_id, "topic": "job.a", "tenantId": "acme"}),
+        "req": orjson.dumps({"jobId": job_id, "topic": "job.a", "tenantId": "acme"}),
         "set": common | fields,
     }
     await jobs.change("job_create", create, now_us=now_us())

@@ -10,7 +10,6 @@ from nats.aio.msg import Msg
 
 from cordum.protocol import subjects
 from cordum.protocol.cap import BusPacket, JobStatus
-from cordum.store import keys
 from tests.integration.scheduler.test_output_policy import AWS, dispatched, ended, hand_worker, options
 from tests.support.processes import wait_until
 from tests.support.stack import POLICY, Stack, StackOptions, running_stack

@@ -153,7 +153,19 @@ pub const EDITS: &[Edit] = &[
     statement(
         "the decision is not kept",
         "decided",
-        "self.change.decision = Some(entry.to_json());",
+        "self.change.decision = Some(entry);",
+        "",
+    ),
+    value(
+        "every decision is in the record alone",
+        "decided",
+        "entry.is_plain() && is_same && self.item.text(\"decision_key\").is_empty()",
+        "true",
+    ),
+    statement(
+        "the decision before is not listed",
+        "decided",
+        "self.change.decision_before = before;",
         "",
     ),
     statement(

@@ -66,8 +66,8 @@ pub const EDITS: &[Edit] = &[
     value(
         "redelivered submits are not read",
         "submit",
-        "delivered > 1 || resubmit || packet.sender_id != GATEWAY",
-        "false",
+        "delivered <= 1 && !resubmit && packet.sender_id == GATEWAY",
+        "!resubmit && packet.sender_id == GATEWAY",
     ),
     statement(
         "jobs of the bus get no record",
@@ -262,7 +262,7 @@ pub const EDITS: &[Edit] = &[
     statement(
         "a dispatch has no event",
         "draft",
-        r#"self.event("DISPATCHED", Some(context));"#,
+        r#"self.event("DISPATCHED", &context);"#,
         "",
     ),
     statement(
@@ -396,7 +396,7 @@ pub const EDITS: &[Edit] = &[
     statement(
         "results leave no event",
         "result_item",
-        "change.events.push(event(now_us, self.to, Some(context)));",
+        "change.events.push(event(&change.id, now_us, self.to, &context));",
         "",
     ),
     statement(

@@ -66,8 +66,8 @@ pub const EDITS: &[Edit] = &[
     value(
         "redelivered submits are not read",
         "submit",
-        "delivered <= 1 && !resubmit && packet.sender_id == GATEWAY",
-        "!resubmit && packet.sender_id == GATEWAY",
+        "!is_fresh",
+        "false",
     ),
     statement(
         "jobs of the bus get no record",

@@ -63,12 +63,7 @@ const ALLOWED: &str = "Judgement::Allow { constraints, response }";
 /// Every wrong edit of the planner.
 pub const EDITS: &[Edit] = &[
     // Intake and reads.
-    value(
-        "redelivered submits are not read",
-        "submit",
-        "!is_fresh",
-        "false",
-    ),
+    value("redelivered submits are not read", "submit", "!is_fresh", "false"),
     statement(
         "jobs of the bus get no record",
         "submit",

@@ -21,7 +21,13 @@ DEAD = {
 
 def created(**more: Any) -> dict[str, Any]:
     request = {"topic": "job.mail", "tenant": "acme", "req_hash": "h1"}
-    base = {"id": ID, "from": [""], "to": "PENDING", "set": request, "req": b'{"jobId":"job-1","topic":"job.mail"}'}
+    base = {
+        "id": ID,
+        "from": [""],
+        "to": "PENDING",
+        "set": request,
+        "req": b'{"jobId":"job-1","topic":"job.mail"}',
+    }
     return base | {"events": ['{"ts":1,"state":"PENDING"}']} | more
 
 

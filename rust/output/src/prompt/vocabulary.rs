@@ -411,14 +411,12 @@ impl Reader {
 
 /// Roles of a word that is none as it is spelled.
 fn roles_in_disguise(word: &str) -> Roles {
+    if word.is_ascii() {
+        return roles_in_letters(word);
+    }
     let is_leet = |byte: u8| matches!(byte, b'0'..=b'9' | b'@' | b'$' | b'!');
     if word.bytes().any(is_leet) {
-        let other = if word.contains(['1', '!']) {
-            as_letters(word, b'l')
-        } else {
-            0
-        };
-        return as_letters(word, b'i') | other;
+        return roles_in_letters(word);
     }
     // Hebrew writes prepositions and the article with the noun.
     let mut rest = word;
@@ -438,16 +436,36 @@ fn roles_in_disguise(word: &str) -> Roles {
     0
 }
 
+/// Roles of a word whose leet characters may be letters. Without any it says what it says as it is spelled.
+fn roles_in_letters(word: &str) -> Roles {
+    let other = if word.contains(['1', '!']) {
+        as_letters(word, b'l')
+    } else {
+        0
+    };
+    as_letters(word, b'i') | other
+}
+
 /// What a word with leet characters says in letters, `pr0mpt` for example; `None` for any other word.
 pub(super) fn meant(word: &str) -> Option<String> {
-    let is_leet = |byte: u8| LETTERS.get(usize::from(byte)) != Some(&byte);
-    let leet = word.bytes().filter(|byte| is_leet(*byte)).count();
-    if leet == 0 || word.len() > LONGEST_LEET || leet > word.len().saturating_sub(leet) {
+    if word.len() > LONGEST_LEET {
         return None;
     }
-    let letters = word.bytes().map(|byte| plain_letter(byte, b'i'));
-    let is_word = letters.clone().all(|byte| is(byte, LOWER));
-    is_word.then(|| letters.map(char::from).collect())
+    let mut leet = 0;
+    for byte in word.bytes() {
+        let letter = plain_letter(byte, b'i');
+        if !is(letter, LOWER) {
+            return None;
+        }
+        // A `1` alone makes no leet word.
+        leet += usize::from(letter != byte && byte != ONE);
+    }
+    let is_word = leet > 0 && leet <= word.len() - leet;
+    is_word.then(|| {
+        word.bytes()
+            .map(|byte| char::from(plain_letter(byte, b'i')))
+            .collect()
+    })
 }
 
 /// Roles of a word with its leet characters read as letters.

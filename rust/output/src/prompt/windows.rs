@@ -136,11 +136,18 @@ fn cut(window: Range<usize>) -> impl Iterator<Item = Range<usize>> {
 
 /// Where the first byte beyond ASCII stands.
 pub(super) fn first_beyond_ascii(bytes: &[u8]) -> Option<usize> {
-    const STRIDE: usize = 64;
-    let strides = bytes.chunks(STRIDE).take_while(|chunk| chunk.is_ascii()).count();
-    let from = strides * STRIDE;
-    let rest = bytes.get(from..).filter(|rest| !rest.is_empty())?;
-    rest.iter().position(|byte| !byte.is_ascii()).map(|at| from + at)
+    /// Long stretches are looked at together; the one that has such a byte is looked at in parts.
+    const STRIDES: [usize; 3] = [1024, 64, 1];
+    let mut at = 0;
+    for stride in STRIDES {
+        let rest = bytes.get(at..).unwrap_or(&[]);
+        at += rest
+            .chunks_exact(stride)
+            .take_while(|chunk| chunk.is_ascii())
+            .count()
+            * stride;
+    }
+    (at < bytes.len()).then_some(at)
 }
 
 fn has_address(near: &[u8]) -> bool {

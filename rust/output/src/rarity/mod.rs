@@ -3,6 +3,7 @@
 mod bigrams;
 mod placeholder;
 
+use std::cell::RefCell;
 use std::sync::LazyLock;
 
 use ahash::AHashSet;
@@ -236,8 +237,46 @@ pub(crate) fn is_hex(value: &[u8]) -> bool {
     value.iter().all(u8::is_ascii_hexdigit)
 }
 
+/// A value that was judged.
+struct Judged {
+    bytes: [u8; MAX_REMEMBERED],
+    length: usize,
+    is_random: bool,
+}
+
+/// Longer values are judged anew.
+const MAX_REMEMBERED: usize = 96;
+
+thread_local! {
+    /// Several detectors ask about one value, one after the other.
+    static LAST: RefCell<Judged> = const {
+        RefCell::new(Judged {
+            bytes: [0; MAX_REMEMBERED],
+            length: 0,
+            is_random: false,
+        })
+    };
+}
+
 /// Looks drawn at random: entropy above the floor of its alphabet, unusual pairs, no words.
 pub(crate) fn is_random(value: &[u8]) -> bool {
+    if value.is_empty() || value.len() > MAX_REMEMBERED {
+        return looks_random(value);
+    }
+    LAST.with_borrow_mut(|last| {
+        if last.bytes.get(..last.length) != Some(value) {
+            last.is_random = looks_random(value);
+            last.length = value.len();
+            last.bytes
+                .iter_mut()
+                .zip(value)
+                .for_each(|(known, byte)| *known = *byte);
+        }
+        last.is_random
+    })
+}
+
+fn looks_random(value: &[u8]) -> bool {
     if is_hex(value) {
         let digits = value.iter().filter(|byte| byte.is_ascii_digit()).count();
         return entropy(value) >= 3.0 && digits > 0 && digits < value.len();

@@ -7,7 +7,7 @@ use super::{Automaton, Sighting, CLASSES, COMPLETE, LONGEST, STATES};
 /// Parts searched at a time.
 const LANES: usize = 8;
 /// Bytes of a part, at most.
-const PART: usize = 4096;
+const PART: usize = 32 * 1024;
 /// Bytes of every lane between two looks at where its part ends.
 const STRIDE: usize = 64;
 /// What stands behind the end of a text: a border like any other.

@@ -156,6 +156,8 @@ pub struct Form {
     /// Matched where the trigger stands; a group named `value` is the sensitive part. Empty: the trigger is the match.
     pub pattern: &'static str,
     pub check: Check,
+    /// The check costs more than the look for context: it is asked last. It only accepts or rejects.
+    pub is_checked_last: bool,
     /// `None`: that of the detector.
     pub confidence: Option<f32>,
     /// `None`: that of the detector.
@@ -179,6 +181,7 @@ impl Form {
             trigger,
             pattern,
             check: accept,
+            is_checked_last: false,
             confidence: None,
             severity: None,
             needs_context: false,
@@ -204,6 +207,13 @@ impl Form {
 
     pub const fn check(mut self, check: Check) -> Form {
         self.check = check;
+        self
+    }
+
+    /// A costly check that only accepts or rejects.
+    pub const fn check_last(mut self, check: Check) -> Form {
+        self.check = check;
+        self.is_checked_last = true;
         self
     }
 

@@ -16,7 +16,7 @@ pub(super) const CATALOGUE: &[Definition] = &[
         .about("32 bytes named as a key.", "Ethereum yellow paper, appendix F")
         .forms(&[
             Form::run(64, 64, "[0-9a-fA-F]{64}")
-                .check(shape::random_hex)
+                .check_last(shape::random_hex)
                 .in_context(),
             Form::run(66, 66, "0x[0-9a-fA-F]{64}")
                 .check(shape::is_mixed)

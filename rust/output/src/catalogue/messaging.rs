@@ -48,7 +48,7 @@ pub(super) const CATALOGUE: &[Definition] = &[
         .about("API key, or the authentication token of an account.", "Twilio documentation, API keys")
         .forms(&[
             Form::run(34, 34, "SK[0-9a-fA-F]{32}").in_context(),
-            Form::run(32, 32, "[0-9a-f]{32}").check(shape::random_hex).in_context(),
+            Form::run(32, 32, "[0-9a-f]{32}").check_last(shape::random_hex).in_context(),
         ])
         .context(&["twilio", "twilio_auth_token", "twilio_api"])
         .examples(&["twilio key SK<hex:32>", "TWILIO_AUTH_TOKEN=<hex:32>"], &["SK<hex:32>", "etag <hex:32>"]),

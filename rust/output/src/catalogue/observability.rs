@@ -7,8 +7,8 @@ pub(super) const CATALOGUE: &[Definition] = &[
     Definition::secret("datadog_key", "Datadog key")
         .about("API key (32 characters) or application key (40).", "Datadog documentation, API and application keys")
         .forms(&[
-            Form::run(32, 32, "[0-9a-f]{32}").check(shape::random_hex).in_context(),
-            Form::run(40, 40, "[0-9a-f]{40}").check(shape::random_hex).in_context(),
+            Form::run(32, 32, "[0-9a-f]{32}").check_last(shape::random_hex).in_context(),
+            Form::run(40, 40, "[0-9a-f]{40}").check_last(shape::random_hex).in_context(),
         ])
         .context(&["datadog", "dd_api_key", "dd_app_key", "dd-api-key", "dd-application-key", "ddog"])
         .examples(&["DD_API_KEY=<hex:32>", "datadog app key: <hex:40>"], &["checksum <hex:32>", "commit <hex:40>"]),
@@ -40,7 +40,7 @@ pub(super) const CATALOGUE: &[Definition] = &[
         .examples(&["dt0c01.<A9:24>.<A9:64>"], &["dt0c01.<A9:24>"]),
     Definition::secret("okta_api_token", "Okta API token")
         .about("Acts for the administrator who made it.", "Okta documentation, API tokens")
-        .forms(&[Form::run(42, 42, "00[A-Za-z0-9_-]{40}").check(shape::random).in_context()])
+        .forms(&[Form::run(42, 42, "00[A-Za-z0-9_-]{40}").check_last(shape::random).in_context()])
         .context(&["okta", "ssws", "okta_token", "okta_api_token"])
         .examples(&["OKTA_TOKEN=00<w:40>", "Authorization: SSWS 00<w:40>"], &["00<w:40>"]),
     Definition::secret("launchdarkly_key", "LaunchDarkly key")

@@ -17,7 +17,9 @@ pub(super) struct Read<'a> {
     /// The roles of all words together.
     all: Roles,
     /// Words with leet characters as they are meant, by their places.
-    meant: Vec<(usize, String)>,
+    meant: Vec<(u32, Range<usize>)>,
+    /// The text of those.
+    letters: String,
 }
 
 impl<'a> Read<'a> {
@@ -29,6 +31,7 @@ impl<'a> Read<'a> {
             awake: 0,
             all: 0,
             meant: Vec::new(),
+            letters: String::new(),
         };
         let reader = Reader::new();
         for (word, place) in view.words.iter().zip(0..) {
@@ -36,10 +39,13 @@ impl<'a> Read<'a> {
             let (mut roles, mut wakes) = reader.read(text, head, word.is_mixed);
             // Nearly all words are small letters.
             if let Some(meant) = word.is_mixed.then(|| vocabulary::meant(text)).flatten() {
-                let (more, others) = reader.read(&meant, head_of(meant.as_bytes()), false);
+                let from = read.letters.len();
+                read.letters.extend(meant);
+                let meant = read.letters.get(from..).unwrap_or("");
+                let (more, others) = reader.read(meant, head_of(meant.as_bytes()), false);
                 roles |= more;
                 wakes |= others;
-                read.meant.push((place as usize, meant));
+                read.meant.push((place, from..read.letters.len()));
             }
             if word.is_spaced {
                 wakes |= WAKES_OVERRIDE;
@@ -87,8 +93,11 @@ impl<'a> Read<'a> {
         if self.meant.is_empty() {
             return self.word(place).map_or("", |word| self.view.word(word));
         }
-        match self.meant.binary_search_by_key(&place, |(at, _)| *at) {
-            Ok(at) => self.meant.get(at).map_or("", |(_, meant)| meant),
+        match self.meant.binary_search_by_key(&place, |(at, _)| *at as usize) {
+            Ok(at) => {
+                let letters = self.meant.get(at).map_or(0..0, |(_, letters)| letters.clone());
+                self.letters.get(letters).unwrap_or("")
+            }
             Err(_) => self.word(place).map_or("", |word| self.view.word(word)),
         }
     }

@@ -438,16 +438,25 @@ fn roles_in_disguise(word: &str) -> Roles {
 
 /// Roles of a word whose leet characters may be letters. Without any it says what it says as it is spelled.
 fn roles_in_letters(word: &str) -> Roles {
-    let other = if word.contains(['1', '!']) {
+    // The first three letters tell nearly always that it is no stem.
+    let byte = |place: usize| word.as_bytes().get(place).copied().unwrap_or(0);
+    let first = [byte(0), byte(1), byte(2)];
+    let [may_be_i, may_be_l] =
+        [b'i', b'l'].map(|one| STEMS.may_begin(first.map(|byte| plain_letter(byte, one))));
+    if !may_be_i && !may_be_l {
+        return 0;
+    }
+    let other = if may_be_l && word.contains(['1', '!']) {
         as_letters(word, b'l')
     } else {
         0
     };
-    as_letters(word, b'i') | other
+    let roles = if may_be_i { as_letters(word, b'i') } else { 0 };
+    roles | other
 }
 
 /// What a word with leet characters says in letters, `pr0mpt` for example; `None` for any other word.
-pub(super) fn meant(word: &str) -> Option<String> {
+pub(super) fn meant(word: &str) -> Option<impl Iterator<Item = char> + '_> {
     if word.len() > LONGEST_LEET {
         return None;
     }
@@ -461,21 +470,12 @@ pub(super) fn meant(word: &str) -> Option<String> {
         leet += usize::from(letter != byte && byte != ONE);
     }
     let is_word = leet > 0 && leet <= word.len() - leet;
-    is_word.then(|| {
-        word.bytes()
-            .map(|byte| char::from(plain_letter(byte, b'i')))
-            .collect()
-    })
+    is_word.then(|| word.bytes().map(|byte| char::from(plain_letter(byte, b'i'))))
 }
 
 /// Roles of a word with its leet characters read as letters.
 fn as_letters(word: &str, one: u8) -> Roles {
     let bytes = word.as_bytes();
-    let byte = |place: usize| plain_letter(bytes.get(place).copied().unwrap_or(0), one);
-    // The first three tell nearly always that it is no stem.
-    if !STEMS.may_begin([byte(0), byte(1), byte(2)]) {
-        return 0;
-    }
     let mut letters = [0_u8; LONGEST_LEET];
     let Some(letters) = letters.get_mut(..bytes.len()) else {
         return 0;
@@ -566,6 +566,7 @@ mod tests {
         assert_eq!(read("promptly").1, WAKES_THEFT);
         assert_eq!(read("1gn0re").1, WAKES_OVERRIDE);
         assert_eq!(read("banana").1, 0);
+        let meant = |word: &str| super::meant(word).map(Iterator::collect::<String>);
         assert_eq!(meant("pr0mpt").as_deref(), Some("prompt"));
         for word in ["prompt", "2024", "sha256", "a1b2c3d4e5f6", "é0a"] {
             assert_eq!(meant(word), None, "{word}");

@@ -145,6 +145,11 @@ impl<'a> Block<'a> {
                 && self.column(span.start).is_some_and(|name| has_word(name, words))
     }
 
+    /// Whether a value that is accepted would not be reported, for want of context.
+    pub fn lacks_context(&mut self, definition: &Definition, span: &Range<usize>, weight: Weight) -> bool {
+        weight.needs_context && weight.base < self.options.min_confidence && !self.is_named(definition, span)
+    }
+
     /// What heads the column that a value stands in. Many detectors ask for the same value.
     fn column(&mut self, start: usize) -> Option<&'a [u8]> {
         if let Some((_, name)) = self.column.filter(|(known, _)| *known == start) {

@@ -230,15 +230,18 @@ impl Block<'_> {
                 return;
             }
         }
-        let verdict = (entry.form.check)(&candidate);
-        if verdict == Verdict::Reject {
-            return;
-        }
         let weight = Weight {
             base: entry.form.confidence.unwrap_or(entry.definition.confidence),
             needs_context: entry.form.needs_context,
             severity: entry.form.severity,
         };
+        if entry.form.is_checked_last && self.lacks_context(entry.definition, &value, weight) {
+            return;
+        }
+        let verdict = (entry.form.check)(&candidate);
+        if verdict == Verdict::Reject {
+            return;
+        }
         self.push(entry.id, entry.definition, value, verdict, weight);
     }
 

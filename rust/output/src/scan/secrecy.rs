@@ -2,6 +2,7 @@
 
 use std::sync::LazyLock;
 
+use ahash::AHashSet;
 use aho_corasick::AhoCorasick;
 
 use crate::bytes::{is, ALNUM, SPACE};
@@ -164,6 +165,9 @@ const DESCRIPTIVE: &[&str] = &[
     "has",
 ];
 
+static DESCRIPTIVE_WORDS: LazyLock<AHashSet<&[u8]>> =
+    LazyLock::new(|| DESCRIPTIVE.iter().map(|word| word.as_bytes()).collect());
+
 /// Words of a name, lower-case: `dbPassword_2` is `db`, `password`, `2`.
 pub(crate) fn words_of(name: &[u8]) -> Vec<Vec<u8>> {
     let mut words: Vec<Vec<u8>> = Vec::new();
@@ -199,7 +203,7 @@ pub(crate) fn is_secret_name(name: &[u8]) -> bool {
         .iter()
         .rev()
         .find(|word| !word.iter().all(u8::is_ascii_digit));
-    let is_descriptive = last.is_some_and(|last| DESCRIPTIVE.iter().any(|word| last == word.as_bytes()));
+    let is_descriptive = last.is_some_and(|last| DESCRIPTIVE_WORDS.contains(last.as_slice()));
     // `max_tokens`, `secretary`, `passwords`: names of something else, or of many.
     let is_other = last.is_some_and(|last| {
         last.as_slice() == b"tokens" || last.starts_with(b"secretar") || last.starts_with(b"tokeni")

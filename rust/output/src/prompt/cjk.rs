@@ -60,7 +60,8 @@ static TABLE: LazyLock<Table> = LazyLock::new(|| {
 /// Verb and target close to each other, in either order and one sentence.
 pub(super) fn find_overrides(view: &View<'_>, found: &mut Vec<Draft>) {
     let text = view.text();
-    if text.is_ascii() {
+    // All its characters begin with bytes from here on.
+    if !text.bytes().any(|byte| byte >= 0xe3) {
         return;
     }
     let Some(automaton) = &TABLE.automaton else { return };
@@ -98,5 +99,18 @@ pub(super) fn find_overrides(view: &View<'_>, found: &mut Vec<Draft>) {
         };
         let span = view.source((*start).min(noun.1)..(*end).max(noun.2));
         found.push(Draft::new("instruction_override", span, confidence));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::PARTS;
+
+    #[test]
+    fn all_characters_begin_with_high_bytes() {
+        let words = PARTS.iter().flat_map(|(_, words)| words.split_whitespace());
+        for character in words.flat_map(str::chars) {
+            assert!(character.to_string().as_bytes()[0] >= 0xe3, "{character}");
+        }
     }
 }

@@ -18,6 +18,7 @@ mod overrides;
 mod persona;
 mod read;
 mod score;
+mod stems;
 #[cfg(test)]
 mod tests;
 mod view;

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::cut::Word;
+use super::stems::head_of;
 use super::view::View;
 use super::vocabulary::{self, *};
 

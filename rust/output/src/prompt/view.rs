@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::cut::{words_of, Word};
 use super::fold::Folded;
-use super::vocabulary::head_of;
+use super::stems::head_of;
 use crate::around::without_escapes;
 
 /// So many letters set apart may be a word.

@@ -6,6 +6,7 @@
 use std::sync::LazyLock;
 
 use super::languages::LANGUAGES;
+use super::stems::{head_of, Meaning, Stem, Stems};
 use crate::bytes::{is, LOWER};
 
 /// What a word can be; several at once.
@@ -110,63 +111,12 @@ static WAKING: &[(Wakes, &str)] = &[
     ),
 ];
 
-/// A stem and what it stands for.
-struct Stem {
-    text: &'static str,
-    /// Its first bytes, eight at most, and which bytes of a word they are compared with.
-    head: u64,
-    mask: u64,
-    /// Letters that may follow it.
-    more: usize,
-    roles: Roles,
-    wakes: Wakes,
-}
-
-/// Stems by the first bytes of a word.
-struct Stems {
-    /// Words of eight bytes at most that are stems themselves.
-    whole: Whole,
-    /// The other stems, by their first four bytes.
-    longer: Slots,
-    /// Whether one of those begins with four bytes, a bit for each slot.
-    begun: Vec<u64>,
-    /// Slots of the first three bytes of all of them.
-    begun_by_three: Vec<bool>,
-}
-
-/// Words by all their bytes: the place of a word is one of a few, and all of them are looked at, without a branch to guess.
-struct Whole {
-    factor: u64,
-    buckets: Vec<Bucket>,
-}
-
-/// Empty places hold 0.
-#[derive(Clone, Default)]
-struct Bucket {
-    heads: [u64; WAYS],
-    meanings: [Meaning; WAYS],
-}
-
-const WAYS: usize = 4;
-const BUCKETS: usize = 1024;
-
-struct Slots {
-    all: Vec<Stem>,
-    /// Where the stems of a slot begin; they end where those of the next begin.
-    starts: Vec<u16>,
-}
-
-/// What a word can be, and what it wakes.
-type Meaning = (Roles, Wakes);
-
-const SLOTS: usize = 4096;
-const BEGINS: usize = 1 << 14;
 /// Longest word with a leet character that can be one of the stems.
 const LONGEST_LEET: usize = 64;
 
 static STEMS: LazyLock<Stems> = LazyLock::new(|| Stems::new(stems().collect()));
 
-fn stems() -> impl Iterator<Item = Stem> {
+pub(super) fn stems() -> impl Iterator<Item = Stem> {
     let meanings = LANGUAGES.iter().flat_map(|rows| rows.iter());
     let meanings = meanings.map(|(roles, words)| (*roles, 0, *words));
     let waking = WAKING.iter().map(|(wakes, words)| (0, *wakes, *words));
@@ -174,214 +124,6 @@ fn stems() -> impl Iterator<Item = Stem> {
         let words = words.split_ascii_whitespace();
         words.map(move |word| Stem::of(word, roles, wakes))
     })
-}
-
-impl Stem {
-    fn of(word: &'static str, roles: Roles, wakes: Wakes) -> Self {
-        let more = match word.as_bytes().last() {
-            Some(b'*') => 7,
-            Some(b'+') => 2,
-            Some(b'-') => usize::MAX,
-            _ => 0,
-        };
-        let text = word.strip_suffix(['*', '+', '-']).unwrap_or(word);
-        Self {
-            text,
-            head: head_of(text.as_bytes()),
-            mask: u64::MAX >> (64 - 8 * text.len().clamp(1, 8)),
-            more,
-            roles,
-            wakes,
-        }
-    }
-}
-
-/// The first bytes of a word, eight at most; zeros behind a shorter one.
-pub(super) fn head_of(word: &[u8]) -> u64 {
-    if let Some(eight) = word.first_chunk() {
-        return u64::from_le_bytes(*eight);
-    }
-    match (word.first_chunk(), word.last_chunk()) {
-        (Some(first), Some(last)) => {
-            let (first, last) = (u32::from_le_bytes(*first), u32::from_le_bytes(*last));
-            u64::from(first) | u64::from(last) << (8 * (word.len() - 4))
-        }
-        _ => word
-            .iter()
-            .rev()
-            .fold(0, |head, byte| head << 8 | u64::from(*byte)),
-    }
-}
-
-fn three_of(head: u64) -> u32 {
-    head as u32 & 0x00ff_ffff
-}
-
-fn four_of(head: u64) -> u32 {
-    head as u32
-}
-
-/// Word and bit of the slot of a word's first four bytes.
-#[inline]
-fn begin(head: u64) -> (usize, u32) {
-    let hash = four_of(head).wrapping_mul(0x9E37_79B1) >> 18;
-    (hash as usize / 64, hash % 64)
-}
-
-fn slot(bytes: u32) -> usize {
-    (bytes.wrapping_mul(0x9E37_79B1) >> 20) as usize % SLOTS
-}
-
-impl Slots {
-    fn new(mut all: Vec<Stem>, bytes_of: impl Fn(u64) -> u32) -> Self {
-        let slot = |stem: &Stem| slot(bytes_of(stem.head));
-        all.sort_by_key(slot);
-        let starts = (0..=SLOTS).map(|wanted| {
-            let start = all.partition_point(|stem| slot(stem) < wanted);
-            u16::try_from(start).unwrap_or(u16::MAX)
-        });
-        Self {
-            starts: starts.collect(),
-            all,
-        }
-    }
-
-    #[inline]
-    fn at(&self, slot: usize) -> &[Stem] {
-        match self.starts.get(slot..slot + 2) {
-            Some([start, end]) if start < end => self
-                .all
-                .get(usize::from(*start)..usize::from(*end))
-                .unwrap_or(&[]),
-            _ => &[],
-        }
-    }
-}
-
-impl Whole {
-    fn new(stems: &[&Stem]) -> Self {
-        // Some factor leaves no bucket with too many words; a test says so.
-        let factors = (0..64).map(|turn| 0x9E37_79B9_7F4A_7C15_u64.rotate_left(turn) | 1);
-        let mut tables = factors.map(|factor| Self::with_factor(stems, factor));
-        let first = tables.next();
-        let (fits, whole) = first.unwrap_or_else(|| Self::with_factor(stems, 1));
-        if fits {
-            return whole;
-        }
-        tables.find(|(fits, _)| *fits).map_or(whole, |(_, whole)| whole)
-    }
-
-    /// The table, and whether all words have a place in it.
-    fn with_factor(stems: &[&Stem], factor: u64) -> (bool, Self) {
-        let mut whole = Self {
-            factor,
-            buckets: vec![Bucket::default(); BUCKETS],
-        };
-        let fits = stems.iter().all(|stem| whole.add(stem));
-        (fits, whole)
-    }
-
-    fn add(&mut self, stem: &Stem) -> bool {
-        let place = self.place(stem.head);
-        let Some(bucket) = self.buckets.get_mut(place) else {
-            return false;
-        };
-        let mut places = bucket.heads.iter_mut().zip(&mut bucket.meanings);
-        let free = places.find(|(head, _)| **head == stem.head || **head == 0);
-        let Some((head, (roles, wakes))) = free else {
-            return false;
-        };
-        *head = stem.head;
-        *roles |= stem.roles;
-        *wakes |= stem.wakes;
-        true
-    }
-
-    #[inline]
-    fn place(&self, head: u64) -> usize {
-        (head.wrapping_mul(self.factor) >> 54) as usize % BUCKETS
-    }
-
-    #[inline]
-    fn at(&self, head: u64) -> Meaning {
-        let Some(bucket) = self.buckets.get(self.place(head)) else {
-            return (0, 0);
-        };
-        let (mut roles, mut wakes) = (0, 0);
-        for (known, (its_roles, its_wakes)) in bucket.heads.iter().zip(&bucket.meanings) {
-            let is_it = *known == head;
-            roles |= Roles::from(is_it).wrapping_neg() & its_roles;
-            wakes |= Wakes::from(is_it).wrapping_neg() & its_wakes;
-        }
-        (roles, wakes)
-    }
-}
-
-impl Stems {
-    fn new(all: Vec<Stem>) -> Self {
-        let mut begun_by_three = vec![false; SLOTS];
-        for stem in &all {
-            if let Some(slot) = begun_by_three.get_mut(slot(three_of(stem.head))) {
-                *slot = true;
-            }
-        }
-        let (whole, longer): (Vec<Stem>, Vec<Stem>) = all.into_iter().partition(Stem::is_whole);
-        let mut begun = vec![0; BEGINS / 64];
-        for stem in &longer {
-            let (word, bit) = begin(stem.head);
-            if let Some(bits) = begun.get_mut(word) {
-                *bits |= 1 << bit;
-            }
-        }
-        Self {
-            whole: Whole::new(&whole.iter().collect::<Vec<_>>()),
-            longer: Slots::new(longer, four_of),
-            begun,
-            begun_by_three,
-        }
-    }
-
-    /// What a word that begins with `head` stands for as it is spelled, and which detectors it wakes.
-    #[inline]
-    fn read(&self, word: &str, head: u64) -> Meaning {
-        let (mut roles, mut wakes) = self.whole.at(if word.len() <= 8 { head } else { 0 });
-        let (place, bit) = begin(head);
-        if self.begun.get(place).is_some_and(|bits| bits & 1 << bit != 0) {
-            for stem in self.longer.at(slot(four_of(head))) {
-                if stem.begins(word, head) {
-                    roles |= stem.roles;
-                    wakes |= stem.wakes;
-                }
-            }
-        }
-        (roles, wakes)
-    }
-
-    /// Whether some stem may begin with these three bytes.
-    fn may_begin(&self, three: [u8; 3]) -> bool {
-        self.begun_by_three.get(slot(three_of(head_of(&three)))) == Some(&true)
-    }
-}
-
-impl Stem {
-    /// Whether it is a word of eight bytes at most, and nothing may follow.
-    fn is_whole(&self) -> bool {
-        self.more == 0 && self.text.len() <= 8
-    }
-
-    /// Whether a word that begins with `head` is this stem with no more letters than may follow it.
-    #[inline]
-    fn begins(&self, word: &str, head: u64) -> bool {
-        if self.head != head & self.mask {
-            return false;
-        }
-        // The head of a short stem is all of it.
-        let rest = match self.text.len() {
-            length @ ..=8 => word.get(length..),
-            _ => word.strip_prefix(self.text),
-        };
-        rest.is_some_and(|rest| rest.len() <= self.more || rest.chars().count() <= self.more)
-    }
 }
 
 /// Reads words one after the other.
@@ -535,13 +277,6 @@ mod tests {
 
     fn roles(word: &str) -> Roles {
         read(word).0
-    }
-
-    #[test]
-    fn whole_words_have_places() {
-        let stems: Vec<Stem> = stems().filter(Stem::is_whole).collect();
-        let stems: Vec<&Stem> = stems.iter().collect();
-        assert!(Whole::with_factor(&stems, STEMS.whole.factor).0);
     }
 
     /// Every stem stands for what it says, alone and with letters behind it.

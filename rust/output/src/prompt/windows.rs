@@ -81,30 +81,19 @@ impl Seen {
         let mut at = range.start;
         while let Some(skipped) = first_beyond_ascii(slice(content, at..range.end)) {
             at += skipped;
-            // Runs of characters are decoded together, up to the next blank stretch of ASCII.
+            // Characters in a row are looked at without a search for the next.
             let run = slice(content, at..at + 64);
-            let Some(chunk) = run.utf8_chunks().next() else {
-                break;
-            };
-            let valid = chunk.valid();
-            let mut is_ascii_again = false;
             let mut taken = 0;
-            for character in valid.chars() {
-                if character.is_ascii() {
-                    is_ascii_again = true;
-                    break;
-                }
-                if asks(character, content, at + taken) {
-                    self.ask(at + taken..at + taken + character.len_utf8());
-                    invisible.see(content, at + taken, character);
-                }
+            while let Some(character) = wide_character(run, taken) {
+                let place = at + taken;
                 taken += character.len_utf8();
+                if asks(character, content, place) {
+                    self.ask(place..at + taken);
+                    invisible.see(content, place, character);
+                }
             }
-            at += taken;
-            if !is_ascii_again && taken == valid.len() {
-                // A broken byte, or a character cut by the end of the run (which then starts the next run).
-                at += usize::from(taken == 0);
-            }
+            // A broken byte is passed by; a character cut by the end of the run starts the next one.
+            at += taken.max(1);
         }
         invisible
     }
@@ -132,6 +121,18 @@ fn cut(window: Range<usize>) -> impl Iterator<Item = Range<usize>> {
         from = (end < window.end).then(|| end - BEFORE - AFTER);
         Some(start..end)
     })
+}
+
+/// The character beyond ASCII that stands at `at`; `None` for any other, and for broken bytes.
+fn wide_character(bytes: &[u8], at: usize) -> Option<char> {
+    let bytes = bytes.get(at..)?;
+    let width = match bytes.first()? {
+        0xc2..=0xdf => 2,
+        0xe0..=0xef => 3,
+        0xf0..=0xf4 => 4,
+        _ => return None,
+    };
+    std::str::from_utf8(bytes.get(..width)?).ok()?.chars().next()
 }
 
 /// Where the first byte beyond ASCII stands.

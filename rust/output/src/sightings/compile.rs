@@ -157,10 +157,11 @@ pub(super) fn build<K: Copy + Ord>(places: &Places<K>, classes: [u8; 256]) -> Au
     let mut numbers: HashMap<(usize, Set), u16> = HashMap::new();
     let mut table = vec![[0; CLASSES]; STATES];
     let mut built = 0;
-    let mut kinds: Vec<Vec<K>> = Vec::new();
+    let mut kinds: Vec<K> = Vec::new();
+    let mut ends = Vec::new();
     while let Some((start, set)) = sets.get(built).cloned() {
         let start = start.and_then(|start| starts.get(start));
-        kinds.push(places.kinds(start.map(|start| &start.set).into_iter().chain([&set])));
+        kinds.extend(places.kinds(start.map(|start| &start.set).into_iter().chain([&set])));
         let mut row = [0; CLASSES];
         for ((class, cell), mut next) in row.iter_mut().enumerate().zip(places.moved(&set)) {
             let number = start_of.get(class).copied().unwrap_or(0);
@@ -192,12 +193,14 @@ pub(super) fn build<K: Copy + Ord>(places: &Places<K>, classes: [u8; 256]) -> Au
         if let Some(place) = table.get_mut(built) {
             *place = row;
         }
+        ends.push(u32::try_from(kinds.len()).unwrap_or(u32::MAX));
         built += 1;
     }
     Automaton {
         classes,
         table,
         kinds,
+        ends,
     }
 }
 

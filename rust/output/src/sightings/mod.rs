@@ -63,8 +63,10 @@ pub(crate) struct Sighting<K> {
 pub(crate) struct Automaton<K> {
     classes: [u8; 256],
     table: Vec<[u16; CLASSES]>,
-    /// Kinds of the phrases each state completes.
-    kinds: Vec<Vec<K>>,
+    /// Kinds of the phrases the states complete, state after state.
+    kinds: Vec<K>,
+    /// Where the kinds of each state end.
+    ends: Vec<u32>,
 }
 
 impl<K: Copy + Ord> Automaton<K> {
@@ -80,7 +82,7 @@ impl<K: Copy + Ord> Automaton<K> {
     #[cfg(test)]
     pub(crate) fn size(&self) -> (usize, usize) {
         let last = self.classes.iter().copied().max().unwrap_or(0);
-        (self.kinds.len(), usize::from(last) + 1)
+        (self.ends.len(), usize::from(last) + 1)
     }
 }
 

@@ -7,7 +7,7 @@ use super::{Automaton, Sighting, CLASSES, COMPLETE, LONGEST, STATES};
 /// Parts searched at a time.
 const LANES: usize = 8;
 /// Bytes of a part, at most.
-const PART: usize = 32 * 1024;
+const PART: usize = 8 * 1024;
 /// Bytes of every lane between two looks at where its part ends.
 const STRIDE: usize = 64;
 /// What stands behind the end of a text: a border like any other.
@@ -66,15 +66,19 @@ impl<K: Copy + Ord> Automaton<K> {
         for ((state, part), found) in states.into_iter().zip(parts).zip(found) {
             let end = part.start + count;
             if state & COMPLETE != 0 && end <= part.end {
-                let kinds = self.kinds.get(usize::from(state & !COMPLETE));
-                found.extend(
-                    kinds
-                        .into_iter()
-                        .flatten()
-                        .map(|kind| Sighting { end, kind: *kind }),
-                );
+                let kinds = self.kinds_of(state).iter();
+                found.extend(kinds.map(|kind| Sighting { end, kind: *kind }));
             }
         }
+    }
+
+    /// Kinds of the phrases that a state completes.
+    fn kinds_of(&self, state: u16) -> &[K] {
+        let state = usize::from(state & !COMPLETE);
+        let end_of =
+            |state: Option<usize>| state.and_then(|state| self.ends.get(state)).copied().unwrap_or(0);
+        let (from, to) = (end_of(state.checked_sub(1)), end_of(Some(state)));
+        self.kinds.get(from as usize..to as usize).unwrap_or(&[])
     }
 
     fn cells(&self) -> Option<&[u16; STATES * CLASSES]> {
@@ -103,9 +107,12 @@ impl<K: Copy + Ord> Automaton<K> {
         for (place, byte) in text.iter().chain(b"\n").enumerate() {
             state = step(table, &self.classes, state, *byte);
             if state & COMPLETE != 0 {
-                let kinds = self.kinds.get(usize::from(state & !COMPLETE)).unwrap();
                 let end = place + 1;
-                found.extend(kinds.iter().map(|kind| Sighting { end, kind: *kind }));
+                found.extend(
+                    self.kinds_of(state)
+                        .iter()
+                        .map(|kind| Sighting { end, kind: *kind }),
+                );
             }
         }
         found

@@ -215,17 +215,25 @@ def _scan_records(path: str, search: Search) -> int:
             if not line.strip():
                 continue
             record = _record(line, number)
-            findings = search.run(record["text"], is_distinct=True)
+            # JSON may hold half of a pair of surrogates.
+            text = record["text"].encode("utf-8", "surrogatepass")
+            findings = search.run(text, is_distinct=True)
             worst = max(worst, *map(_rank, findings), -1)
             told = [_told(finding, finding.offset) for finding in findings]
-            sys.stdout.buffer.write(orjson.dumps({"id": record.get("id"), "findings": told}) + b"\n")
+            # The id comes back as it is: any number, any text.
+            name = json.dumps(record.get("id"), separators=(",", ":")).encode()
+            sys.stdout.buffer.write(b'{"id":%b,"findings":%b}\n' % (name, orjson.dumps(told)))
         sys.stdout.buffer.flush()
     return worst
 
 
+def _no_constant(name: str) -> None:
+    raise ValueError(name)
+
+
 def _record(line: bytes, number: int) -> dict[str, Any]:
     try:
-        record = json.loads(line)
+        record = json.loads(line, parse_constant=_no_constant)
     except ValueError:
         raise ValueError(f"line {number}: expected a JSON object") from None
     if not isinstance(record, dict) or not isinstance(record.get("text"), str):

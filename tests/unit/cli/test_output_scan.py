@@ -43,10 +43,23 @@ def test_records_come_back_in_order_with_their_ids() -> None:
     assert KEY not in done.stdout
 
 
-def test_a_broken_record_names_its_line() -> None:
-    done = run("scan", "--jsonl", "-", stdin='{"text": "a"}\n{"text": 1}\n')
+@pytest.mark.parametrize(
+    "name", ["123456789012345678901234567890", '"a\\ud800"', '"é"', "1.5e300", "[null, true]"]
+)
+def test_any_id_comes_back_as_it_is(name: str) -> None:
+    done = run("scan", "--jsonl", "-", stdin=f'{{"id": {name}, "text": "\\ud800 bob@example.org"}}\n')
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["id"] == json.loads(name)
+    assert [finding["detector"] for finding in told["findings"]] == ["email_address"]
+
+
+@pytest.mark.parametrize("record", ['{"text": 1}', '{"id": NaN, "text": "a"}', "[]", "x"])
+def test_a_broken_record_names_its_line(record: str) -> None:
+    done = run("scan", "--jsonl", "-", stdin=f'{{"text": "a"}}\n{record}\n')
     assert done.returncode == 1
     assert "line 2" in done.stderr
+    assert len(done.stdout.splitlines()) == 1
 
 
 def test_one_input_gives_one_array() -> None:

@@ -10,7 +10,7 @@ from random import Random
 from tests.quality.samples import Sample, samples
 from tests.quality.values import fill
 
-__all__ = ["COLUMNS", "ENCODINGS", "TABLES", "assignments", "encoded", "table"]
+__all__ = ["COLUMNS", "EDGES", "ENCODINGS", "TABLES", "assignments", "edged", "encoded", "table"]
 
 
 def _base64_lines(data: bytes) -> bytes:
@@ -72,6 +72,27 @@ def encoded(name: str) -> Iterator[Sample]:
         if name in ("UTF-16", "base64 in JSON", "JSON in JSON"):
             data = encode(b"note: " + line + b" end of it")
         yield replace(sample, wrapping=name, data=data, start=0, end=len(data))
+
+
+EDGES = {
+    "added line": "+{}\n",
+    "end of a sentence": "The result is {}.",
+    "cell": "1,{},x\n",
+    "typographic quotes": "\u201c{}\u201d",
+    "full stop of another script": "\u7ed3\u679c {}\u3002",
+}
+"""What may stand right beside a value."""
+
+
+def edged(name: str) -> Iterator[Sample]:
+    """One text per template of a secret that is written in one line, with other characters beside it."""
+    for sample in samples():
+        if sample.group != "secret_leak" or sample.wrapping != "plain" or not sample.is_hit:
+            continue
+        line = sample.data.split(b"\n", 1)[1].rsplit(b"\n", 2)[0]
+        if b"\n" not in line:
+            data = EDGES[name].format(line.decode()).encode()
+            yield replace(sample, wrapping=name, data=data, start=0, end=len(data))
 
 
 COLUMNS = {

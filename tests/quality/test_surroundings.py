@@ -6,7 +6,16 @@ import pytest
 
 from cordum.output import redact, scan
 from tests.quality.samples import Sample, samples
-from tests.quality.surroundings import COLUMNS, ENCODINGS, TABLES, assignments, encoded, table
+from tests.quality.surroundings import (
+    COLUMNS,
+    EDGES,
+    ENCODINGS,
+    TABLES,
+    assignments,
+    edged,
+    encoded,
+    table,
+)
 
 _SCANNER = {"secret_leak": "secret", "pii": "pii"}
 
@@ -21,6 +30,18 @@ def test_encoded_secrets_are_found(name: str) -> None:
     ]
     assert len(texts) > 100
     assert len(missed) <= len(texts) * 0.02, missed
+
+
+@pytest.mark.parametrize("name", EDGES)
+def test_what_stands_beside_a_secret_hides_nothing(name: str) -> None:
+    texts = list(edged(name))
+    missed = [
+        sample.label
+        for sample in texts
+        if all(found.detector != sample.detector for found in scan(sample.data, scanners=["secret"]))
+    ]
+    assert len(texts) > 100
+    assert missed == []
 
 
 @pytest.mark.parametrize("kind", TABLES)

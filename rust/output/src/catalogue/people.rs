@@ -34,8 +34,8 @@ pub(super) const CATALOGUE: &[Definition] = &[
                 &["birth", "born", "dob", "d.o.b", "naissance", "nacimiento", "nascita", "nato il", "nata il", "nascimento", "geburt", "geboren", "geboorte"],
                 r"(?i)\b(?P<value>(?:[0-3]?[0-9](?:st|nd|rd|th|er|º|\.)?[\s-]+(?:de\s+)?(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec|mär|mai|okt|dez|janv|févr?|avr|juin|juil|août|aout|déc|ene|abr|ago|dic|gen|mag|giu|lug|set|ott|fev|out|mrt|maart|mei)(?:[a-z]|é){0,8}\.?,?[\s-]+(?:de\s+|del\s+)?(?:19|20)[0-9]{2})|(?:(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]{0,6}\.?\s+[0-3]?[0-9](?:st|nd|rd|th)?,?\s+(?:19|20)[0-9]{2}))\b",
             ).check(check::birth_date).in_context(),
-            // The day of a time stamp.
-            Form::near(&["birth", "born", "dob"], r"\b(?P<value>(?:19|20)[0-9]{2}-[0-9]{2}-[0-9]{2})T[0-9]{2}:").check(check::birth_date).in_context(),
+            // The day of a time stamp that says no more than the day: those of log lines do.
+            Form::near(&["birth", "born", "dob"], r"\b(?P<value>(?:19|20)[0-9]{2}-[0-9]{2}-[0-9]{2})T[0-9]{2}:00(?::00|Z|[^0-9:]|$)").check(check::birth_date).in_context(),
         ])
         .context(&["dob", "born", "birth", "birthday", "birthdate", "date of birth", "d.o.b", "geburtsdatum", "geboren", "geb", "naissance", "né le", "née le", "nacimiento", "nascita", "nato il", "nata il", "geboortedatum", "nascimento", "urodzenia", "рождения", "родился", "geboorte", "nacido", "nacida", "תאריך לידה"])
         .examples(&["DOB: 1985-07-14", "born on July 14, 1985", "date of birth 14/07/1985", "Geburtsdatum: 14.07.1985", "d.o.b. 14 July 1985", "date de naissance : 14 juillet 1985", "fecha de nacimiento: 14 de julio de 1985"], &["released 1985-07-14", "DOB: 1985-13-41"]),

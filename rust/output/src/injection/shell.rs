@@ -75,8 +75,10 @@ fn interpreter(after: &[u8]) -> Option<usize> {
             .take_while(|byte| byte.is_ascii_alphanumeric() || b"/_.-".contains(byte))
             .count();
         let word = rest.get(..length)?;
+        // "Run curl … | bash." ends a sentence.
+        let word = word.strip_suffix(b".").unwrap_or(word);
         let name = word.rsplit(|byte| *byte == b'/').next()?;
-        let behind = at + length;
+        let behind = at + word.len();
         if SHELLS.contains(&name) {
             return Some(behind);
         }

@@ -28,8 +28,9 @@ pub(super) fn union(content: &[u8], end: usize) -> Option<Draft> {
     let before = lower(content, start.saturating_sub(240)..start);
     let trimmed = before.trim_ascii_end();
     let is_statement = words(&before).any(|word| word == b"select");
-    // A statement of several lines, as files hold them.
-    let is_own_line = rest_of(&before, trimmed.len()).contains(&b'\n');
+    // A statement of several lines, as files hold them; behind an empty line something else begins.
+    let ends = rest_of(&before, trimmed.len()).iter();
+    let is_own_line = ends.filter(|byte| **byte == b'\n').count() == 1;
     let confidence = match trimmed.last() {
         Some(b'\'' | b'"' | b'`') => 0.9,
         Some(b')' | b'0'..=b'9') => {

@@ -75,10 +75,13 @@ pub(super) fn heading_at(content: &[u8], end: usize) -> Option<Draft> {
     let (start, stop) = line_at(content, end);
     let line = slice(content, start..stop);
     let is_escaped = line.windows(2).any(|pair| pair == b"\\n");
+    let last = || slice(content, start..end).windows(3).rposition(|w| w == b"###");
     let from = if is_escaped {
-        slice(content, start..end).windows(3).rposition(|w| w == b"###")? + start
+        last()? + start
     } else {
-        start
+        // The text of a JSON string begins a line too.
+        let quoted = last().filter(|at| *at > 0 && line.get(at - 1) == Some(&b'"'));
+        start + quoted.unwrap_or(0)
     };
     let text = String::from_utf8_lossy(slice(content, from..stop)).to_lowercase();
     let text = text.trim_start_matches([' ', '"', '>']);

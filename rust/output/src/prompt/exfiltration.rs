@@ -3,7 +3,7 @@
 use super::read::Read;
 use super::vocabulary::{NOT, PRIVATE, WAKES_SEND, YOUR};
 use super::Draft;
-use crate::around::slice;
+use crate::around::{contains, slice};
 
 const ORDER: &str = "data_exfil_instruction";
 
@@ -181,6 +181,9 @@ fn order_at(content: &[u8], read: &Read<'_>, place: usize) -> Option<Draft> {
     ]) {
         confidence += 0.1;
     }
+    if is_system_place(content, read, place.min(object), last) {
+        confidence += 0.15;
+    }
     if read.text(place) == "exfiltrate" {
         confidence += 0.3;
     }
@@ -198,6 +201,16 @@ fn order_at(content: &[u8], read: &Read<'_>, place: usize) -> Option<Draft> {
         read.source(place.min(object), last),
         confidence.min(0.95),
     ))
+}
+
+/// Whether a folder of the system or of its user is named: "the files in /etc".
+fn is_system_place(content: &[u8], read: &Read<'_>, first: usize, last: usize) -> bool {
+    const PLACES: &[&[u8]] = &[
+        b"/etc", b"/root", b"/home", b"/var/", b"~/", b"$HOME", b".ssh", b".aws",
+    ];
+    let span = read.source(first, last);
+    let text = slice(content, span);
+    PLACES.iter().any(|place| contains(text, place))
 }
 
 /// How private a named thing is.
@@ -243,9 +256,19 @@ fn destination(content: &[u8], read: &Read<'_>, place: usize) -> Option<(usize, 
         let word = read.word(at)?;
         let next = read.word(at + 1);
         let between = next.map_or("", |next| read.view.between(word, next));
-        if matches!(read.text(at), "http" | "https" | "ftp" | "ws" | "wss") && between == "://" {
+        let scheme = read.view.source_of(at)?.end;
+        // The numbers of an address may be no words.
+        let host_number = content.get(scheme + 3).is_some_and(u8::is_ascii_digit);
+        if matches!(read.text(at), "http" | "https" | "ftp" | "ws" | "wss")
+            && between.starts_with("://")
+            && (between == "://" || host_number)
+        {
+            if host_number {
+                let is_local = slice(content, scheme + 3..scheme + 6) == b"127";
+                return (!is_local).then(|| (last_of_host(content, read, scheme, at), true));
+            }
             let host = read.view.source_of(at + 1)?;
-            let is_local = matches!(read.text(at + 1), "localhost" | "127");
+            let is_local = read.text(at + 1) == "localhost";
             return (!is_local).then(|| (last_of_host(content, read, host.start, at + 1), true));
         }
         let is_led = matches!(

@@ -105,6 +105,7 @@ fn from_verb(read: &Read<'_>, place: usize) -> Option<Draft> {
     let ahead = target_ahead(read, place, &verb);
     let best = [
         ahead,
+        unbound(read, place, &verb),
         target_behind(read, place, &verb),
         everything(read, place, &verb),
     ];
@@ -130,6 +131,10 @@ fn target_ahead(read: &Read<'_>, place: usize, verb: &Verb) -> Option<(usize, f6
         .find(|at| read.has(*at, NOUN))
         .unwrap_or(noun);
     let mut qualities = (place + 1..noun).fold(0, |all, at| all | read.at(at));
+    // "Policy checks", "policy controls" are those of safety.
+    if read.text(noun.wrapping_sub(1)) == "policy" {
+        qualities |= SAFETY;
+    }
     let mut last = noun;
     for after in read.following(noun, 4).take_while(|at| !read.starts_clause(*at)) {
         // "The instructions you were given" are the reader's own.
@@ -152,13 +157,14 @@ fn target_ahead(read: &Read<'_>, place: usize, verb: &Verb) -> Option<(usize, f6
         return None;
     }
     let is_bare = noun == place + 1;
-    let mut confidence = weigh(
-        read.at(noun),
-        qualities,
-        verb,
-        is_bare,
-        read.starts_clause(noun + 1),
-    );
+    let mut confidence = weigh(read.at(noun), qualities, verb, is_bare, ends_order(read, noun));
+    // "This policy supersedes all previous versions of the guidelines": documents speak of their editions.
+    let is_edition =
+        (place + 1..noun).any(|at| matches!(read.text(at), "version" | "versions" | "edition" | "editions"));
+    let is_weak = !read.has(noun, STRONG_NOUN) || read.text(noun).starts_with("guideline");
+    if read.text(place) == "supersedes" && (is_edition || is_weak && qualities & (YOUR | SYSTEM) == 0) {
+        confidence -= 0.45;
+    }
     // "the previous message about pricing" is somebody's subject, not the reader's orders.
     let is_about = read
         .following(noun, 1)
@@ -170,6 +176,28 @@ fn target_ahead(read: &Read<'_>, place: usize, verb: &Verb) -> Option<(usize, f6
         confidence -= 0.3;
     }
     Some((last, confidence))
+}
+
+/// Whether an order may end with the word at `place`: "ignore rules now", "ignore rules and …".
+fn ends_order(read: &Read<'_>, place: usize) -> bool {
+    let next = read.text(place + 1);
+    read.starts_clause(place + 1) || matches!(next, "and" | "now" | "immediately" | "instead" | "then" | "so")
+}
+
+/// "Bypass all restrictions", "bypass safety", "bypass governance" (§5.2): nobody's in particular.
+fn unbound(read: &Read<'_>, place: usize, verb: &Verb) -> Option<(usize, f64)> {
+    let is_loosening = matches!(read.text(place), "bypass" | "circumvent" | "override" | "ignore");
+    if !is_loosening || !verb.is_order {
+        return None;
+    }
+    let is_all = read.has(place + 1, ALL);
+    let target = place + 1 + usize::from(is_all);
+    let is_target = match read.text(target) {
+        "safety" | "governance" => true,
+        "restrictions" => read.text(place) == "bypass",
+        _ => false,
+    };
+    (is_target && ends_order(read, target)).then_some((target, 0.6))
 }
 
 /// "Do not follow the link": what is followed leads somewhere.

@@ -147,5 +147,17 @@ impl<'a> Read<'a> {
             || place
                 .checked_sub(1)
                 .is_some_and(|before| self.text(before) == "and")
+            || self.is_asked_of_you(place)
+    }
+
+    /// "I want you to …", "I order you to …".
+    fn is_asked_of_you(&self, place: usize) -> bool {
+        let before = |count: usize| place.checked_sub(count).map_or("", |at| self.text(at));
+        before(1) == "to"
+            && before(2) == "you"
+            && matches!(
+                before(3),
+                "want" | "need" | "order" | "command" | "instruct" | "ask" | "urge" | "require"
+            )
     }
 }

@@ -77,22 +77,21 @@ fn is_discussed(content: &[u8], draft: &Draft, fences: &[usize]) -> bool {
     let fence = (before % 2 == 1)
         .then(|| fences.get(before - 1).copied())
         .flatten();
-    [fence, quotation(content, draft)]
-        .into_iter()
-        .flatten()
-        .any(|opened| {
-            let lead =
-                String::from_utf8_lossy(slice(content, opened.saturating_sub(LEAD)..opened)).to_lowercase();
-            DISCUSSION.iter().any(|word| has_word(&lead, word))
-        })
+    let mut opened = fence.into_iter().chain(quotations(content, draft));
+    opened.any(|opened| {
+        let lead =
+            String::from_utf8_lossy(slice(content, opened.saturating_sub(LEAD)..opened)).to_lowercase();
+        DISCUSSION.iter().any(|word| has_word(&lead, word))
+    })
 }
 
-/// Where the quotation around a hit opens, on its line or the one before.
-fn quotation(content: &[u8], draft: &Draft) -> Option<usize> {
+/// Where the quotations around a hit open, on its line or the one before: a text in JSON stands in one more.
+fn quotations(content: &[u8], draft: &Draft) -> Vec<usize> {
     let from = draft.span.start.saturating_sub(200);
     let before = slice(content, from..draft.span.start);
     let after = slice(content, draft.span.end..draft.span.end + 300);
-    let pairs: [(&[u8], &[u8]); 6] = [
+    let pairs: [(&[u8], &[u8]); 7] = [
+        (b"\\\"", b"\\\""),
         (b"\"", b"\""),
         (b"`", b"`"),
         (b"'", b"'"),
@@ -100,12 +99,13 @@ fn quotation(content: &[u8], draft: &Draft) -> Option<usize> {
         ("\u{2018}".as_bytes(), "\u{2019}".as_bytes()),
         ("\u{ab}".as_bytes(), "\u{bb}".as_bytes()),
     ];
-    pairs.iter().find_map(|(open, close)| {
+    let opened = pairs.into_iter().filter_map(|(open, close)| {
         let at = memchr::memmem::rfind(before, open)?;
         // An apostrophe is no quotation mark: one opens only behind something that is no letter.
         let left = at.checked_sub(1).and_then(|left| before.get(left));
         let opens = !left.is_some_and(u8::is_ascii_alphanumeric);
-        let is_open = *open != *close || memchr::memmem::find_iter(before, open).count() % 2 == 1;
+        let is_open = open != close || memchr::memmem::find_iter(before, open).count() % 2 == 1;
         (opens && is_open && memchr::memmem::find(after, close).is_some()).then_some(from + at)
-    })
+    });
+    opened.collect()
 }

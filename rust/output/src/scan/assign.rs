@@ -47,7 +47,7 @@ impl Block<'_> {
             self.report(detector!("aws_session_token"), value.span, Verdict::Score(0.9));
             return;
         }
-        if !is_secret_name(name) && !self.is_spaced_name(start, name) {
+        if !is_secret_name(name) && !self.is_spaced_name(start, name) || self.is_in_reference(start) {
             return;
         }
         let span = value.span.clone();
@@ -99,6 +99,18 @@ impl Block<'_> {
             && ["api ", "access ", "private ", "auth ", "secret "]
                 .iter()
                 .any(|word| head.ends_with(word.as_bytes()))
+    }
+
+    /// The name is a part of what refers to a resource: `arn:aws:secretsmanager:eu-west-1:1234:secret:prod/db-AbCdEf`.
+    fn is_in_reference(&self, start: usize) -> bool {
+        let head = slice(self.content, start.saturating_sub(160), start);
+        let ends = |byte: &u8| {
+            is(*byte, SPACE) || matches!(byte, b'"' | b'\'' | b'`' | b'=' | b'(' | b'<' | b'>' | b',')
+        };
+        let token = head
+            .get(head.iter().rposition(ends).map_or(0, |at| at.saturating_add(1))..)
+            .unwrap_or_default();
+        token.ends_with(b":") && (token.starts_with(b"arn:") || token.starts_with(b"urn:"))
     }
 
     /// What is assigned to the name.
@@ -260,6 +272,7 @@ impl Block<'_> {
                         )
                 })
                 .count();
+            let length = before_mark(tail.get(..length).unwrap_or_default());
             let text = tail.get(..length).unwrap_or_default();
             let trailing = text
                 .iter()
@@ -293,6 +306,19 @@ impl Block<'_> {
             is_quoted: true,
             is_loose: false,
         })
+    }
+}
+
+/// Length up to a typographic mark: quotes and full stops of other scripts end a value as those of ASCII do.
+fn before_mark(text: &[u8]) -> usize {
+    let Some(at) = text.iter().position(|byte| !byte.is_ascii()) else {
+        return text.len();
+    };
+    let rest = String::from_utf8_lossy(slice(text, at, at.saturating_add(4)));
+    if rest.chars().next().is_some_and(char::is_alphanumeric) {
+        text.len()
+    } else {
+        at
     }
 }
 

@@ -48,6 +48,8 @@ impl Block<'_> {
             })
             .count();
         let value = tail.get(..length).unwrap_or_default();
+        // The end of a sentence is none of it.
+        let value = value.strip_suffix(b".").unwrap_or(value);
         let is_real = match name.as_slice() {
             b"basic" => value.len() >= 8 && is_user_and_password(value),
             b"bearer" | b"token" | b"bot" => {
@@ -58,7 +60,7 @@ impl Block<'_> {
         if is_real {
             self.report(
                 detector!("http_authorization"),
-                start..start.saturating_add(length),
+                start..start.saturating_add(value.len()),
                 Verdict::Score(0.9),
             );
         }

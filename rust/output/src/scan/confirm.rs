@@ -160,6 +160,18 @@ impl Block<'_> {
             .iter()
             .take_while(|byte| is_part(byte))
             .count();
+        // The end of a sentence is none of it.
+        let ends_sentence = body
+            .checked_add(length)
+            .and_then(|end| end.checked_sub(1))
+            .is_some_and(|last| {
+                self.content.get(last) == Some(&b'.') && !is_at(self.content, last.saturating_add(1), WORD)
+            });
+        let length = if length > 31 && ends_sentence {
+            length.saturating_sub(1)
+        } else {
+            length
+        };
         if !is_head
             || !(31..=34).contains(&length)
             || start

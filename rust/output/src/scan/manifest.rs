@@ -250,17 +250,21 @@ impl Block<'_> {
         let head = slice(self.content, word_start.saturating_sub(256), word_start);
         let machine =
             memchr::memmem::rfind(head, b"machine ").or_else(|| memchr::memmem::rfind(head, b"default "));
+        let start = word_end.saturating_add(blanks);
+        let end = bare_end(self.content, start, 256);
+        let value = slice(self.content, start, end);
         let is_entry = machine.is_some_and(|place| {
             let entry = head.get(place..).unwrap_or_default();
             memchr::memmem::find(entry, b"login ").is_some_and(|login| {
                 // Between `login` and `password` stands a name.
                 let name = entry.get(login.saturating_add(6)..).unwrap_or_default();
-                !name.trim_ascii().is_empty()
+                let host = entry.get(..login).unwrap_or_default();
+                // "A machine learning login page password reset" is a sentence: a host has a dot, or the password is no plain word.
+                let is_prose = !host.contains(&b'.') && value.iter().all(u8::is_ascii_lowercase);
+                !name.trim_ascii().is_empty() && !is_prose
             })
         });
-        let start = word_end.saturating_add(blanks);
-        let end = bare_end(self.content, start, 256);
-        if blanks == 0 || !is_entry || end <= start || is_placeholder(slice(self.content, start, end)) {
+        if blanks == 0 || !is_entry || end <= start || is_placeholder(value) {
             return false;
         }
         self.report(detector!("netrc_credentials"), start..end, Verdict::Score(0.9));

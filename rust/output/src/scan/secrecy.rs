@@ -235,7 +235,8 @@ pub(crate) fn is_secret_value(value: &[u8], name: &[u8], is_quoted: bool) -> boo
     // `SuperSecret123!` has what rules for passwords ask for.
     let is_compliant =
         is_quoted && class_count(value) >= 4 && value.iter().any(|byte| b"!@#$%^&*?".contains(byte));
-    if !is_compliant && is_self_descriptive(value, name) {
+    let is_chosen = is_quoted && is_chosen(value);
+    if !is_compliant && !is_chosen && is_self_descriptive(value, name) {
         return false;
     }
     let is_base64 = value
@@ -253,7 +254,22 @@ pub(crate) fn is_secret_value(value: &[u8], name: &[u8], is_quoted: bool) -> boo
             || value
                 .iter()
                 .any(|byte| matches!(byte, b'!' | b'@' | b'#' | b'$' | b'%' | b'^' | b'&' | b'*' | b'?')))
+        || is_chosen
         || is_phrase(value)
+}
+
+/// Letters and digits as people choose them: `hunter2hunter2`, `supersecret123`. One digit alone numbers a thing, and some
+/// numbers are sizes of algorithms.
+fn is_chosen(value: &[u8]) -> bool {
+    const SIZES: &[&[u8]] = &[
+        b"16", b"32", b"64", b"128", b"192", b"224", b"256", b"384", b"512",
+    ];
+    let digits = value.iter().filter(|byte| byte.is_ascii_digit()).count();
+    let letters = value.iter().filter(|byte| byte.is_ascii_alphabetic()).count();
+    let is_size = value
+        .split(|byte| !byte.is_ascii_digit())
+        .any(|number| SIZES.contains(&number));
+    digits >= 2 && letters >= 4 && digits + letters == value.len() && !is_size
 }
 
 /// Words joined by dashes that no program needs as a constant: `super-private-value`.
@@ -387,6 +403,9 @@ mod tests {
             "hK3!pQ9$zz",
             "Zx81mQpL0vTr",
             "Tr0ub4dor&3",
+            "hunter2hunter2",
+            "supersecret123",
+            "abc123xyz456",
             "k9#(Lm2]pQx",
             "/V4EBW+isFncUizK6YZM=",
         ] {
@@ -396,6 +415,8 @@ mod tests {
             "Enter your password",
             "csrf-token",
             "client_secret",
+            "secret2",
+            "tokenSha256",
             "/run/secrets/db",
             "${PASSWORD}",
             "application/json",

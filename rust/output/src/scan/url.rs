@@ -116,6 +116,10 @@ impl Block<'_> {
             .rev()
             .take_while(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.'))
             .count();
+        let scheme_text = scheme_head.get(mark.saturating_sub(length)..).unwrap_or_default();
+        // A line that a diff adds begins with a plus; a scheme begins with a letter.
+        let signs = scheme_text.iter().take_while(|byte| !byte.is_ascii_alphabetic());
+        let length = length.saturating_sub(signs.count());
         let scheme_start = token_start.saturating_add(mark).saturating_sub(length);
         let start = token_start.saturating_add(mark).saturating_add(3);
         let userinfo = slice(self.content, start, at);
@@ -197,9 +201,7 @@ impl Block<'_> {
             })
             .count();
         let text = tail.get(..length).unwrap_or_default();
-        let text = text
-            .get(..text.len() - text.iter().rev().take_while(|byte| **byte == b',').count())
-            .unwrap_or_default();
+        let text = text.get(..crypt_end(text)).unwrap_or_default();
         let parts: Vec<&[u8]> = text.split(|byte| *byte == b'$').skip(1).collect();
         let last = parts.last().map_or(0, |part| part.len());
         let is_hash = match parts.first().copied() {
@@ -241,6 +243,18 @@ impl Block<'_> {
             );
         }
     }
+}
+
+/// Where a crypt string ends: a comma belongs to its parameters (`m=65536,t=3`) only.
+fn crypt_end(text: &[u8]) -> usize {
+    let mut start = 0usize;
+    for part in text.split(|byte| *byte == b'$') {
+        if let Some(comma) = memchr::memchr(b',', part).filter(|_| !part.contains(&b'=')) {
+            return start.saturating_add(comma);
+        }
+        start = start.saturating_add(part.len()).saturating_add(1);
+    }
+    text.len()
 }
 
 /// A value somebody would use, not a placeholder or a pattern.

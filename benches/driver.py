@@ -17,7 +17,7 @@ from cordum.protocol import subjects
 from cordum.runtime.clock import monotonic_s, now_us
 from cordum.store import keys
 from cordum.store.connection import RedisClient
-from cordum.store.job_sets import tenant_commands
+from cordum.store.job_sets import recent_commands, tenant_commands
 from cordum.store.jobs import JobStore
 
 BATCH = 256
@@ -39,6 +39,7 @@ async def create(jobs: JobStore, batch: Sequence[Job], tenant: str = TENANT) -> 
     now = now_us()
     extra = [
         *tenant_commands((tenant, job.job_id, now, True, False) for job in batch),
+        *recent_commands((tenant, job.job_id, now) for job in batch),
     ]
     for group in await jobs.apply("job_create", list(groups.items()), extra, now_us=now):
         for reply in group:

@@ -159,7 +159,7 @@ class Planner:
         """Return `again` and the delay, `engine` and its time-out, both in µs, or `exhausted` and 0, for a job whose
         attempt was lost. ``limit`` is `retry.max_retries` of its configuration."""
 
-    def take_running(self, now_us: int) -> list[tuple[int, list[bytes]]]:
+    def take_running(self, now_us: int) -> list[tuple[int, list[bytes], list[str]]]:
         """Return packed changes, per partition, of dispatched jobs that heartbeats since the last call show to run."""
 
     def rebuild_dispatch(
@@ -269,6 +269,8 @@ class SubmitEffects:
     dispatches: list[tuple[str, bytes, str, str]]
     events: list[tuple[str, bytes, str, str]]
     tenants: list[tuple[str, str, bool, bool]]
+    touched: list[tuple[str, str]]
+    """(tenant, job id) of all jobs that changed, but for the dispatched ones."""
     dead_letters: list[tuple[str, str]]
     assignments: list[tuple[str, str]]
     duties: list[tuple[str, int]]
@@ -350,6 +352,8 @@ class ResultEffects:
 
     events: list[tuple[str, bytes, str, str]]
     tenants: list[tuple[str, str, bool, bool]]
+    touched: list[tuple[str, str]]
+    """(tenant, job id) of all jobs that changed."""
     retrying: list[tuple[str, str, int]]
     """Jobs that give their slot back: tenant, job id, time of the dispatch that ended."""
     dead_letters: list[tuple[str, str]]

@@ -31,7 +31,7 @@ from cordum.store import keys
 from cordum.store.boundary import BoundaryReader
 from cordum.store.dlq import dead_letter_commands
 from cordum.store.effective_config import EffectiveConfigs
-from cordum.store.job_sets import tenant_commands, trace_commands
+from cordum.store.job_sets import recent_commands, tenant_commands, trace_commands
 from cordum.store.jobs import JobStore
 from cordum.store.scripts import Command, script
 
@@ -244,8 +244,10 @@ class Submitter:
             [
                 (tenant, job_id, now, state not in TERMINAL_STATES, False)
                 for _, job_id, tenant, _, state, _ in jobs
-            ],
-            recent_max=settings.job_recent_max,
+            ]
+        )
+        commands += recent_commands(
+            [(tenant, job_id, now) for _, job_id, tenant, *_ in jobs], recent_max=settings.job_recent_max
         )
         commands += trace_commands([(trace_id, job_id) for _, job_id, _, trace_id, _, _ in jobs])
         denied = [(tenant, job_id, now) for _, job_id, tenant, _, state, _ in jobs if state == "DENIED"]

@@ -22,7 +22,7 @@ from cordum.store import keys
 from cordum.store.blobs import BlobStore
 from cordum.store.dlq import DeadLetterStore, dead_letter_commands
 from cordum.store.effective_config import EffectiveConfigs
-from cordum.store.job_sets import tenant_commands, trace_commands
+from cordum.store.job_sets import recent_commands, tenant_commands, trace_commands
 from cordum.store.jobs import JobStore
 
 __all__ = ["DENIED", "Compensations", "Run"]
@@ -110,6 +110,7 @@ class Compensations:
         now = now_us()
         extra = [
             *tenant_commands([(made.tenant, job_id, now, is_open, False)]),
+            *recent_commands([(made.tenant, job_id, now)]),
             *trace_commands([(run.trace_id or job_id, job_id)]),
             ("SADD", keys.TENANTS, made.tenant),
         ]

@@ -13,6 +13,7 @@ from cordum.domain.states import JobState
 from cordum.protocol import subjects
 from cordum.runtime.clock import now_us
 from cordum.scheduler.protocol_alerts import ProtocolAlerts, fault_of, read_packet
+from cordum.scheduler.side_writes import SideWrites
 from cordum.store.jobs import JobStore
 
 _log = structlog.get_logger("cordum.scheduler")
@@ -21,9 +22,12 @@ _log = structlog.get_logger("cordum.scheduler")
 class Evidence:
     """Moves DISPATCHED jobs to RUNNING. What is lost here, the dispatch time-out decides (rule d)."""
 
-    def __init__(self, planner: Planner, jobs: JobStore, alerts: ProtocolAlerts) -> None:
+    def __init__(
+        self, planner: Planner, jobs: JobStore, side_writes: SideWrites, alerts: ProtocolAlerts
+    ) -> None:
         self._planner = planner
         self._jobs = jobs
+        self._side = side_writes
         self._alerts = alerts
 
     async def on_heartbeats(self) -> None:
@@ -44,7 +48,11 @@ class Evidence:
             return
         now = now_us()
         groups = [
-            (self._jobs.partition(job_id), (self._jobs.pack(self._change(job_id, topic or b"", now)),))
+            (
+                self._jobs.partition(job_id),
+                (self._jobs.pack(self._change(job_id, topic or b"", now)),),
+                (job_id,),
+            )
             for job_id, (state, topic) in zip(ids, rows, strict=True)
             if state == JobState.DISPATCHED.encode()
         ]
@@ -59,13 +67,25 @@ class Evidence:
             "events": [orjson.dumps({"ts": now, "state": "RUNNING"}).decode()],
         }
 
-    async def _apply(self, groups: Sequence[tuple[int, Sequence[bytes]]], now: int) -> None:
+    async def _apply(self, groups: Sequence[tuple[int, Sequence[bytes], Sequence[str]]], now: int) -> None:
+        """Apply packed changes, with the ids of their jobs, per partition."""
         if not groups:
             return
+        packed = [(partition, changes) for partition, changes, _ in groups]
         try:
-            await self._jobs.apply("job_move", groups, now_us=now)
+            replies = await self._jobs.apply("job_move", packed, now_us=now)
         except CordumError as error:
             _log.warning("jobs not noted as running", error=error.message)
+            return
+        self._side.touched(
+            (
+                (reply[5].decode(), job_id)
+                for (_, _, ids), answers in zip(groups, replies, strict=True)
+                for job_id, reply in zip(ids, answers, strict=True)
+                if reply[0] == b"moved"
+            ),
+            now,
+        )
 
 
 def _job_id(data: bytes) -> str:

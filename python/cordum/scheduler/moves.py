@@ -69,6 +69,7 @@ class Moves:
             for (record, _), (reply,) in zip(fenced, replies, strict=True):
                 if reply[0] == b"moved":
                     moved.append(record)
+                    self._side.touched([(reply[5].decode(), record["id"])], now)
                 else:
                     contested.append(record["id"])
             left = [record for record in await self._jobs.get_many(contested) if record] if contested else []

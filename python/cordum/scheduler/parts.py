@@ -154,7 +154,7 @@ class Parts:
             self.configs,
             ground.service.instance_id,
         )
-        self.evidence = Evidence(self.planner, jobs, self.alerts)
+        self.evidence = Evidence(self.planner, jobs, self.side, self.alerts)
         self.events = BusEvents(self.planner, jobs, self.duties, self.side, self.alerts)
 
     def _build_pipelines(self) -> None:

@@ -114,6 +114,7 @@ class ResultPipeline:
         effects = plan.apply([reply for group in replies for reply in group], now)
         metrics.count(effects.counts)
         self._side.tenants(effects.tenants)
+        self._side.touched(effects.touched, now)
         self._side.released(effects.retrying)
         self._side.dead_letters(effects.dead_letters)
         self._side.results_kept(effects.result_keys)

@@ -17,7 +17,13 @@ from cordum.runtime.clock import monotonic_s, now_us
 from cordum.scheduler.output_metrics import Check
 from cordum.store.blobs import BlobStore
 from cordum.store.dlq import dead_letter_commands
-from cordum.store.job_sets import release_commands, tenant_commands, trace_commands, worker_job_commands
+from cordum.store.job_sets import (
+    recent_commands,
+    release_commands,
+    tenant_commands,
+    trace_commands,
+    worker_job_commands,
+)
 from cordum.store.jobs import JobStore
 from cordum.store.output_stats import OutputCheckNote, note_commands
 from cordum.store.scripts import Command
@@ -38,6 +44,7 @@ class SideWrites:
         self._jobs = jobs
         self._blobs = blobs
         self._tenants: list[tuple[str, str, int, bool, bool]] = []
+        self._recent: list[tuple[str, str, int]] = []
         self._released: list[tuple[str, str, int]] = []
         self._workers: list[tuple[str, str, int]] = []
         self._traces: list[tuple[str, str]] = []
@@ -63,6 +70,11 @@ class SideWrites:
         self._tenants.extend(
             (tenant, job_id, now, is_open, active) for tenant, job_id, is_open, active in changes
         )
+        self._pending.set()
+
+    def touched(self, jobs: Iterable[tuple[str, str]], updated_us: int) -> None:
+        """Note (tenant, job id) of records that were changed at ``updated_us``."""
+        self._recent.extend((tenant, job_id, updated_us) for tenant, job_id in jobs)
         self._pending.set()
 
     def trace(self, trace_id: str, job_id: str) -> None:
@@ -125,7 +137,9 @@ class SideWrites:
         """Return the commands of everything noted so far and forget it; `give_back` undoes that."""
         commands, self._unsent = self._unsent, []
         if self._tenants:
-            commands += tenant_commands(self._tenants, recent_max=self._jobs.settings.job_recent_max)
+            commands += tenant_commands(self._tenants)
+        if self._recent:
+            commands += recent_commands(self._recent, recent_max=self._jobs.settings.job_recent_max)
         if self._released:
             commands += release_commands(self._released)
         if self._traces:
@@ -148,7 +162,7 @@ class SideWrites:
         ttl_s = max(self._blobs.data_ttl_s, _EVIDENCE_S)
         commands += [("EXPIRE", key, ttl_s) for key in sorted(self._evidence)]
         self._evidence = set()
-        self._tenants, self._released, self._traces = [], [], []
+        self._tenants, self._recent, self._released, self._traces = [], [], [], []
         self._workers, self._letters = [], []
         self._confirmed, self._recovered, self._done = [], [], []
         self._results, self._outputs = [], []

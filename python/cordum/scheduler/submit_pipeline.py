@@ -224,6 +224,7 @@ class SubmitPipeline:
         committed_s = monotonic_s()
         reach("submit.publish")
         self._side.released((*slot, reserved_us) for slot in effects.released)
+        self._side.touched(effects.touched, listed_us)
         await self._publish(effects, judged_s)
         if effects.contested:
             await self._list_anew(effects.contested, listed_us)
@@ -263,6 +264,7 @@ class SubmitPipeline:
         for (_, _, _, tenant, job_id, trace_id), made in outcomes:
             if made:
                 self._side.tenants([(tenant, job_id, True, False)])
+                self._side.touched([(tenant, job_id)], now)
                 self._side.trace(trace_id, job_id)
 
     async def _configure(self, plan: SubmitPlan) -> None:
@@ -282,7 +284,9 @@ class SubmitPipeline:
         """Commit the batch; return what follows and the time its admissions are listed as of."""
         now = now_us()
         groups = plan.commits(os.urandom(4 * max(size, 1)), now)
-        self._side.tenants(plan.admissions(), now)
+        admissions = plan.admissions()
+        self._side.tenants(admissions, now)
+        self._side.touched(((tenant, job_id) for tenant, job_id, _, _ in admissions), now)
         replies = await commit(self._jobs, "sched_commit", groups, self._side, now) if groups else []
         return plan.apply([reply for group in replies for reply in group], now), now
 

@@ -13,6 +13,7 @@ from cordum.store.scripts import Command, script
 __all__ = [
     "admit_open_jobs",
     "claim_idempotency",
+    "recent_commands",
     "release_commands",
     "reserve_command",
     "reserve_tenant_slots",
@@ -26,11 +27,8 @@ _WORKER_JOBS_TTL_S = 7 * 86_400
 _WORKER_JOBS_MAX = 1000
 
 
-def tenant_commands(
-    changes: Iterable[tuple[str, str, int, bool, bool]], *, recent_max: int = 100_000
-) -> list[Command]:
-    """Return the updates of `job:tenant:{open,active,recent}` for (tenant, job_id, now_us, is_open,
-    is_active) changes.
+def tenant_commands(changes: Iterable[tuple[str, str, int, bool, bool]]) -> list[Command]:
+    """Return the updates of `job:tenant:{open,active}` for (tenant, job_id, now_us, is_open, is_active) changes.
 
     One ZADD or ZREM per tenant and set; the last change of a job wins. The tenants are listed first, so that the
     repair of these sets knows all of them.
@@ -44,9 +42,23 @@ def tenant_commands(
         open_jobs = {j: (n, o) for j, (n, o, _) in jobs.items()}
         _add_membership(commands, keys.tenant_open(tenant), open_jobs, "NX")
         _add_membership(commands, keys.tenant_active(tenant), {j: (n, a) for j, (n, _, a) in jobs.items()})
-        recent = keys.tenant_recent(tenant)
-        _add_membership(commands, recent, {j: (n, True) for j, (n, _, _) in jobs.items()})
-        commands.append(("ZREMRANGEBYRANK", recent, 0, -(recent_max + 1)))
+    return commands
+
+
+def recent_commands(changes: Iterable[tuple[str, str, int]], *, recent_max: int = 100_000) -> list[Command]:
+    """Return the updates of `job:tenant:recent` for (tenant, job_id, updated_at) of changed records.
+
+    The score is the record's `updated_at`, because lists are paged by it; one that comes late changes nothing.
+    """
+    tenants: dict[str, dict[str, int]] = {}
+    for tenant, job_id, updated_us in changes:
+        jobs = tenants.setdefault(tenant, {})
+        jobs[job_id] = max(updated_us, jobs.get(job_id, 0))
+    commands: list[Command] = []
+    for tenant, jobs in tenants.items():
+        key = keys.tenant_recent(tenant)
+        members = [part for job_id, updated_us in jobs.items() for part in (updated_us, job_id)]
+        commands += (("ZADD", key, "GT", *members), ("ZREMRANGEBYRANK", key, 0, -(recent_max + 1)))
     return commands
 
 

@@ -12,6 +12,7 @@ from cordum.config.redis import StoreSettings
 from cordum.domain.errors import CordumError, Unavailable
 from cordum.store import keys
 from cordum.store.connection import RedisClient
+from cordum.store.job_sets import recent_commands
 from cordum.store.scripts import Command, script
 
 __all__ = ["JobStore", "Record", "Reply", "number_of", "record_of"]
@@ -149,8 +150,18 @@ class JobStore:
         return reply
 
     async def move(self, transition: Mapping[str, Any], *, now_us: int) -> Reply:
-        """Apply one transition by `job_move`, for slow paths."""
-        return await self.change("job_move", transition, now_us=now_us)
+        """Apply one transition by `job_move`, for slow paths, and list the job as of now."""
+        reply = await self.change("job_move", transition, now_us=now_us)
+        if reply[0] == b"moved":
+            await self._list_as_of(reply[5].decode(), transition["id"], now_us)
+        return reply
+
+    async def _list_as_of(self, tenant: str, job_id: str, now_us: int) -> None:
+        """Give a job its place in the list of its tenant. The change is made, whether or not that succeeds."""
+        try:
+            _raise_first(await self.client.pipeline(recent_commands([(tenant, job_id, now_us)])))
+        except CordumError as error:
+            logger.warning("job %s is not listed as changed: %s", job_id, error.message)
 
     def clear_after_commands(self, jobs: Iterable[str | tuple[str, int]]) -> list[Command]:
         """Return commands that end post-commit duties; with a rev, only if the record has not moved since."""

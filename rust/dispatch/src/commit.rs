@@ -75,6 +75,8 @@ pub struct Applied {
     /// tenant, job id of admitted jobs that somebody else moved first. Their state has to be read anew: what the reply says may
     /// be older than the admission.
     pub contested: Vec<(String, String)>,
+    /// tenant, job id of all jobs that changed, but for the dispatched ones.
+    pub touched: Vec<(String, String)>,
     /// tenant, job id of dead letters written.
     pub dead_letters: Vec<(String, String)>,
     /// worker id, job id.
@@ -338,6 +340,9 @@ fn moved(
     let topic = config.metric_topic(&item.request.topic).to_owned();
     if item.is_new() {
         applied.counts.push(("received", topic.clone()));
+    }
+    if !matches!(effect, Effect::Dispatch { .. }) {
+        applied.touched.push((tenant.clone(), job_id.clone()));
     }
     match effect {
         Effect::Dispatch {

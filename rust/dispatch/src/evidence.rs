@@ -71,8 +71,13 @@ impl Evidence {
         self.count = self.by_worker.values().map(|jobs| jobs.len()).sum();
     }
 
-    /// Changes DISPATCHED → RUNNING of all jobs there is evidence for: (partition, packed).
-    pub fn take_running(&mut self, partitions: u32, config: &Config, now_us: i64) -> Vec<(u32, Vec<u8>)> {
+    /// Changes DISPATCHED → RUNNING of all jobs there is evidence for: (partition, job id, packed).
+    pub fn take_running(
+        &mut self,
+        partitions: u32,
+        config: &Config,
+        now_us: i64,
+    ) -> Vec<(u32, String, Vec<u8>)> {
         std::mem::take(&mut self.running)
             .into_iter()
             .map(|(job_id, dispatch)| {
@@ -82,7 +87,8 @@ impl Evidence {
                     now_us,
                 );
                 change.dispatch_id = Some(dispatch.dispatch_id);
-                (partition(&change.id, partitions), change.pack())
+                let packed = change.pack();
+                (partition(&change.id, partitions), change.id, packed)
             })
             .collect()
     }

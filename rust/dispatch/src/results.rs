@@ -44,6 +44,8 @@ pub struct ResultsApplied {
     pub tenants: Vec<(String, String, bool, bool)>,
     /// tenant, job id, time of the dispatch that ended, µs: jobs that wait for another attempt and give their slot back.
     pub retrying: Vec<(String, String, i64)>,
+    /// tenant, job id of all jobs that changed.
+    pub touched: Vec<(String, String)>,
     /// tenant, job id of dead letters written.
     pub dead_letters: Vec<(String, String)>,
     /// Jobs whose duties are done once `events` are published, with the revision that named them.
@@ -226,6 +228,7 @@ impl ResultPlan {
                 } => {
                     let (worker, job) = (&item.result.worker_id, &item.result.job_id);
                     table.evidence.ended(worker, job);
+                    applied.touched.push((tenant.clone(), job.clone()));
                     if item.is_withheld {
                         let replicas = self.surroundings.replicas;
                         applied.capacity.extend(table.finished(worker, replicas));

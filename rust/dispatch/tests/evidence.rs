@@ -13,7 +13,7 @@ fn running(table: &mut WorkerTable) -> BTreeSet<String> {
     let changes = table.evidence.take_running(64, &config(), NOW);
     changes
         .iter()
-        .map(|(_, packed)| unpack(packed)["id"].as_str().unwrap().to_owned())
+        .map(|(_, _, packed)| unpack(packed)["id"].as_str().unwrap().to_owned())
         .collect()
 }
 
@@ -27,7 +27,7 @@ fn an_active_worker_runs_what_it_was_given_before() {
     assert!(running(&mut table).is_empty());
     table.heartbeat(&beat("w", "p", 1, 4), 0, NOW + 2, &config());
     let changes = table.evidence.take_running(64, &config(), NOW + 2);
-    let mut seen: Vec<_> = changes.iter().map(|(_, packed)| unpack(packed)).collect();
+    let mut seen: Vec<_> = changes.iter().map(|(_, _, packed)| unpack(packed)).collect();
     seen.sort_by_key(|change| change["id"].as_str().unwrap().to_owned());
     assert_eq!(
         (seen.len(), &seen[0]["id"], &seen[1]["id"]),

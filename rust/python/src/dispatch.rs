@@ -150,19 +150,22 @@ impl Planner {
         lock(&self.config).pool(pool).is_some_and(|pool| pool.live)
     }
 
-    /// Changes of dispatched jobs that run, as heartbeats since the last call show: packed changes per partition.
-    fn take_running(&self, py: Python<'_>, now_us: i64) -> Vec<(u32, Vec<Py<PyBytes>>)> {
+    /// Changes of dispatched jobs that run, as heartbeats since the last call show: packed changes and their jobs per partition.
+    fn take_running(&self, py: Python<'_>, now_us: i64) -> Vec<(u32, Vec<Py<PyBytes>>, Vec<String>)> {
         let config = self.surroundings().config;
         let mut changes = lock(&self.table)
             .evidence
             .take_running(self.partitions, &config, now_us);
-        changes.sort_by_key(|(partition, _)| *partition);
-        let mut groups: Vec<(u32, Vec<Py<PyBytes>>)> = Vec::new();
-        for (partition, packed) in changes {
+        changes.sort_by_key(|(partition, ..)| *partition);
+        let mut groups: Vec<(u32, Vec<Py<PyBytes>>, Vec<String>)> = Vec::new();
+        for (partition, job_id, packed) in changes {
             let packed = PyBytes::new(py, &packed).unbind();
             match groups.last_mut() {
-                Some((last, list)) if *last == partition => list.push(packed),
-                _ => groups.push((partition, vec![packed])),
+                Some((last, list, ids)) if *last == partition => {
+                    list.push(packed);
+                    ids.push(job_id);
+                }
+                _ => groups.push((partition, vec![packed], vec![job_id])),
             }
         }
         groups

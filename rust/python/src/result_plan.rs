@@ -197,6 +197,7 @@ impl ResultPlan {
         Ok(ResultEffects {
             events: applied.events.into_iter().map(|out| to_py(py, out)).collect(),
             tenants: applied.tenants,
+            touched: applied.touched,
             retrying: applied.retrying,
             dead_letters: applied.dead_letters,
             duties: applied.duties,
@@ -236,6 +237,7 @@ impl ResultPlan {
 pub struct ResultEffects {
     events: Vec<PyOutgoing>,
     tenants: Vec<TenantChange>,
+    touched: Vec<(String, String)>,
     retrying: Vec<(String, String, i64)>,
     dead_letters: Vec<(String, String)>,
     duties: Vec<(String, i64)>,

@@ -19,6 +19,7 @@ from cordum.runtime.clock import now_us
 from cordum.store import keys
 from cordum.store.blobs import BlobStore
 from cordum.store.jobs import JobStore, Record
+from tests.integration.store.conftest import members
 from tests.support.credentials import store_credential
 from tests.support.hand_worker import HandWorker
 from tests.support.observer import connect, stored_messages
@@ -28,7 +29,7 @@ from tests.support.submitting import new_ids
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
-SUCCEEDED = 5
+RUNNING, SUCCEEDED, FAILED_RETRYABLE = 4, 5, 10
 
 
 class _Scene:
@@ -226,3 +227,31 @@ async def test_payloads_live_as_long_as_their_jobs_need_them(tmp_path: Path) -> 
             return await ttl_of(keys.result_blob(job_id)) > 0
 
         await wait_until(is_bounded)
+
+
+async def test_the_list_of_a_tenant_is_in_the_order_of_the_last_changes(tmp_path: Path) -> None:
+    async with _scene(tmp_path) as scene:
+        held, denied = await scene.submit("job.test.review"), await scene.submit("job.test.denied")
+        await scene.reached(held, "APPROVAL_REQUIRED")
+        await scene.reached(denied, "DENIED")
+        parked = await scene.submit("job.nowhere.x")
+        await scene.worker.announce("job.test.echo")
+        running, done, again, cancelled = [await scene.submit("job.test.echo") for _ in range(4)]
+        for job_id in (running, done, again, cancelled):
+            await scene.reached(job_id, "DISPATCHED")
+        await scene.worker.report(running, RUNNING)
+        await scene.worker.report(done, SUCCEEDED)
+        await scene.worker.report(again, FAILED_RETRYABLE)
+        await scene.send(subjects.CANCEL, job_cancel=JobCancel(job_id=cancelled, requested_by="ann"))
+        await scene.reached(running, "RUNNING")
+        await scene.reached(done, "SUCCEEDED")
+        await scene.reached(again, "RETRYING")
+        await scene.reached(cancelled, "CANCELLED")
+        ids = (held, denied, parked, running, done, again, cancelled)
+
+        async def listed_as_changed() -> bool:
+            records = [record for record in await scene.jobs.get_many(ids) if record is not None]
+            scores = await members(scene.jobs.client, keys.tenant_recent("default"))
+            return {record["id"]: int(record["updated_at"]) for record in records} == scores
+
+        await wait_until(listed_as_changed, timeout_s=5)

@@ -10,6 +10,7 @@ from cordum.store.connection import RedisClient
 from cordum.store.job_list import JobQuery, list_jobs
 from cordum.store.job_sets import (
     claim_idempotency,
+    recent_commands,
     release_commands,
     reserve_tenant_slots,
     tenant_commands,
@@ -30,7 +31,7 @@ async def fill(jobs: JobStore, count: int, *, same_score: int = 1) -> list[str]:
         state = "DENIED" if n % 5 == 0 else "PENDING"
         fields = {"tenant": tenant, "topic": topic, "trace_id": f"t{n % 3}"}
         await jobs.change("job_create", {"id": job_id, "from": [""], "to": state, "set": fields}, now_us=now)
-        commands = tenant_commands([(tenant, job_id, now, state == "PENDING", False)])
+        commands = recent_commands([(tenant, job_id, now)])
         await jobs.client.pipeline([*commands, *trace_commands([(f"t{n % 3}", job_id)])])
     return ids[::-1]
 
@@ -115,7 +116,20 @@ async def test_tenant_sets_follow_the_last_change_of_a_job(redis_client: RedisCl
     await redis_client.pipeline(tenant_commands(changes))
     assert await members(redis_client, keys.tenant_open("acme")) == {"a": NOW}
     assert await members(redis_client, keys.tenant_active("acme")) == {}
-    assert await members(redis_client, keys.tenant_recent("acme")) == {"a": NOW, "b": NOW + 1}
+
+
+async def test_the_list_of_a_tenant_follows_the_newest_change_of_each_job(redis_client: RedisClient) -> None:
+    changes = [("acme", "a", NOW + 1), ("acme", "a", NOW), ("acme", "b", NOW), ("acme", "c", NOW - 1)]
+    await redis_client.pipeline(recent_commands(changes, recent_max=2))
+    await redis_client.pipeline(recent_commands([("acme", "a", NOW)]))
+    assert await members(redis_client, keys.tenant_recent("acme")) == {"a": NOW + 1, "b": NOW}
+
+
+async def test_a_moved_job_is_listed_as_of_its_change(jobs: JobStore) -> None:
+    await fill(jobs, 2)
+    change = {"id": "n1", "from": ["PENDING"], "to": "CANCELLED"}
+    await jobs.move(change, now_us=NOW + 9)
+    assert await members(jobs.client, keys.tenant_recent("acme")) == {"n1": NOW + 9}
 
 
 async def test_a_tenant_never_holds_more_slots_than_its_limit(redis_client: RedisClient) -> None:

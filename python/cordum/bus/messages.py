@@ -1,5 +1,6 @@
 """Values that cross the bus: messages out and their outcomes, messages in and verdicts (protocol spec §8)."""
 
+import base64
 import json
 from collections.abc import Mapping
 from functools import lru_cache
@@ -21,10 +22,12 @@ __all__ = [
     "PubOutcome",
     "Verdict",
     "is_poison",
+    "poison_entry",
 ]
 
 MSG_ID_HEADER: Final = "Nats-Msg-Id"
 CORRUPT_DELIVERIES: Final = 3
+_RAW_MAX: Final = 64 * 1024
 MAX_DELIVERIES: Final = 100
 
 FailureKind = Literal["", "timeout", "no_stream", "too_large", "connection", "refused"]
@@ -111,3 +114,18 @@ def is_poison(message: InMessage, *, corrupt: bool) -> bool:
     ``corrupt`` says that its bytes do not parse: then after 3 deliveries, otherwise at the 100th.
     """
     return message.delivered >= MAX_DELIVERIES or (corrupt and message.delivered > CORRUPT_DELIVERIES)
+
+
+def poison_entry(stream: str, message: InMessage, created_at: str) -> dict[str, object]:
+    """Return the dead letter of a message nobody could process; ``created_at`` is RFC 3339 (protocol spec §8.5)."""
+    return {
+        "job_id": f"poison:{stream}:{message.stream_seq}",
+        "status": "JOB_STATUS_FAILED",
+        "reason": "message could not be processed",
+        "reason_code": "poison_message",
+        "subject": message.subject,
+        "attempts": message.delivered,
+        "raw": base64.b64encode(message.data[:_RAW_MAX]).decode(),
+        "truncated": len(message.data) > _RAW_MAX,
+        "created_at": created_at,
+    }

@@ -13,6 +13,7 @@ REDELIVERIES: Final = Counter(
 HANDLER_FAILURES: Final = Counter(
     "cordum_bus_handler_failures_total", "Batches whose handler raised, by durable consumer.", ["consumer"]
 )
+POISON: Final = Counter("cordum_bus_poison_total", "Messages dead-lettered as poison.", ["consumer"])
 CONSUMER_PENDING: Final = Gauge(
     "cordum_bus_consumer_pending",
     "Messages in the stream not yet delivered, by durable consumer.",

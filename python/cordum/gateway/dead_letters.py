@@ -6,12 +6,14 @@ from typing import Any, Final
 import orjson
 from google.protobuf.message import DecodeError
 
-from cordum.bus.messages import ACK, CORRUPT_RETRY, TERM, InMessage, Verdict, is_poison
+from cordum.bus.messages import ACK, CORRUPT_RETRY, TERM, InMessage, Verdict, is_poison, poison_entry
+from cordum.bus.metrics import POISON
+from cordum.protocol import subjects
 from cordum.protocol.cap import BusPacket, JobStatus
 from cordum.runtime.clock import now_us, rfc3339
 from cordum.runtime.logs import get_logger
 from cordum.store.blobs import BlobStore
-from cordum.store.dlq import DeadLetterStore
+from cordum.store.dlq import DeadLetterStore, dead_letter_commands
 from cordum.store.jobs import JobStore
 
 __all__ = ["DeadLetterEvents"]
@@ -25,7 +27,8 @@ _log = get_logger()
 class DeadLetterEvents:
     """Handler of `sys.job.dlq`. What a job's last change or its worker wrote is never replaced."""
 
-    def __init__(self, jobs: JobStore, letters: DeadLetterStore, blobs: BlobStore) -> None:
+    def __init__(self, jobs: JobStore, letters: DeadLetterStore, blobs: BlobStore, consumer: str) -> None:
+        self._consumer = consumer
         self._jobs = jobs
         self._letters = letters
         self._blobs = blobs
@@ -33,12 +36,12 @@ class DeadLetterEvents:
     async def handle(self, messages: list[InMessage]) -> Sequence[Verdict]:
         """Store what is missing; raises Unavailable when the store does not answer, so that it comes again."""
         verdicts: list[Verdict] = []
-        results: dict[str, tuple[Any, InMessage]] = {}
+        results: dict[str, tuple[BusPacket, InMessage]] = {}
         for message in messages:
-            verdict, result = _decoded(message)
-            verdicts.append(verdict)
-            if result is not None and result.job_id:
-                results[result.job_id] = (result, message)
+            packet = _decoded(message)
+            verdicts.append(ACK if packet is not None else await self._bury(message))
+            if packet is not None and packet.job_result.job_id:
+                results[packet.job_result.job_id] = (packet, message)
         if results:
             ids = list(results)
             records = await self._jobs.get_many(ids)
@@ -51,34 +54,48 @@ class DeadLetterEvents:
                 {
                     job_id: _stub(*found)
                     for job_id, found in results.items()
-                    if found[0].status in _WITHOUT_RESULT
+                    if found[0].job_result.status in _WITHOUT_RESULT
                 }
             )
         return verdicts
 
-    async def _keep(self, result: Any, message: InMessage) -> None:
+    async def _bury(self, message: InMessage) -> Verdict:
+        """Dead-letter what does not decode, and end it, once it came too often (protocol spec §8.5)."""
+        if not is_poison(message, corrupt=True):
+            return CORRUPT_RETRY
+        entry = poison_entry(subjects.STREAM_SYS, message, rfc3339())
+        await self._letters.put_poison(entry, now_us=now_us())
+        POISON.labels(self._consumer).inc()
+        _log.error("poison message dead-lettered", consumer=self._consumer, stream_seq=message.stream_seq)
+        return TERM
+
+    async def _keep(self, packet: BusPacket, message: InMessage) -> None:
+        """Keep the event of a job nobody recorded, for the tenant its packet names."""
+        result = packet.job_result
+        tenant = packet.identity.tenant_id or "default"
         entry = {
             "job_id": result.job_id,
+            "tenant": tenant,
             "status": JobStatus.Name(result.status),
             "reason": result.error_message,
             "reason_code": result.error_code,
             "created_at": _arrived(message),
         }
-        await self._letters.put_poison({k: v for k, v in entry.items() if v}, now_us=now_us())
+        now = now_us()
+        await self._letters.put_poison({k: v for k, v in entry.items() if v}, now_us=now)
+        await self._jobs.client.pipeline(dead_letter_commands([(tenant, result.job_id, now)]))
 
 
-def _decoded(message: InMessage) -> tuple[Verdict, Any | None]:
+def _decoded(message: InMessage) -> Any | None:
     try:
-        return ACK, BusPacket.FromString(message.data).job_result
+        return BusPacket.FromString(message.data)
     except DecodeError:
-        if is_poison(message, corrupt=True):
-            _log.warning("dead-letter event does not decode", stream_seq=message.stream_seq)
-            return TERM, None
-        return CORRUPT_RETRY, None
+        return None
 
 
-def _stub(result: Any, message: InMessage) -> bytes:
+def _stub(packet: BusPacket, message: InMessage) -> bytes:
     """Return the result of a job that has none (protocol spec §10)."""
+    result = packet.job_result
     return orjson.dumps(
         {
             "job_id": result.job_id,

@@ -94,7 +94,8 @@ async def _run(
     service.health.required |= {"redis": gateway.redis.ping, "nats": gateway.bus.ping}
     service.listen_health("GATEWAY_METRICS_ADDR", settings.metrics_addr, public=settings.metrics_public)
     access_log = AccessLog(text=settings.log_format == "text")
-    letters = DeadLetterEvents(gateway.jobs, gateway.letters, gateway.blobs)
+    durable = subjects.durable_name(DLQ_QUEUE, subjects.DLQ)
+    letters = DeadLetterEvents(gateway.jobs, gateway.letters, gateway.blobs, durable)
     consumer = BatchConsumer(
         gateway.bus, subjects.STREAM_SYS, subjects.DLQ, DLQ_QUEUE, nats_settings, letters.handle
     )

@@ -47,7 +47,6 @@ PARKED_JOBS = Gauge("cordum_scheduler_parked_jobs", "Jobs parked now, on all rep
 BATCH_LIMIT = Gauge("cordum_scheduler_batch_limit", "Jobs of a submit batch at most, now")
 VALIDATION_REJECTIONS = Counter("cordum_validation_rejections_total", "Packets refused by validation")
 INVALID_PACKETS = Counter("cordum_bus_invalid_packets_total", "Invalid packets", ["subject_class", "reason"])
-POISON = Counter("cordum_bus_poison_total", "Messages dead-lettered as poison", ["consumer"])
 CONFLICTS = Counter(
     "cordum_scheduler_commit_conflicts_total", "Changes another replica or event got ahead of"
 )

@@ -1,11 +1,11 @@
 """From planner verdicts to bus verdicts, poison included (protocol spec §8.4, §8.5)."""
 
-import base64
 from collections.abc import Sequence
 
 import structlog
 
-from cordum.bus.messages import ACK, CORRUPT_RETRY, NAK, TERM, InMessage, Verdict, is_poison
+from cordum.bus.messages import ACK, CORRUPT_RETRY, NAK, TERM, InMessage, Verdict, is_poison, poison_entry
+from cordum.bus.metrics import POISON
 from cordum.domain.errors import CordumError
 from cordum.runtime.clock import now_us, rfc3339
 from cordum.scheduler import metrics
@@ -14,7 +14,6 @@ from cordum.store.dlq import DeadLetterStore
 _log = structlog.get_logger("cordum.scheduler")
 NAK_KIND = 1
 _CORRUPT = 2
-_RAW_LIMIT = 64 * 1024
 
 
 async def settle_verdicts(
@@ -42,27 +41,12 @@ async def _trouble(
     if not is_poison(message, corrupt=corrupt):
         return CORRUPT_RETRY if corrupt else NAK(delay_s)
     try:
-        await letters.put_poison(_entry(stream, message), now_us=now_us())
+        await letters.put_poison(poison_entry(stream, message, rfc3339()), now_us=now_us())
     except CordumError as error:
         _log.warning("poison message not dead-lettered yet", seq=message.stream_seq, error=str(error))
         return CORRUPT_RETRY
-    metrics.POISON.labels(consumer).inc()
+    POISON.labels(consumer).inc()
     _log.error(
         "poison message dead-lettered", consumer=consumer, seq=message.stream_seq, delivered=message.delivered
     )
     return TERM
-
-
-def _entry(stream: str, message: InMessage) -> dict[str, object]:
-    raw = message.data[:_RAW_LIMIT]
-    return {
-        "job_id": f"poison:{stream}:{message.stream_seq}",
-        "status": "JOB_STATUS_FAILED",
-        "reason": "message could not be processed",
-        "reason_code": "poison_message",
-        "subject": message.subject,
-        "attempts": message.delivered,
-        "raw": base64.b64encode(raw).decode(),
-        "truncated": len(message.data) > _RAW_LIMIT,
-        "created_at": rfc3339(),
-    }

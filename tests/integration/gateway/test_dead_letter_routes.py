@@ -6,9 +6,12 @@ import httpx
 import orjson
 import pytest
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 
+from cordum.bus.messages import CORRUPT_RETRY, TERM, InMessage
 from cordum.gateway.admin_locks import lock_type
 from cordum.gateway.dead_letter_cleanup import DeadLetterCleanup
+from cordum.gateway.dead_letters import DeadLetterEvents
 from cordum.protocol import subjects
 from cordum.protocol.cap import BusPacket, JobResult
 from cordum.runtime.clock import now_us
@@ -70,6 +73,52 @@ async def test_the_same_key_retries_a_dead_job_once(as_person: Person) -> None:
     answers = [await alice.post(f"/dlq/{old}/retry", headers=headers) for _ in range(2)]
     assert [answer.status_code for answer in answers] == [200, 200]
     assert answers[0].json() == answers[1].json()
+
+
+async def test_the_event_of_a_job_nobody_recorded_is_a_dead_letter_of_its_tenant(
+    as_person: Person, bus: Client
+) -> None:
+    for job_id, tenant in (("ours", ""), ("theirs", "globex")):
+        result = JobResult(
+            job_id=job_id, status=6, worker_id="w", error_code="smtp_reject", error_message="smtp 550"
+        )
+        packet = BusPacket(trace_id="t", sender_id="w", protocol_version=1, job_result=result)
+        packet.identity.tenant_id = tenant
+        packet.created_at.FromMicroseconds(now_us())
+        await bus.jetstream().publish(subjects.DLQ, packet.SerializeToString())
+    root, gina = as_person("root"), as_person("gina")
+
+    async def listed() -> bool:
+        return (await gina.get("/dlq/theirs")).status_code == 200
+
+    await wait_until(listed)
+    assert (await gina.get("/dlq/ours")).status_code == 404
+    (shown,) = (await root.get("/dlq")).json()["items"]
+    assert (shown["job_id"], shown["reason"], shown["reason_code"]) == ("ours", "smtp 550", "smtp_reject")
+    assert (shown["status"], shown["attempts"], shown["tenant"]) == ("JOB_STATUS_FAILED", 0, "default")
+    assert (await root.delete("/dlq/ours")).status_code == 204
+    assert (await gina.get("/dlq")).json()["items"][0]["job_id"] == "theirs"
+
+
+async def test_an_event_that_does_not_decode_is_dead_lettered_before_it_is_ended(jobs: JobStore) -> None:
+    letters = DeadLetterStore(jobs)
+    events = DeadLetterEvents(jobs, letters, BlobStore(jobs.client, 60), "dur")
+
+    def garbage(delivered: int) -> InMessage:
+        reply = f"$JS.ACK.CORDUM_SYS.dur.{delivered}.77.1.1772358600123456000.0"
+        return InMessage(Msg(_client=None, subject=subjects.DLQ, reply=reply, data=b"\xff\xfe"))
+
+    assert await events.handle([garbage(3)]) == [CORRUPT_RETRY]
+    assert await letters.get("poison:CORDUM_SYS:77") is None
+    assert await events.handle([garbage(4)]) == [TERM]
+    letter = await letters.get("poison:CORDUM_SYS:77")
+    assert letter is not None
+    assert (letter["reason_code"], letter["subject"], letter["attempts"]) == (
+        "poison_message",
+        subjects.DLQ,
+        4,
+    )
+    assert letter["raw"] == "//4="
 
 
 @pytest.mark.usefixtures("gateway")

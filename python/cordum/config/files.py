@@ -24,6 +24,9 @@ __all__ = [
 _MAX_BYTES = 2 * 1024 * 1024
 
 
+Count = Annotated[int, Field(strict=True, ge=0)]
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -45,7 +48,7 @@ class PoolEntry(_Strict):
     status: Literal["active", "draining", "inactive"] = "active"
     description: str = ""
     drain_started_at: Annotated[str, AfterValidator(_time)] | None = None
-    drain_timeout_seconds: int | None = Field(None, ge=0)
+    drain_timeout_seconds: Count | None = None
 
 
 def _as_list(value: Any) -> Any:
@@ -81,34 +84,34 @@ class StoredPools(PoolsFile):
 class TopicTimeouts(_Strict):
     """Limits of one topic; 0 = not set."""
 
-    timeout_seconds: int = Field(0, ge=0)
-    max_retries: int = Field(0, ge=0)
+    timeout_seconds: Count = 0
+    max_retries: Count = 0
 
 
 class WorkflowTimeouts(_Strict):
     """Limits of one workflow; 0 = not set."""
 
-    child_timeout_seconds: int = Field(0, ge=0)
-    total_timeout_seconds: int = Field(0, ge=0)
-    max_retries: int = Field(0, ge=0)
+    child_timeout_seconds: Count = 0
+    total_timeout_seconds: Count = 0
+    max_retries: Count = 0
 
 
 class ReconcilerTimeouts(_Strict):
     """Limits of all topics, seconds; 0 takes the default."""
 
-    dispatch_timeout_seconds: int = Field(300, ge=0)
-    running_timeout_seconds: int = Field(900, ge=0)
-    scan_interval_seconds: int = Field(30, ge=0)
-    scheduled_timeout_seconds: int = Field(60, ge=0)
-    retrying_timeout_seconds: int = Field(900, ge=0)
+    dispatch_timeout_seconds: Count = 300
+    running_timeout_seconds: Count = 900
+    scan_interval_seconds: Count = 30
+    scheduled_timeout_seconds: Count = 60
+    retrying_timeout_seconds: Count = 900
 
 
 class TimeoutsFile(_Strict):
-    """`timeouts.yaml`."""
+    """`timeouts.yaml`; a section without members is as good as none."""
 
-    workflows: dict[str, WorkflowTimeouts] = {}
-    topics: dict[str, TopicTimeouts] = {}
-    reconciler: ReconcilerTimeouts = ReconcilerTimeouts()
+    workflows: Annotated[dict[str, WorkflowTimeouts], _OrEmpty] = {}
+    topics: Annotated[dict[str, TopicTimeouts], _OrEmpty] = {}
+    reconciler: Annotated[ReconcilerTimeouts, _OrEmpty] = ReconcilerTimeouts()
 
 
 class SchedulerSection(BaseModel):

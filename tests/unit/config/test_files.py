@@ -64,6 +64,8 @@ def test_a_mistake_is_named_with_its_place(tmp_path: Path, text: str, where: str
         "reconciler: {dispatch: 3}",
         "topics: {job.a: {timeout_seconds: 1.5}}",
         "topics: {job.a: {timeout: 5}}",
+        "topics: {job.a: {timeout_seconds: true}}",
+        "reconciler: {scan_interval_seconds: '30'}",
         "workflows: {w: {max_retries: many}}",
         "other: {}",
     ],
@@ -81,3 +83,9 @@ def test_an_empty_time_outs_file_means_the_defaults(tmp_path: Path) -> None:
     limits = load_file(str(path), TimeoutsFile).reconciler
     assert (limits.dispatch_timeout_seconds, limits.running_timeout_seconds) == (300, 900)
     assert (limits.scan_interval_seconds, limits.scheduled_timeout_seconds) == (30, 60)
+
+
+def test_a_section_without_members_is_as_good_as_none(tmp_path: Path) -> None:
+    path = tmp_path / "timeouts.yaml"
+    path.write_text("workflows:\ntopics:\nreconciler:\n")
+    assert load_file(str(path), TimeoutsFile) == TimeoutsFile()

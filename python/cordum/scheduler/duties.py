@@ -6,6 +6,7 @@ from typing import Final
 
 import structlog
 
+from cordum._core import Planner
 from cordum.bus.connection import Bus
 from cordum.bus.messages import OutMessage
 from cordum.bus.publisher import Publisher
@@ -35,12 +36,14 @@ class Duties:
 
     def __init__(
         self,
+        planner: Planner,
         jobs: JobStore,
         letters: DeadLetterStore,
         bus: Bus,
         publisher: Publisher,
         side_writes: SideWrites,
     ) -> None:
+        self._planner = planner
         self._jobs = jobs
         self._letters = letters
         self._bus = bus
@@ -108,12 +111,13 @@ class Duties:
                 await self._notify_cancel(record)
             self._note_sets(record, duties)
         outcomes = await self._publisher.publish_burst([message for _, message in messages], atomic=True)
+        topics = {record["id"]: record.get("topic", "") for record in records}
         failed: set[str] = set()
         for (job_id, message), outcome in zip(messages, outcomes, strict=True):
             if not outcome.ok:
                 failed.add(job_id)
                 if message.subject == subjects.DLQ:
-                    metrics.DLQ_EMIT_FAILURES.labels("unknown").inc()
+                    metrics.DLQ_EMIT_FAILURES.labels(self._planner.metric_topic(topics[job_id])).inc()
                 _log.warning("duty postponed", job_id=job_id, subject=message.subject, error=outcome.error)
         return {record["id"] for record in records} - failed
 

@@ -126,7 +126,7 @@ class Parts:
         """Everything that happens after a commit."""
         ground = self._ground
         jobs, bus = ground.jobs, ground.bus
-        self.duties = Duties(jobs, self.letters, bus, self.publisher, self.side)
+        self.duties = Duties(self.planner, jobs, self.letters, bus, self.publisher, self.side)
         compensations = Compensations(
             jobs, self.letters, self.blobs, self.safety, self.configs, self.publisher
         )

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from cordum._core import request_to_json
+from cordum._core import Planner, request_to_json
 from cordum.audit import AuditChain, AuditWriter, ChainKeys
 from cordum.bus.connection import Bus
 from cordum.bus.messages import OutMessage, PubOutcome
@@ -134,7 +134,8 @@ class House:
         configs = EffectiveConfigs(documents, 1.0, monotonic_s)
         letters = DeadLetterStore(self.jobs)
         self.side = SideWrites(self.jobs, blobs)
-        duties = Duties(self.jobs, letters, self.bus, publisher, self.side)
+        planner = Planner("s-1", self.jobs.partitions)
+        duties = Duties(planner, self.jobs, letters, self.bus, publisher, self.side)
         compensations = Compensations(self.jobs, letters, blobs, safety, configs, publisher)
         self.sagas = Sagas(self.jobs, store, compensations, duties.perform)
 

@@ -88,7 +88,8 @@ class House:
         self.planner.configure(orjson.dumps(document))
         blobs = BlobStore(self.jobs.client, 3_600)
         self.side = SideWrites(self.jobs, blobs)
-        duties = Duties(self.jobs, DeadLetterStore(self.jobs), self.bus, Publisher(self.bus), self.side)
+        letters = DeadLetterStore(self.jobs)
+        duties = Duties(self.planner, self.jobs, letters, self.bus, Publisher(self.bus), self.side)
         self.duties = duties
         moves = Moves(self.planner, self.jobs, duties, self.side)
         self.timeouts = Timeouts(self.planner, self.jobs, moves, self.limits)

@@ -99,7 +99,11 @@ class Planner:
         now_us: int,
         proofs: list[tuple[list[str], list[str]] | None] | None = None,
     ) -> tuple[
-        list[tuple[str, str, bool]], list[tuple[str, list[str]]], list[tuple[str, list[str], str]], list[int]
+        list[tuple[str, str, bool]],
+        list[tuple[str, list[str]]],
+        list[tuple[str, list[str], str]],
+        list[int],
+        dict[str, str],
     ]:
         """Apply heartbeat and handshake packets.
 

@@ -2,7 +2,7 @@
 §18)."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 
 import orjson
@@ -38,7 +38,7 @@ class Registry:
         snapshots: WorkerSnapshots,
         writer_lock: Lock,
         instance: str,
-        on_capacity: Callable[[Capacities], None],
+        on_capacity: Callable[[Capacities, Mapping[str, str]], None],
         gate: PresenceGate,
         limits: Entitlements,
         worker_ttl_s: float,
@@ -72,7 +72,7 @@ class Registry:
             admitted, proofs = await self._gate.admit(packets)
             packets = admitted
             found = self._planner.presence(admitted, now_us(), proofs)
-        capacity, beats, shakes, invalid = found
+        capacity, beats, shakes, invalid, traces = found
         if invalid and self.on_refused is not None:
             await self.on_refused(
                 subjects.HEARTBEAT, [(packets[at], fault_of(packets[at])) for at in invalid]
@@ -83,7 +83,7 @@ class Registry:
         await self._recall([worker_id for worker_id, _ in beats])
         for worker_id, ready_topics, sdk_version in shakes:
             await self._remember(worker_id, ready_topics, sdk_version)
-        self._on_capacity(capacity)
+        self._on_capacity(capacity, traces)
 
     async def authenticated(self, credential: WorkerCredential, capability: Handshake) -> None:
         """Let an authenticated handshake count: its topics, as far as the credential allows them, and no more."""
@@ -96,7 +96,7 @@ class Registry:
         )
         self._authenticated.add(credential.worker_id)
         await self._remember(credential.worker_id, topics, capability.sdk_version)
-        self._on_capacity(capacity)
+        self._on_capacity(capacity, {})
 
     def _note_pools(self, pools: set[str]) -> None:
         """Show the newest heartbeat of pools in use; the series of a removed or inactive pool ends."""

@@ -3,7 +3,7 @@ spec §16)."""
 
 import asyncio
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 
 import structlog
@@ -54,7 +54,7 @@ class Wheel:
         self._turn = asyncio.Event()
         self._capacity = asyncio.Event()
         self._pools: set[str] = set()
-        self._online: dict[str, str] = {}
+        self._online: dict[str, tuple[str, str]] = {}
         self._probed_s: dict[str, float] = {}
         self._any_parked = True  # until a turn has looked
         self._own: Sequence[int] = range(jobs.partitions)
@@ -66,8 +66,11 @@ class Wheel:
         self._own = preferred_partitions(instance, live, self._jobs.partitions)
         self._is_alone = len(set(live) | {instance}) == 1
 
-    def on_capacity(self, capacities: Iterable[tuple[str, str, bool]]) -> None:
-        """Note pools that came online or have room again: (pool, worker id, online).
+    def on_capacity(
+        self, capacities: Iterable[tuple[str, str, bool]], traces: Mapping[str, str] | None = None
+    ) -> None:
+        """Note pools that came online or have room again: (pool, worker id, online). ``traces`` has the trace ids of
+        what brought workers online.
 
         A pool nobody here waits for is probed at most once a second, because another replica may have
         parked its jobs; not at all while the last turn found no parked job of anybody.
@@ -75,7 +78,7 @@ class Wheel:
         now = monotonic_s()
         for pool, worker_id, online in capacities:
             if online:
-                self._online[pool] = worker_id
+                self._online[pool] = (worker_id, (traces or {}).get(worker_id, ""))
             elif pool not in self._submits.waiting:
                 idle = not self._any_parked and self._is_alone
                 if idle or now - self._probed_s.get(pool, 0.0) < _PROBE_EVERY_S:
@@ -133,13 +136,13 @@ class Wheel:
             for pool in pools:
                 try:
                     if pool in online:
-                        await self._flush(pool, online[pool])
+                        await self._flush(pool, *online[pool])
                     else:
                         await self._submits.feed(await self._wake(pool))
                 except CordumError as error:
                     _log.warning("waiting jobs not woken", pool=pool, error=str(error))
 
-    async def _flush(self, pool: str, worker_id: str) -> None:
+    async def _flush(self, pool: str, worker_id: str, trace_id: str) -> None:
         """A pool came online: whoever waits for it tries now, as long as there is room (scheduler spec §16.3)."""
         dispatched = 0
         while ids := await self._wake(pool):
@@ -151,7 +154,13 @@ class Wheel:
                 break
         if dispatched:
             metrics.FLUSHES.labels(pool).inc()
-            _log.info("flush on worker online", pool=pool, worker_id=worker_id, dispatched=dispatched)
+            _log.info(
+                "flush on worker online",
+                pool=pool,
+                worker_id=worker_id,
+                dispatched=dispatched,
+                trace_id=trace_id,
+            )
 
     async def _wake(self, pool: str) -> list[str]:
         """Take as many of those who wait for a pool as it has room for."""

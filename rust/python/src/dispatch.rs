@@ -82,8 +82,8 @@ impl Planner {
         *lock(&self.replicas) = count.max(1);
     }
 
-    /// Apply heartbeat and handshake packets; returns (capacities, heartbeats, handshakes, positions of invalid packets). `proofs`:
-    /// per packet, the pools and topics its sender is limited to when it proved who it is.
+    /// Apply heartbeat and handshake packets; returns (capacities, heartbeats, handshakes, positions of invalid packets, trace ids of
+    /// what brought workers online). `proofs`: per packet, the pools and topics its sender is limited to when it proved who it is.
     #[allow(clippy::type_complexity)]
     #[pyo3(signature = (packets, now_us, proofs = None))]
     fn presence(
@@ -97,6 +97,7 @@ impl Planner {
         Vec<(String, Vec<String>)>,
         Vec<(String, Vec<String>, String)>,
         Vec<usize>,
+        HashMap<String, String>,
     ) {
         let config = self.surroundings().config;
         let table = Arc::clone(&self.table);
@@ -105,6 +106,13 @@ impl Planner {
             let (mut capacity, mut beats, mut shakes, mut invalid) =
                 (Vec::new(), Vec::new(), Vec::new(), Vec::new());
             let mut proofs = proofs.unwrap_or_default().into_iter();
+            let mut traces = HashMap::new();
+            let mut available = |found: Vec<Capacity>, trace_id: String| {
+                if let Some(first) = found.iter().find(|one| one.online) {
+                    traces.insert(first.worker_id.clone(), trace_id);
+                }
+                capacity.extend(found);
+            };
             for (position, packet) in packets.iter().enumerate() {
                 let limits = proofs.next().flatten().map(limits_of);
                 match decode_presence(packet) {
@@ -112,15 +120,16 @@ impl Planner {
                         if let Some(limits) = limits {
                             table.grant(&beat.worker_id, limits, now_us);
                         }
-                        capacity.extend(table.heartbeat(&beat, envelope.created_us, now_us, &config));
+                        let found = table.heartbeat(&beat, envelope.created_us, now_us, &config);
+                        available(found, envelope.trace_id);
                         let pools = table.get(&beat.worker_id).map(|worker| worker.pools.clone());
                         beats.extend(pools.map(|pools| (beat.worker_id, pools)));
                     }
-                    Some((_, Payload::Handshake(shake))) if shake.role == 3 => {
+                    Some((envelope, Payload::Handshake(shake))) if shake.role == 3 => {
                         if let Some(limits) = limits {
                             table.grant(&shake.component_id, limits, now_us);
                         }
-                        capacity.extend(table.handshake(&shake, now_us, &config));
+                        available(table.handshake(&shake, now_us, &config), envelope.trace_id);
                         let topics = table.get(&shake.component_id).map(|w| w.ready_topics.clone());
                         shakes.push((shake.component_id, topics.unwrap_or_default(), shake.sdk_version));
                     }
@@ -128,7 +137,7 @@ impl Planner {
                     None => invalid.push(position),
                 }
             }
-            (tuples(capacity), beats, shakes, invalid)
+            (tuples(capacity), beats, shakes, invalid, traces)
         })
     }
 

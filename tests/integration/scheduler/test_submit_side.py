@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 from cap.heartbeat import emit_heartbeat, heartbeat_payload
 from nats.aio.client import Client
@@ -225,7 +226,10 @@ async def test_jobs_flow_when_a_worker_comes_online_and_that_is_told(tmp_path: P
             )
 
         await wait_until(counted)
-        assert "flush on worker online" in scheduler.tail(100_000)
+        told = [line for line in scheduler.tail(100_000).splitlines() if "flush on worker online" in line]
+        assert (
+            orjson.loads(told[0]).items() >= {"pool": "test", "trace_id": "hand", "worker_id": "hand"}.items()
+        )
         assert await scheduler.metric("cordum_jobs_received_total") == 300
 
 

@@ -83,9 +83,12 @@ async def _pipeline(gateway: Gateway) -> dict[str, int]:
     commands = [("ZCARD", keys.job_index(tag, state)) for state in _NAMES for tag in tags]
     counts = [reply if isinstance(reply, int) else 0 for reply in await gateway.redis.pipeline(commands)]
     width = len(tags)
-    return {
+    totals = {
         name: sum(counts[index * width : (index + 1) * width]) for index, name in enumerate(_NAMES.values())
     }
+    # A withheld output is a failed job to those who know no other word (output policy spec §12).
+    totals["failed"] += totals["quarantined"]
+    return totals
 
 
 def _without_credentials(url: str) -> str:

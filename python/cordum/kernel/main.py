@@ -14,7 +14,7 @@ from cordum.kernel.decision_cache import DecisionCache
 from cordum.kernel.decisions import DecisionWriter, SharedRedis
 from cordum.kernel.evaluator import Evaluator
 from cordum.kernel.notices import PolicyNotices
-from cordum.kernel.outputs import OutputChecks
+from cordum.kernel.outputs import OutputChecks, build_detectors
 from cordum.kernel.replay import Replays
 from cordum.kernel.service import KernelServer
 from cordum.kernel.signed_source import SignedSource, TextSource, trusted_keys
@@ -50,6 +50,7 @@ async def serve(service: Service, settings: KernelSettings) -> None:
         notices = PolicyNotices(NatsSettings.load(), settings.config_scope, settings.config_id)
     policies = PolicyStore(base, bundles, settings=settings)
     await first_load(policies, settings)
+    await build_detectors()
     decisions = DecisionWriter(redis, settings)
     velocity = VelocityGate(redis, fail_open=settings.velocity_fail_mode == "open")
     server = KernelServer(

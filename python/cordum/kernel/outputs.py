@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any, Final
 
-from cordum._core import PolicyEngine, check_outputs, output_artifacts, output_pointers
+from cordum._core import PolicyEngine, check_outputs, output_artifacts, output_pointers, scan_output
 from cordum.domain.errors import CordumError, Unavailable
 from cordum.kernel.artifacts import Read, ends_of, is_of_tenant, read_artifacts
 from cordum.kernel.decisions import SharedRedis
@@ -14,7 +14,7 @@ from cordum.store import keys
 from cordum.store.blobs import pointed_key
 from cordum.v1.safety_batch_pb2 import BatchItem, BatchRequest, BatchResponse
 
-__all__ = ["OutputChecks"]
+__all__ = ["OutputChecks", "build_detectors"]
 
 THREAD_FROM_BYTES: Final = 64 * 1024
 """More content is scanned in a thread, so that it does not hold up other calls."""
@@ -28,6 +28,11 @@ _UNAVAILABLE: Final = 14
 
 
 _log = get_logger()
+
+
+async def build_detectors() -> None:
+    """Have the tables of the detectors built, which the first scan would else wait for."""
+    await asyncio.to_thread(scan_output, b"first")
 
 
 class OutputChecks:

@@ -5,6 +5,7 @@ use cordum_output::is_slow_pattern;
 
 use crate::document::{Decision, Document, Scope};
 use crate::merge::Merged;
+use crate::output::document::OutputDecision;
 
 const SLOW: &str =
     "slow pattern: no literal of three characters begins every match, so that it reads every content";
@@ -31,7 +32,23 @@ pub(crate) fn of_document(document: &Document, located: &dyn Fn(&str) -> String,
             warn("rule allows everything: it has no match keys");
         }
     }
+    let mut closed: AHashSet<&Scope> = AHashSet::new();
     for rule in &document.output_rules {
+        let mut warn = |message: &str| warnings.push(format!("{}: {message}", rule.path));
+        if rule.id.is_empty() {
+            warn("rule has no id");
+        }
+        if closed.contains(&rule.scope) {
+            warn("rule is unreachable: an earlier rule of the same tier matches everything");
+        }
+        // Others are walked on after a redaction.
+        let is_final = rule.decision != OutputDecision::Redact;
+        if rule.enabled && is_final && rule.matching.is_unconditional() {
+            closed.insert(&rule.scope);
+            if rule.decision == OutputDecision::Allow {
+                warn("rule allows everything: it has no match keys");
+            }
+        }
         for (at, pattern) in rule.matching.patterns.iter().enumerate() {
             if is_slow_pattern(pattern) {
                 warnings.push(format!("{}.match.content_patterns[{at}]: {SLOW}", rule.path));

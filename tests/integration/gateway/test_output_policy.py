@@ -405,3 +405,15 @@ async def test_the_status_tells_of_the_output_policy(alice: httpx.AsyncClient, r
     assert (output["state"], output["failures"], output["fail_threshold"]) == ("OPEN", 3, 3)
     assert 0 < output["cooldown_remaining_ms"] <= 20_000
     assert found["circuit_breakers"]["input"]["state"] == "CLOSED"
+
+
+async def test_the_pipeline_of_the_status_counts_withheld_outputs_as_failed(
+    alice: httpx.AsyncClient, jobs: JobStore
+) -> None:
+    before = (await alice.get("/status")).json()["pipeline"]
+    await quarantine(jobs, "counted")
+    after = before
+    # The answer is kept for two seconds.
+    while after["quarantined"] == before["quarantined"]:
+        after = (await alice.get("/status")).json()["pipeline"]
+    assert after["failed"] - before["failed"] == after["quarantined"] - before["quarantined"] == 1

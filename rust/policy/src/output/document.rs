@@ -112,6 +112,21 @@ pub struct OutputMatch {
 }
 
 impl OutputMatch {
+    /// Whether every result matches.
+    pub fn is_unconditional(&self) -> bool {
+        let lists = [
+            &self.tenants,
+            &self.topics,
+            &self.capabilities,
+            &self.risk_tags,
+            &self.content_types,
+        ];
+        lists.iter().all(|list| list.is_empty())
+            && self.has_error.is_none()
+            && self.size_limit == 0
+            && !self.reads_content()
+    }
+
     /// Whether some criterion is about the content.
     pub fn reads_content(&self) -> bool {
         !self.patterns.is_empty() || !self.keywords.is_empty() || !self.scanners.is_empty()

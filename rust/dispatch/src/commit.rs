@@ -327,6 +327,17 @@ fn is_settled(state: &str) -> bool {
     !matches!(state, "PENDING" | "SCHEDULED" | "RETRYING")
 }
 
+/// A job that was moved: what is told of it.
+struct Moved<'a> {
+    applied: &'a mut Applied,
+    job_id: String,
+    tenant: String,
+    /// Metric label.
+    topic: String,
+    rev: i64,
+    now_us: i64,
+}
+
 fn moved(
     applied: &mut Applied,
     item: &mut Item,
@@ -335,14 +346,21 @@ fn moved(
     config: &crate::config::Config,
     now_us: i64,
 ) {
-    let job_id = item.request.job_id.clone();
-    let tenant = record_tenant(&item.request).to_owned();
     let topic = config.metric_topic(&item.request.topic).to_owned();
     if item.is_new() {
         applied.counts.push(("received", topic.clone()));
     }
+    let moved = Moved {
+        job_id: item.request.job_id.clone(),
+        tenant: record_tenant(&item.request).to_owned(),
+        topic,
+        rev,
+        now_us,
+        applied,
+    };
     if !matches!(effect, Effect::Dispatch { .. }) {
-        applied.touched.push((tenant.clone(), job_id.clone()));
+        let who = (moved.tenant.clone(), moved.job_id.clone());
+        moved.applied.touched.push(who);
     }
     match effect {
         Effect::Dispatch {
@@ -350,73 +368,83 @@ fn moved(
             identity,
             constraints,
             bypass,
-        } => {
-            applied.undo.push(Undo {
-                job_id: job_id.clone(),
-                topic: topic.clone(),
-                failures: item.number("route_failures"),
-                rev,
-            });
-            let mut request = std::mem::take(&mut item.request);
-            outgoing::apply_constraints(&mut request, &constraints);
-            if let Some(config) = item.config.as_ref() {
-                if job_config::attach(&mut request, &config.worker) {
-                    applied.configs.push((job_id.clone(), Arc::clone(config)));
-                }
-            }
-            if !bypass.is_empty() {
-                outgoing::mark_bypass(&mut request, &bypass);
-                applied
-                    .bypassed
-                    .push((job_id.clone(), tenant.clone(), topic.clone(), bypass));
-            }
-            if target.mode == Mode::Direct {
-                applied.assignments.push((target.worker_id, job_id.clone()));
-            }
-            applied.dispatches.push(outgoing::dispatch(
-                request,
-                &item.trace_id,
-                identity,
-                &target.subject,
-                now_us,
-            ));
-            applied.arrivals.push((topic.clone(), item.arrived_us));
-            applied.counts.push(("dispatched", topic));
-        }
+        } => moved.dispatched(item, target, identity, &constraints, bypass),
         Effect::End {
             status,
             code,
             reason,
             dead_letter,
-        } => {
-            let result = outgoing::own_result(&job_id, status, &code, &reason, "");
-            if dead_letter {
-                applied.dead_letters.push((tenant.clone(), job_id.clone()));
-                applied.events.push(outgoing::result(
-                    SUBJECT_DLQ,
-                    result.clone(),
-                    &item.trace_id,
-                    now_us,
-                ));
-            }
-            applied
-                .events
-                .push(outgoing::result(SUBJECT_ACCEPTED, result, &item.trace_id, now_us));
-            applied.tenants.push((tenant, job_id.clone(), false, false));
-            applied.duties.push((job_id, rev));
-            if status == JobStatus::Denied {
-                applied.counts.push(("denied", topic.clone()));
-            }
-            if dead_letter && role(&item.request) == Role::Compensation {
-                applied.counts.push(("saga_compensation_failed", String::new()));
-            }
-            applied.counts.push((completed_word(status), topic));
-        }
+        } => moved.ended(item, status, &code, &reason, dead_letter),
         Effect::Park { cause, pools } => {
-            applied.waiting.extend(pools);
-            applied.counts.push((cause, topic));
+            moved.applied.waiting.extend(pools);
+            moved.applied.counts.push((cause, moved.topic));
         }
-        Effect::Hold => applied.counts.push(("held", topic)),
+        Effect::Hold => moved.applied.counts.push(("held", moved.topic)),
+    }
+}
+
+impl Moved<'_> {
+    fn dispatched(
+        self,
+        item: &mut Item,
+        target: Target,
+        identity: DispatchIdentity,
+        constraints: &Value,
+        bypass: String,
+    ) {
+        let applied = self.applied;
+        applied.undo.push(Undo {
+            job_id: self.job_id.clone(),
+            topic: self.topic.clone(),
+            failures: item.number("route_failures"),
+            rev: self.rev,
+        });
+        let mut request = std::mem::take(&mut item.request);
+        outgoing::apply_constraints(&mut request, constraints);
+        if let Some(config) = item.config.as_ref() {
+            if job_config::attach(&mut request, &config.worker) {
+                applied.configs.push((self.job_id.clone(), Arc::clone(config)));
+            }
+        }
+        if !bypass.is_empty() {
+            outgoing::mark_bypass(&mut request, &bypass);
+            let who = (self.job_id.clone(), self.tenant, self.topic.clone(), bypass);
+            applied.bypassed.push(who);
+        }
+        if target.mode == Mode::Direct {
+            applied.assignments.push((target.worker_id, self.job_id));
+        }
+        let out = outgoing::dispatch(request, &item.trace_id, identity, &target.subject, self.now_us);
+        applied.dispatches.push(out);
+        applied.arrivals.push((self.topic.clone(), item.arrived_us));
+        applied.counts.push(("dispatched", self.topic));
+    }
+
+    fn ended(self, item: &Item, status: JobStatus, code: &str, reason: &str, dead_letter: bool) {
+        let applied = self.applied;
+        let result = outgoing::own_result(&self.job_id, status, code, reason, "");
+        let mut tell = |subject, result| {
+            let event = outgoing::result(subject, result, &item.trace_id, self.now_us);
+            applied.events.push(event);
+        };
+        if dead_letter {
+            tell(SUBJECT_DLQ, result.clone());
+            applied
+                .dead_letters
+                .push((self.tenant.clone(), self.job_id.clone()));
+        }
+        tell(SUBJECT_ACCEPTED, result);
+        applied
+            .tenants
+            .push((self.tenant, self.job_id.clone(), false, false));
+        applied.duties.push((self.job_id, self.rev));
+        if status == JobStatus::Denied {
+            applied.counts.push(("denied", self.topic.clone()));
+        }
+        if dead_letter && role(&item.request) == Role::Compensation {
+            applied.counts.push(("saga_compensation_failed", String::new()));
+        }
+        applied.counts.push((completed_word(status), self.topic));
     }
 }
 

@@ -306,19 +306,19 @@ pub const EDITS: &[Edit] = &[
     statement(
         "outcomes of the planner are not told",
         "commit",
-        "applied.events.push(outgoing::result(SUBJECT_ACCEPTED, result, &item.trace_id, now_us));",
+        "tell(SUBJECT_ACCEPTED, result);",
         "",
     ),
     statement(
         "dead letters of the planner are not told",
         "commit",
-        "applied.events.push(outgoing::result( SUBJECT_DLQ, result.clone(), &item.trace_id, now_us, ));",
+        "tell(SUBJECT_DLQ, result.clone());",
         "",
     ),
     statement(
         "ended jobs keep their slots",
         "commit",
-        "applied.tenants.push((tenant, job_id.clone(), false, false));",
+        "applied.tenants.push((self.tenant, self.job_id.clone(), false, false));",
         "",
     ),
     // Results.

@@ -27,7 +27,7 @@ Reply = list[Any]
 _LAYOUT_VERSION = 1
 _DIGITS_MAX = 18
 _TIMES = frozenset({"due", "deadline", "retry", "disp"})
-_EVENT_FIELDS = ("topic", "actor_id", "capability", "risk_tags")
+_EVENT_FIELDS = ("topic", "principal", "actor_id", "capability", "risk_tags")
 _DECISION_FIELDS = (
     "decision_key",
     "req_hash",
@@ -348,8 +348,7 @@ def number_of(record: Record, name: str) -> int:
 def record_of(job_id: str, flat: Sequence[bytes]) -> Record | None:
     """Return the record of a hash as the store gives it, None for an empty one.
 
-    What most records would say alike is not stored: a trace has the name of its first job, the agent of a worker
-    without one is `unlinked`.
+    What other fields say or most records would say alike is not stored (docs/decisions/0006): it is put back here.
     """
     if not flat:
         return None
@@ -359,6 +358,12 @@ def record_of(job_id: str, flat: Sequence[bytes]) -> Record | None:
         record[flat[index].decode()] = flat[index + 1].decode("utf-8", "surrogateescape")
     if "execution_ms" in record:
         record.setdefault("agent_id", "unlinked")
+    if "principal" in record:
+        record.setdefault("actor_id", record["principal"])
+    if ":" not in record.get("dispatch_id", ":"):
+        record["dispatch_id"] = f"{job_id}:{record.get('attempts', '')}:{record['dispatch_id']}"
+    if record.get("dispatch_subject") == "worker.":
+        record["dispatch_subject"] = f"worker.{record.get('worker_id', '')}.jobs"
     return record
 
 

@@ -201,7 +201,7 @@ async fn on_bus(world: &Rc<World>, request: &JobRequest, sender: &str) -> Result
 
 async fn record_of(world: &Rc<World>, id: &str) -> Result<Option<Fields>, Failed> {
     let reply = cluster::execute(world, LINK, command!["HGETALL", store::meta(id)]).await?;
-    Ok(store::fields(&reply))
+    Ok(store::fields(id, &reply))
 }
 
 async fn change(world: &Rc<World>, transition: &Transition) -> Result<Reply, Failed> {

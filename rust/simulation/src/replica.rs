@@ -193,7 +193,9 @@ impl Replica {
             .iter()
             .map(|id| command!["HGETALL", store::meta(id)])
             .collect();
-        Ok(self.all(commands).await?.iter().map(store::fields).collect())
+        let replies = self.all(commands).await?;
+        let found = ids.iter().zip(&replies);
+        Ok(found.map(|(id, reply)| store::fields(id, reply)).collect())
     }
 
     /// Chosen fields of jobs, in order; empty where absent.

@@ -50,7 +50,7 @@ pub const SCRIPT_EDITS: &[(&str, Edit)] = &[
     edit("another slot", COMMON, "local DUE, DISP, RETRY, WAIT = 'job:due:' .. slot", "local DUE, DISP, RETRY, WAIT = 'job:due:{j07}'"),
     edit("duties of others are cleared", "after_clear", "if rev == '' or not values[1] or values[1] == rev then", "if true then"),
     edit("duties are never cleared", "after_clear", "forget_duties(meta, values[2])", ""),
-    edit("jobs that go on forget their dispatch", "_after_common", "if FINAL[state] then redis.call('HDEL', meta, 'after', 'dispatch_id', 'dispatched_by')", "if true then redis.call('HDEL', meta, 'after', 'dispatch_id', 'dispatched_by')"),
+    edit("dispatches of finished jobs are lost", COMMON, "fields[#fields + 1] = string.sub(r.dispatch_id, #start + 1)", "fields[#fields + 1] = '0'"),
     edit("duties of a later revision are done", "after_done", "local current = ARGV[i + 1] == '' or not values[1] or values[1] == ARGV[i + 1]", "local current = true"),
     edit("undone duties are forgotten", "after_done", "if not done[word] then left[#left + 1] = word end", ""),
     edit("dispatches of others are confirmed", "disp_confirm", "if record[1] ~= 'DISPATCHED' or record[2] == ARGV[i + 1] then gone", "if true then gone"),

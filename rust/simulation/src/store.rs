@@ -1,6 +1,6 @@
 //! Keys and commands of the job store, as `cordum/store/{keys,jobs,job_sets,schedule,dlq}.py` build them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use crate::cluster::script;
 use crate::command;
@@ -215,16 +215,27 @@ pub fn dead_letter_commands(letters: &[(String, String, i64)]) -> Vec<Command> {
 }
 
 /// A flat reply of HGETALL as fields; None for an absent record.
-pub fn fields(reply: &Resp) -> Option<std::collections::HashMap<String, String>> {
+pub fn fields(id: &str, reply: &Resp) -> Option<HashMap<String, String>> {
     let flat = reply.list();
     if flat.is_empty() {
         return None;
     }
-    Some(
-        flat.chunks_exact(2)
-            .map(|pair| (pair[0].text(), pair[1].text()))
-            .collect(),
-    )
+    let pairs = flat.chunks_exact(2);
+    let stored: HashMap<String, String> = pairs.map(|pair| (pair[0].text(), pair[1].text())).collect();
+    let read = |name: &str| stored.get(name).cloned().unwrap_or_default();
+    let whole = |(name, value): (&String, &String)| (name.clone(), whole(id, name, value.clone(), read));
+    Some(stored.iter().map(whole).collect())
+}
+
+/// A field as readers see it (`record_of`): records of finished jobs do not repeat what other fields say.
+pub fn whole(id: &str, field: &str, stored: String, read: impl Fn(&str) -> String) -> String {
+    match (field, stored.as_str()) {
+        ("dispatch_id", nonce) if !nonce.is_empty() && !nonce.contains(':') => {
+            format!("{id}:{}:{nonce}", read("attempts"))
+        }
+        ("dispatch_subject", "worker.") => format!("worker.{}.jobs", read("worker_id")),
+        _ => stored,
+    }
 }
 
 /// One job's answer of a script.

@@ -20,14 +20,10 @@ pub fn put_request_fields(change: &mut Transition, request: &JobRequest, trace_i
         change.set_if("trace_id", trace_id);
     }
     change.set_if("labels", &labels_json(request));
-    change.set_if(
-        "actor_id",
-        if meta.actor_id.is_empty() {
-            &request.principal_id
-        } else {
-            &meta.actor_id
-        },
-    );
+    // Readers take the principal for the actor of a record that names none.
+    if meta.actor_id != request.principal_id {
+        change.set_if("actor_id", &meta.actor_id);
+    }
     change.set_if(
         "actor_type",
         match meta.actor_type {

@@ -2,6 +2,7 @@
 
 import msgpack
 import orjson
+import pytest
 
 from cordum._core import request_to_json
 from cordum.protocol.cap import JobRequest
@@ -48,16 +49,31 @@ async def test_a_decision_in_the_record_alone_is_listed_before_another_one(jobs:
     assert plain[:2] == [b"conflict", b"rev"]
 
 
-async def test_a_job_that_is_over_and_told_forgets_which_dispatch_it_was(jobs: JobStore) -> None:
-    mine = {"dispatch_id": "job-1:1:aa", "dispatched_by": "s-1"}
-    await put(jobs, created(), dispatched(set=mine), ended("SUCCEEDED", after=["result"]))
+@pytest.mark.parametrize("worker_id", ["w1", ""])
+async def test_a_finished_job_does_not_repeat_which_dispatch_it_was(jobs: JobStore, worker_id: str) -> None:
+    subject = f"worker.{worker_id}.jobs" if worker_id else "job.mail"
+    where = {"dispatch_id": f"{ID}:1:aa", "worker_id": worker_id, "dispatch_subject": subject}
+    mine = {name: value for name, value in where.items() if value}
+    await put(jobs, created(), dispatched(set=mine | {"dispatched_by": "s-1"}))
+    await put(jobs, ended("SUCCEEDED", after=["result"]))
+    key = keys.job_meta(jobs.tag(ID), ID)
+    stored = await jobs.client.execute("HMGET", key, "dispatch_id", "dispatch_subject", "dispatched_by")
+    assert stored == [b"aa", b"worker." if worker_id else b"job.mail", b"s-1"]
     record = await jobs.get(ID)
     assert record is not None
     assert record.items() >= mine.items()
     await jobs.clear_after([(ID, int(record["rev"]))])
     record = await jobs.get(ID)
     assert record is not None
-    assert not record.keys() & {*mine, "after"}
+    assert record.items() >= mine.items()
+    assert not record.keys() & {"dispatched_by", "after"}
+
+
+async def test_the_actor_is_the_principal_unless_another_is_named(jobs: JobStore) -> None:
+    await put(jobs, created(set={"principal": "ann"}))
+    await put(jobs, created(id="job-2", set={"principal": "ann", "actor_id": "bot"}))
+    actors = [record["actor_id"] for record in await jobs.get_many([ID, "job-2"]) if record]
+    assert actors == ["ann", "bot"]
 
 
 async def test_a_job_that_goes_on_keeps_its_dispatch(jobs: JobStore) -> None:

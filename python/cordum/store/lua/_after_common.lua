@@ -3,8 +3,8 @@ local tag = string.match(KEYS[1], '{[^}]*}')
 local META, AFTER = 'job:meta:' .. tag .. ':', 'job:after:' .. tag
 local FINAL = {SUCCEEDED = true, FAILED = true, CANCELLED = true, TIMEOUT = true, DENIED = true, OUTPUT_QUARANTINED = true}
 
--- Of a job that is over and told, nobody asks which dispatch it was: a store holds many of them for a week.
+-- Of a job that is over and told, nobody asks whose dispatch it was.
 local function forget_duties(meta, state)
-  if FINAL[state] then redis.call('HDEL', meta, 'after', 'dispatch_id', 'dispatched_by')
+  if FINAL[state] then redis.call('HDEL', meta, 'after', 'dispatched_by')
   else redis.call('HDEL', meta, 'after') end
 end

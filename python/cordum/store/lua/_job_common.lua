@@ -215,7 +215,9 @@ local function read(j, mode)
   if j.worker_id then n = n + 1; names[n] = 'dispatch_subject' end
   if j.not_approved then n = n + 1; names[n] = 'approval_decision' end
   if j.decision or j.plain then n = n + 2; names[n - 1] = 'decision_key'; names[n] = 'safety_checked_at' end
-  if FINAL[j.to] then n = n + 2; names[n - 1] = 'deadline_unix'; names[n] = 'output_safety'
+  if FINAL[j.to] then
+    n = n + 4
+    names[n - 3], names[n - 2], names[n - 1], names[n] = 'deadline_unix', 'output_safety', 'dispatch_id', 'dispatch_subject'
   elseif j.deadline == '0' then n = n + 1; names[n] = 'deadline_unix' end
   if j.saga then n = n + 1; names[n] = 'saga' end
   if j.after and #j.after == 0 then n = n + 1; names[n] = 'after' end
@@ -255,6 +257,19 @@ local function expire(id, has_output)
   if has_output then call('EXPIRE', 'job:output:' .. tag .. id, ttl) end
 end
 
+-- A store holds many finished jobs for a week: what their other fields say is not repeated (see `record_of`).
+local function shorten(id, r, fields)
+  local start = id .. ':' .. (r.attempts or 0) .. ':'
+  if r.dispatch_id and string.sub(r.dispatch_id, 1, #start) == start then
+    fields[#fields + 1] = 'dispatch_id'
+    fields[#fields + 1] = string.sub(r.dispatch_id, #start + 1)
+  end
+  if r.worker_id and r.dispatch_subject == 'worker.' .. r.worker_id .. '.jobs' then
+    fields[#fields + 1] = 'dispatch_subject'
+    fields[#fields + 1] = 'worker.'
+  end
+end
+
 -- The record's part in a saga; a duty that fits it joins the others.
 local function join_saga(j, r)
   local part = j.saga and r.saga or ''
@@ -286,11 +301,12 @@ local function apply(j, mode)
   write_lists(j, cur)
 
   rev = rev + 1
-  local n = #fields
-  for i = 1, n, 2 do
+  for i = 1, #fields, 2 do
     local name = fields[i]
     if r[name] ~= nil then r[name] = fields[i + 1] end
   end
+  if final then shorten(id, r, fields) end
+  local n = #fields
   fields[n + 1], fields[n + 2], fields[n + 3], fields[n + 4], fields[n + 5], fields[n + 6] =
     'state', to, 'rev', rev, 'updated_at', now
   if cur == '' then

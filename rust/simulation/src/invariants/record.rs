@@ -35,7 +35,8 @@ pub(super) struct Record<'a> {
 
 impl Record<'_> {
     pub(super) fn text(&self, field: &str) -> String {
-        self.database.field(&store::meta(self.id), field)
+        let read = |name: &str| self.database.field(&store::meta(self.id), name);
+        store::whole(self.id, field, read(field), read)
     }
 
     pub(super) fn number(&self, field: &str) -> i64 {

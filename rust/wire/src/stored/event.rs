@@ -164,8 +164,10 @@ pub fn event_from_store(job_id: &str, entry: &[u8], record: impl Fn(&str) -> Str
 }
 
 fn put_recorded(context: &mut Map<String, Value>, record: impl Fn(&str) -> String) {
-    for name in ["topic", "actor_id"] {
-        let value = record(name);
+    // An actor that is not named is the principal.
+    let actor = Some(record("actor_id")).filter(|actor| !actor.is_empty());
+    let actor = actor.unwrap_or_else(|| record("principal"));
+    for (name, value) in [("topic", record("topic")), ("actor_id", actor)] {
         if !value.is_empty() {
             context.insert(name.into(), value.into());
         }

@@ -39,6 +39,8 @@ pub fn put_request_fields(change: &mut Transition, request: &JobRequest, trace_i
     change.set_if("pack_id", &meta.pack_id);
     change.set_if("workflow_id", &request.workflow_id);
     change.set_if("run_id", request.labels.get("run_id").map_or("", String::as_str));
+    let step = request.labels.get("step_id").or_else(|| request.env.get("step_id"));
+    change.set_if("step_id", step.map_or("", String::as_str));
     change.set_if("saga", crate::saga::role(request).word());
     change.set.insert("req_hash", canonical_hash(request));
 }
@@ -75,4 +77,30 @@ fn list_json(values: &[String]) -> String {
         return String::new();
     }
     serde_json::to_string(values).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_workflows_job_names_its_run_and_step() {
+        let mut request = JobRequest {
+            job_id: "j".into(),
+            workflow_id: "w".into(),
+            ..JobRequest::default()
+        };
+        request.env.insert("step_id".into(), "from env".into());
+        let step = |request: &JobRequest| {
+            let mut change = Transition::default();
+            put_request_fields(&mut change, request, "j");
+            change.set.get("step_id").cloned()
+        };
+        assert_eq!(step(&request).as_deref(), Some("from env"));
+        request.labels.insert("step_id".into(), "s".into());
+        assert_eq!(step(&request).as_deref(), Some("s"));
+        request.env.clear();
+        request.labels.clear();
+        assert_eq!(step(&request), None);
+    }
 }

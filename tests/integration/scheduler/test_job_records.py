@@ -49,6 +49,7 @@ class _Scene:
         (job_id,) = new_ids(1)
         request = JobRequest(job_id=job_id, topic=topic, principal_id="ann")
         request.meta.capability = "mail.send"
+        request.labels["step_id"] = "gate"
         request.meta.risk_tags.append("pii")
         await self.send(subjects.SUBMIT, job_request=request)
         return job_id
@@ -88,6 +89,7 @@ async def test_events_and_decisions_tell_who_why_and_how_long(tmp_path: Path) ->
         await scene.reached(late, "RUNNING", "TIMEOUT")
 
         events = await scene.events(denied)
+        assert (await scene.jobs.get(held) or {})["step_id"] == "gate"
         assert events["PENDING"] == {
             "topic": "job.test.denied",
             "actor_id": "ann",

@@ -39,7 +39,10 @@ pub fn put_request_fields(change: &mut Transition, request: &JobRequest, trace_i
     change.set_if("pack_id", &meta.pack_id);
     change.set_if("workflow_id", &request.workflow_id);
     change.set_if("run_id", request.labels.get("run_id").map_or("", String::as_str));
-    let step = request.labels.get("step_id").or_else(|| request.env.get("step_id"));
+    let step = request
+        .labels
+        .get("step_id")
+        .or_else(|| request.env.get("step_id"));
     change.set_if("step_id", step.map_or("", String::as_str));
     change.set_if("saga", crate::saga::role(request).word());
     change.set.insert("req_hash", canonical_hash(request));

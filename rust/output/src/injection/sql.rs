@@ -33,7 +33,8 @@ pub(super) fn union(content: &[u8], end: usize) -> Option<Draft> {
     let is_own_line = ends.filter(|byte| **byte == b'\n').count() == 1;
     let confidence = match trimmed.last() {
         Some(b'\'' | b'"' | b'`') => 0.9,
-        Some(b')' | b'0'..=b'9') => {
+        // The end of a name is no number: `t1`.
+        Some(b')' | b'0'..=b'9') if !ends_in_name(trimmed) => {
             if is_own_line {
                 0.4
             } else if is_statement {
@@ -48,6 +49,12 @@ pub(super) fn union(content: &[u8], end: usize) -> Option<Draft> {
         _ => 0.4,
     };
     Some(Draft::new(ID, start..start + 5 + at + 6, confidence))
+}
+
+/// The text ends in a name that has letters before its digits.
+fn ends_in_name(text: &[u8]) -> bool {
+    let word = text.iter().rev().take_while(|byte| is_word(**byte));
+    word.copied().any(|byte| byte.is_ascii_alphabetic())
 }
 
 /// What only a query selects: a number, `null`, `*`, a variable, a list.

@@ -143,7 +143,7 @@ fn order_at(content: &[u8], read: &Read<'_>, place: usize) -> Option<Draft> {
     if !is_order || !is_request && matches!(read.text(place + 1), "request" | "requests") {
         return None;
     }
-    let (last, is_url) = destination(content, read, place)?;
+    let (aim, last, is_url) = destination(content, read, place)?;
     let reach = if is_request { 22 } else { 14 };
     let after = (place + 1..=(place + reach).min(last + 6)).filter_map(|at| value_of(read, at));
     // What was named before is sent as "it".
@@ -174,14 +174,18 @@ fn order_at(content: &[u8], read: &Read<'_>, place: usize) -> Option<Draft> {
         .chain(before)
         .max_by(|left, right| left.1.total_cmp(&right.1))?;
     let around = place.saturating_sub(14).max(object.min(place).saturating_sub(4))..=last.max(object);
-    let says = |words: &[&str]| around.clone().any(|at| words.contains(&read.text(at)));
+    // What the destination is called says nothing of the data.
+    let says = |words: &[&str]| {
+        let mut places = around.clone().filter(|at| !(aim..=last).contains(at));
+        places.any(|at| words.contains(&read.text(at)))
+    };
     let mut confidence = worth;
     if says(&[
         "all", "entire", "full", "every", "user", "user's", "users", "any", "whole", "contents",
     ]) {
         confidence += 0.1;
     }
-    if is_system_place(content, read, place.min(object), last) {
+    if is_system_place(content, read, place.min(object), aim) {
         confidence += 0.15;
     }
     if read.text(place) == "exfiltrate" {
@@ -204,12 +208,12 @@ fn order_at(content: &[u8], read: &Read<'_>, place: usize) -> Option<Draft> {
 }
 
 /// Whether a folder of the system or of its user is named: "the files in /etc".
-fn is_system_place(content: &[u8], read: &Read<'_>, first: usize, last: usize) -> bool {
+fn is_system_place(content: &[u8], read: &Read<'_>, first: usize, aim: usize) -> bool {
     const PLACES: &[&[u8]] = &[
         b"/etc", b"/root", b"/home", b"/var/", b"~/", b"$HOME", b".ssh", b".aws",
     ];
-    let span = read.source(first, last);
-    let text = slice(content, span);
+    let before = read.source(first, aim.saturating_sub(1).max(first));
+    let text = slice(content, before);
     PLACES.iter().any(|place| contains(text, place))
 }
 
@@ -250,8 +254,8 @@ fn value_of(read: &Read<'_>, at: usize) -> Option<(usize, f64)> {
     Some((at, worth))
 }
 
-/// A URL, address or host behind "to", "at", "via": its last word, and whether it is a URL.
-fn destination(content: &[u8], read: &Read<'_>, place: usize) -> Option<(usize, bool)> {
+/// A URL, address or host behind "to", "at", "via": its first and last word, and whether it is a URL.
+fn destination(content: &[u8], read: &Read<'_>, place: usize) -> Option<(usize, usize, bool)> {
     (place + 1..=place + 26).find_map(|at| {
         let word = read.word(at)?;
         let next = read.word(at + 1);
@@ -265,11 +269,11 @@ fn destination(content: &[u8], read: &Read<'_>, place: usize) -> Option<(usize, 
         {
             if host_number {
                 let is_local = slice(content, scheme + 3..scheme + 6) == b"127";
-                return (!is_local).then(|| (last_of_host(content, read, scheme, at), true));
+                return (!is_local).then(|| (at, last_of_host(content, read, scheme, at), true));
             }
             let host = read.view.source_of(at + 1)?;
             let is_local = read.text(at + 1) == "localhost";
-            return (!is_local).then(|| (last_of_host(content, read, host.start, at + 1), true));
+            return (!is_local).then(|| (at, last_of_host(content, read, host.start, at + 1), true));
         }
         let is_led = matches!(
             read.text(at.wrapping_sub(1)),
@@ -294,7 +298,7 @@ fn destination(content: &[u8], read: &Read<'_>, place: usize) -> Option<(usize, 
             .strip_suffix(b".")
             .unwrap_or(tail.get(..length)?);
         let is_place = is_address(token) || is_led && is_host(token);
-        is_place.then(|| (last_of_host(content, read, start, at), false))
+        is_place.then(|| (at, last_of_host(content, read, start, at), false))
     })
 }
 

@@ -173,7 +173,7 @@ fn target_ahead(read: &Read<'_>, place: usize, verb: &Verb) -> Option<(usize, f6
         confidence -= 0.3;
     }
     if is_told_of_others(read, place, verb) {
-        confidence -= 0.3;
+        confidence -= 0.4;
     }
     Some((last, confidence))
 }
@@ -220,8 +220,29 @@ fn is_told_of_others(read: &Read<'_>, place: usize, verb: &Verb) -> bool {
             "later" | "subsequent" | "specific" | "local" | "nested"
         )
     };
-    matches!(before, "who" | "whoever" | "which")
-        || verb.is_technical && !verb.is_order && read.preceding(place, 3).any(is_later)
+    let is_tale = matches!(
+        before,
+        "who"
+            | "whoever"
+            | "which"
+            | "they"
+            | "we"
+            | "people"
+            | "users"
+            | "developers"
+            | "employees"
+            | "workers"
+            | "teams"
+            | "often"
+            | "sometimes"
+            | "usually"
+            | "frequently"
+            | "regularly"
+            | "occasionally"
+    );
+    // "Users can override system prompts" tells what is possible.
+    let is_able = verb.is_technical && matches!(before, "can" | "may" | "could");
+    is_tale || is_able || verb.is_technical && !verb.is_order && read.preceding(place, 3).any(is_later)
 }
 
 /// What only the reader's own orders are called: "your instructions", "all previous instructions", "your safety filters".

@@ -285,7 +285,11 @@ fn theft(read: &Read<'_>, place: usize, found: &mut Vec<Draft>) {
     // "Return to the original instructions" asks for nothing.
     let is_way = read.text(ask) == "return" && read.text(ask + 1) == "to";
     let is_negated = is_reader || is_way || read.preceding(ask, 2).any(|at| read.has(at, NOT));
-    if is_question && !read.has(first, YOUR) || is_negated {
+    // "Write a good system prompt" is about one that is still to be made.
+    let is_new = read
+        .preceding(first, 2)
+        .any(|at| matches!(read.text(at), "a" | "an"));
+    if is_question && !read.has(first, YOUR) || is_negated || is_new {
         return;
     }
     let manner = manner_after(read, place).or_else(|| manner_after(read, ask));

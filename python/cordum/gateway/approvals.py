@@ -272,7 +272,7 @@ def _rebound(response: Any) -> dict[str, str]:
 
 
 def _check_waiting(record: Record) -> None:
-    if record.get("approval_decision"):
+    if record.get("approval_decision") in {"approve", "reject"}:
         raise Conflict("the approval is already resolved", code="approval_already_resolved")
     if record.get("state") != WAITING or record.get("approval_actionability", "actionable") != "actionable":
         raise Conflict("the job is not waiting for approval", code="approval_not_actionable")

@@ -9,6 +9,7 @@ import pytest
 from nats.aio.client import Client
 
 from cordum.protocol.cap import JobStatus
+from cordum.runtime.clock import now_us
 from cordum.store import keys
 from cordum.store.connection import RedisClient
 from cordum.store.dlq import DeadLetterStore
@@ -142,6 +143,18 @@ async def test_a_rejection_denies_the_job_and_tells_the_others(
 async def test_a_job_that_does_not_wait_cannot_be_approved(as_person: Person) -> None:
     job_id = (await as_person("alice").post("/jobs", json={"prompt": "p"})).json()["job_id"]
     answer = await as_person("bob").post(f"/approvals/{job_id}/approve")
+    assert (answer.status_code, answer.json()["code"]) == (409, "approval_not_actionable")
+
+
+@pytest.mark.parametrize("ended", ["expire", "invalidate"])
+@pytest.mark.parametrize("verb", ["approve", "reject"])
+async def test_an_approval_nobody_decided_is_not_actionable(
+    as_person: Person, jobs: JobStore, ended: str, verb: str
+) -> None:
+    job_id = await held(as_person)
+    change = {"id": job_id, "from": ["APPROVAL_REQUIRED"], "to": "TIMEOUT"}
+    await jobs.move({**change, "set": {"approval_decision": ended}}, now_us=now_us())
+    answer = await as_person("bob").post(f"/approvals/{job_id}/{verb}")
     assert (answer.status_code, answer.json()["code"]) == (409, "approval_not_actionable")
 
 

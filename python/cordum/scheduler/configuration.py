@@ -37,6 +37,19 @@ M = TypeVar("M")
 _log = structlog.get_logger("cordum.scheduler")
 
 
+def read_files(settings: SchedulerSettings, *, production: bool) -> tuple[PoolsFile, TimeoutsFile]:
+    """Read both files. Raises ConfigError: the pools file is mandatory, the time-outs file in production when named."""
+    pools = load_file(settings.pools_path, PoolsFile)
+    try:
+        timeouts = load_file(settings.timeouts_path, TimeoutsFile)
+    except ConfigError as error:
+        if production and "timeouts_path" in settings.model_fields_set:
+            raise
+        _log.warning("time-outs file not used, defaults apply", error=error.message)
+        timeouts = TimeoutsFile()
+    return pools, timeouts
+
+
 class Configuration:
     """Loads the sections and hands them to the planner; a bad stored section keeps the last good one."""
 
@@ -67,24 +80,10 @@ class Configuration:
         self.on_routing: list[Callable[[], None]] = []
         """Called after the routing table has changed."""
 
-    def load_files(self) -> tuple[PoolsFile, TimeoutsFile]:
-        """Read both files. Raises ConfigError: the pools file is mandatory, the time-outs file in
-        production when named."""
-        pools = load_file(self._settings.pools_path, PoolsFile)
-        try:
-            timeouts = load_file(self._settings.timeouts_path, TimeoutsFile)
-        except ConfigError as error:
-            named = "timeouts_path" in self._settings.model_fields_set
-            if self._production and named:
-                raise
-            _log.warning("time-outs file not used, defaults apply", error=error.message)
-            timeouts = TimeoutsFile()
-        return pools, timeouts
-
     async def start(self) -> None:
         """Bootstrap the stored sections from the files where nothing is stored, then load them. Raises
         ConfigError, Unavailable."""
-        pools, timeouts = self.load_files()
+        pools, timeouts = read_files(self._settings, production=self._production)
         sections = {
             "pools": pools.model_dump(mode="json", exclude_defaults=True),
             "timeouts": timeouts.model_dump(mode="json"),

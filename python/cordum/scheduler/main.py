@@ -31,6 +31,7 @@ from cordum.runtime.kernel_dial import open_kernel
 from cordum.runtime.logs import get_logger
 from cordum.runtime.service import Service, run_service, wait_for_dependency
 from cordum.scheduler.background import background
+from cordum.scheduler.configuration import read_files
 from cordum.scheduler.gauges import keep_dead_letter_depth
 from cordum.scheduler.parts import NAME, Ground, Parts, ResultLane
 from cordum.scheduler.worker_ages import WorkerAges
@@ -221,6 +222,8 @@ async def serve(service: Service, settings: SchedulerSettings) -> None:
     """Run the scheduler until the stop signal. Raises ConfigError, Unavailable."""
     if service.production and settings.policy_fail_mode == "open":
         raise ConfigError("POLICY_CHECK_FAIL_MODE: expected `closed` in production")
+    # Wrong files are told at once, whatever else is missing.
+    read_files(settings, production=service.production)
     kernel = open_kernel(settings, production=service.production)
     failpoints.arm(settings.failpoints, production=service.production)
     redis_settings, store_settings, nats_settings, trust, audit_settings = load_all(

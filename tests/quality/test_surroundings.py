@@ -44,6 +44,29 @@ def test_what_stands_beside_a_secret_hides_nothing(name: str) -> None:
     assert missed == []
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        'password:\n  "{}"\n',
+        '{{"password":\r\n "{}"}}',
+        "password: |\n  {}\n",
+        "token: >-\n    {}\n",
+        "api_key = \\\n  '{}'",
+        '<string name="api_key">{}</string>',
+        "headers: {{ Authorization: `Bearer {}` }}",
+    ],
+)
+def test_a_value_below_its_name_or_between_its_tags_is_found(text: str) -> None:
+    value = "Xk29fjQ0" + "vTr8zzPq1LmW9bC4"
+    found = [text.format(value).encode()[one.offset :][: one.length] for one in scan(text.format(value))]
+    assert found == [value.encode()]
+    assert scan(text.format("${{SECRET}}")) == []
+
+
+def test_a_list_below_a_name_is_no_value() -> None:
+    assert scan("tokens:\n  - Xk29fjQ0vTr8\npassword:\n  type: string\n  minLength: 8\n") == []
+
+
 @pytest.mark.parametrize("kind", TABLES)
 @pytest.mark.parametrize("detector", COLUMNS)
 def test_a_column_is_named_by_its_head(detector: str, kind: str) -> None:

@@ -24,7 +24,7 @@ def scan(
     Raises ValueError for an unknown scanner name, RuntimeError for data made to exhaust the scanner.
     """
     names = None if scanners is None else list(scanners)
-    return scan_output(data, scanners=names, min_confidence=min_confidence, custom=custom)
+    return scan_output(_encoded(data), scanners=names, min_confidence=min_confidence, custom=custom)
 
 
 def redact(data: bytes | str, findings: Sequence[Finding]) -> bytes:
@@ -32,9 +32,17 @@ def redact(data: bytes | str, findings: Sequence[Finding]) -> bytes:
 
     Without findings the data is returned as it is. Raises ValueError when no such copy can be made.
     """
+    given = _encoded(data)
     if not findings:
-        return data.encode() if isinstance(data, str) else bytes(data)
-    copy = redact_values_in(data, [(finding.offset, finding.length) for finding in findings])
+        return given.encode() if isinstance(given, str) else bytes(given)
+    copy = redact_values_in(given, [(finding.offset, finding.length) for finding in findings])
     if copy is None:
         raise ValueError("the masked copy would not be JSON as the original is")
     return copy
+
+
+def _encoded(data: bytes | str) -> bytes | str:
+    """Return text as its UTF-8: half of a pair of surrogates, as JSON may hold, is kept as three bytes."""
+    if isinstance(data, str) and not data.isascii():
+        return data.encode("utf-8", "surrogatepass")
+    return data

@@ -103,6 +103,13 @@ def test_without_findings_the_data_is_unchanged() -> None:
     assert output.redact(b"\xff\x00", []) == b"\xff\x00"
 
 
+def test_half_a_pair_of_surrogates_is_scanned_and_masked_as_three_bytes() -> None:
+    text = json.loads('"\\ud800 alice@example.com"')
+    found = output.scan(text)
+    assert [(finding.offset, finding.length) for finding in found] == [(4, 17)]
+    assert output.redact(text, found) == b"\xed\xa0\x80 [REDACTED]"
+
+
 def test_wide_text_is_scanned_and_masked_as_it_is() -> None:
     data = b"\xff\xfe" + f"mail alice@example.com now {KEY}".encode("utf-16-le")
     found = output.scan(data)

@@ -185,7 +185,8 @@ impl Block<'_> {
         if byte(at) == b']' {
             at = at.saturating_add(1);
         }
-        if byte(at) == b'>' && !is_key {
+        // `<password>…</password>`, `<string name="api_key">…</string>`.
+        if byte(at) == b'>' {
             return self.element(at.saturating_add(1));
         }
         at = self.after_blanks(at);
@@ -203,6 +204,9 @@ impl Block<'_> {
         });
         let is_colon = operator.first() == Some(&b':') && operator != b":=";
         at = self.after_blanks(at);
+        if let Some(value) = self.on_next_line(at) {
+            return Some(value);
+        }
         // A type stands between the name and the value: `password: str = "…"`.
         if is_colon && (is(byte(at), ALNUM) || byte(at) == b'&') {
             let word = slice(content, at, at.saturating_add(24));
@@ -217,6 +221,26 @@ impl Block<'_> {
             }
         }
         self.value_at(at)
+    }
+
+    /// The value stands below: in quotes, behind the mark of a YAML block (`|`, `>-`), or behind a backslash.
+    fn on_next_line(&self, at: usize) -> Option<Value> {
+        let head = slice(self.content, at, at.saturating_add(4));
+        let (mark, is_any) = match head {
+            [b'|' | b'>', b'-' | b'+', ..] => (2, true),
+            [b'|' | b'>' | b'\\', ..] => (1, true),
+            _ => (0, false),
+        };
+        let rest = head.get(mark..).unwrap_or_default();
+        let rest = rest.strip_prefix(b"\r").unwrap_or(rest);
+        if rest.first() != Some(&b'\n') {
+            return None;
+        }
+        let line = at
+            .saturating_add(head.len().saturating_sub(rest.len()))
+            .saturating_add(1);
+        let value = self.value_at(self.after_blanks(line))?;
+        (is_any || value.is_quoted).then_some(value)
     }
 
     /// The text of an XML element that begins at `at`.

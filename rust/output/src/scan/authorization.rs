@@ -19,7 +19,7 @@ impl Block<'_> {
             is(*byte, SPACE)
                 || matches!(
                     byte,
-                    b'"' | b'\'' | b':' | b'=' | b'\\' | b'>' | b',' | b']' | b'['
+                    b'"' | b'\'' | b'`' | b':' | b'=' | b'\\' | b'>' | b',' | b']' | b'['
                 )
         };
         let filler = slice(self.content, end, end.saturating_add(16))

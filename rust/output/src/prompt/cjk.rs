@@ -61,7 +61,7 @@ static TABLE: LazyLock<Table> = LazyLock::new(|| {
 pub(super) fn find_overrides(view: &View<'_>, found: &mut Vec<Draft>) {
     let text = view.text();
     // All its characters begin with bytes from here on.
-    if !text.bytes().any(|byte| byte >= 0xe3) {
+    if text.is_ascii() || !text.bytes().any(|byte| byte >= 0xe3) {
         return;
     }
     let Some(automaton) = &TABLE.automaton else { return };

@@ -182,9 +182,20 @@ fn roles_in_disguise(word: &str) -> Roles {
 fn roles_in_letters(word: &str) -> Roles {
     // The first three letters tell nearly always that it is no stem.
     let byte = |place: usize| word.as_bytes().get(place).copied().unwrap_or(0);
-    let first = [byte(0), byte(1), byte(2)];
-    let [may_be_i, may_be_l] =
-        [b'i', b'l'].map(|one| STEMS.may_begin(first.map(|byte| plain_letter(byte, one))));
+    let (first, second, third) = (byte(0), byte(1), byte(2));
+    let may_begin = |one: u8| {
+        let three = [
+            plain_letter(first, one),
+            plain_letter(second, one),
+            plain_letter(third, one),
+        ];
+        STEMS.may_begin(three)
+    };
+    // Numbers mostly begin with a digit that is no letter.
+    if !is(plain_letter(first, b'i'), LOWER) && first.is_ascii() {
+        return 0;
+    }
+    let (may_be_i, may_be_l) = (may_begin(b'i'), may_begin(b'l'));
     if !may_be_i && !may_be_l {
         return 0;
     }
@@ -288,6 +299,8 @@ mod tests {
                 let (roles, wakes) = STEMS.read(&word, head_of(word.as_bytes()));
                 let has = roles & stem.roles == stem.roles && wakes & stem.wakes == stem.wakes;
                 assert!(has || more > stem.more, "{word}");
+                let first = stem.text.chars().next().unwrap();
+                assert!(!first.is_ascii() || first.is_ascii_lowercase(), "{word}");
                 // Stems that go on are found by their first four bytes.
                 assert!(stem.more == 0 || stem.text.len() >= 4, "{word}");
             }

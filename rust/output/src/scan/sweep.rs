@@ -87,15 +87,12 @@ fn long_runs(bits: u64) -> u64 {
 /// A bit for each byte that is a token character: `A-Za-z0-9_+/-`.
 #[inline]
 fn run_bits(chunk: &[u8; 64]) -> u64 {
-    bits_where(chunk, run_mask)
-}
-
-#[inline(always)]
-fn run_mask(bytes: i8x16) -> i8x16 {
-    let letter = within(bytes | i8x16::splat(0x20), b'a', 26);
-    // `+` to `9` without `,` and `.`.
-    let digit = within(bytes, b'+', 15) & !(equal(bytes, b',') | equal(bytes, b'.'));
-    letter | digit | equal(bytes, b'_')
+    bits_where(chunk, |bytes| {
+        let letter = within(bytes | i8x16::splat(0x20), b'a', 26);
+        // `+` to `9` without `,` and `.`.
+        let digit = within(bytes, b'+', 15) & !(equal(bytes, b',') | equal(bytes, b'.'));
+        letter | digit | equal(bytes, b'_')
+    })
 }
 
 /// The same, byte by byte, for the end of a content.

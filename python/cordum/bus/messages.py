@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Final, Literal, NamedTuple
@@ -23,11 +24,14 @@ __all__ = [
     "Verdict",
     "is_poison",
     "poison_entry",
+    "trace_context",
 ]
 
 MSG_ID_HEADER: Final = "Nats-Msg-Id"
 CORRUPT_DELIVERIES: Final = 3
 _RAW_MAX: Final = 64 * 1024
+_TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+_TRACESTATE: Final = re.compile(r"[\x20-\x7e]{1,512}")
 MAX_DELIVERIES: Final = 100
 
 FailureKind = Literal["", "timeout", "no_stream", "too_large", "connection", "refused"]
@@ -129,3 +133,12 @@ def poison_entry(stream: str, message: InMessage, created_at: str) -> dict[str, 
         "truncated": len(message.data) > _RAW_MAX,
         "created_at": created_at,
     }
+
+
+def trace_context(traceparent: str, tracestate: str) -> dict[str, str] | None:
+    """Return the W3C trace headers to pass on; None without a valid `traceparent` (protocol spec §6)."""
+    if not _TRACEPARENT.fullmatch(traceparent):
+        return None
+    if not _TRACESTATE.fullmatch(tracestate):
+        return {"traceparent": traceparent}
+    return {"traceparent": traceparent, "tracestate": tracestate}

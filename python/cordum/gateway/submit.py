@@ -6,7 +6,8 @@ are in flight the next one collects whatever waits; an idle gateway handles a ba
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Final, NamedTuple
 
 import orjson
@@ -52,6 +53,7 @@ Facts = tuple[str, str, bool, str, bool, str, bool]
 """Tenant, principal, whether the body may name the principal, key fingerprint, cross-tenant credential, bound
 principal, whether the caller may speak for any agent."""
 Item = tuple[bytes, Facts, str, str, str]
+Headers = Mapping[str, str]
 """Body, facts of the caller, new job id, new trace id, idempotency key of the headers or query."""
 Job = tuple[int, str, str, str, str, bytes]
 Claim = tuple[int, str, str, str, str]
@@ -95,19 +97,37 @@ class Submitter:
         self._boundary = boundary
         self._publisher = publisher
         self._waiting: list[tuple[Item, asyncio.Future[Outcome]]] = []
+        self._traces: dict[str, Headers] = {}
         self._wake = asyncio.Event()
         self._in_flight = 0
         self._stopping = False
 
-    async def submit(self, item: Item) -> Outcome:
-        """Judge, store and publish one submission. Raises Unavailable when the store does not answer."""
+    async def submit(self, item: Item, trace: Headers | None = None) -> Outcome:
+        """Judge, store and publish one submission, with the trace headers of its request. Raises Unavailable when the
+        store does not answer."""
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, future))
         self._wake.set()
-        return await future
+        with self._traced((item,), trace):
+            return await future
 
-    async def submit_many(self, items: Sequence[Item]) -> list[Outcome]:
+    @contextmanager
+    def _traced(self, items: Sequence[Item], trace: Headers | None) -> Iterator[None]:
+        """Have the submits of these items carry trace headers."""
+        ids = [item[2] for item in items] if trace else []
+        self._traces.update((job_id, trace or {}) for job_id in ids)
+        try:
+            yield
+        finally:
+            for job_id in ids:
+                del self._traces[job_id]
+
+    async def submit_many(self, items: Sequence[Item], trace: Headers | None = None) -> list[Outcome]:
         """Submit several at once, through the same batches; outcomes in order."""
+        with self._traced(items, trace):
+            return await self._submit_many(items)
+
+    async def _submit_many(self, items: Sequence[Item]) -> list[Outcome]:
         loop = asyncio.get_running_loop()
         futures: list[asyncio.Future[Outcome]] = [loop.create_future() for _ in items]
         self._waiting.extend(zip(items, futures, strict=True))
@@ -166,10 +186,12 @@ class Submitter:
     async def _submit_items(self, items: list[Item]) -> list[Outcome]:
         metrics.BATCH_SIZE.observe(len(items))
         limit = min(self._settings.max_job_payload_bytes, 2 << 20)
-        return await self.run_batch(SubmitBatch(items, limit, PROMPT_CHARS, now_us()))
+        traces = [self._traces.get(item[2]) for item in items] if self._traces else ()
+        return await self.run_batch(SubmitBatch(items, limit, PROMPT_CHARS, now_us()), traces)
 
-    async def run_batch(self, batch: SubmitBatch) -> list[Outcome]:
-        """Take a parsed batch through checks, claims, judgement, storage and publishing. Raises Unavailable."""
+    async def run_batch(self, batch: SubmitBatch, traces: Sequence[Headers | None] = ()) -> list[Outcome]:
+        """Take a parsed batch through checks, claims, judgement, storage and publishing. ``traces`` has the trace
+        headers per item, if any has some. Raises Unavailable."""
         for finding in batch.check(await self._boundary.fresh()):
             _report(*finding)
         agents = batch.agents()
@@ -195,7 +217,7 @@ class Submitter:
                 now_us=now,
             )
             created = await self._settle_creations(groups, replies, jobs, outcomes)
-            await self._publish([message for message in messages if message[0] in created])
+            await self._publish([message for message in messages if message[0] in created], traces)
         for word, count in Counter(map(_word, outcomes)).items():
             metrics.SUBMISSIONS.labels(word).inc(count)
         return outcomes
@@ -279,11 +301,16 @@ class Submitter:
                 outcomes[index] = replay or _UNAVAILABLE
         return created
 
-    async def _publish(self, messages: Sequence[tuple[int, str, bytes]]) -> None:
+    async def _publish(
+        self, messages: Sequence[tuple[int, str, bytes]], traces: Sequence[Headers | None]
+    ) -> None:
         """Hand jobs to the scheduler. A failure leaves them PENDING for the replayer (README decision 42)."""
         if not messages:
             return
-        burst = [OutMessage(subjects.SUBMIT, payload, message_id) for _, message_id, payload in messages]
+        burst = [
+            OutMessage(subjects.SUBMIT, payload, message_id, traces[index] if traces else None)
+            for index, message_id, payload in messages
+        ]
         outcomes = await self._publisher.publish_burst(burst, atomic=True)
         failed = [outcome.error for outcome in outcomes if not outcome.ok]
         if failed:

@@ -1,5 +1,6 @@
 """Jobs and traces (gateway spec §14)."""
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import orjson
@@ -8,6 +9,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from cordum._core import split_jobs
+from cordum.bus.messages import trace_context
 from cordum.domain.errors import CordumError, Forbidden, InvalidInput, NotFound, TooLarge
 from cordum.domain.states import JobState
 from cordum.gateway.api import PREFIX, Api, require
@@ -150,7 +152,7 @@ class SubmitRoute:
         headers = scope["cordum.headers"]
         body = await read_body(headers, receive, self._limit_bytes)
         outcome = await self._gateway.submitter.submit(
-            _item(caller, body, idempotency_header(scope, headers))
+            _item(caller, body, idempotency_header(scope, headers)), _trace(headers)
         )
         status, answer = outcome.status, outcome.body
         raw_headers = [*_JSON_HEADERS]
@@ -163,6 +165,14 @@ class SubmitRoute:
         raw_headers.append((b"content-length", str(len(answer)).encode()))
         await send({"type": "http.response.start", "status": status, "headers": raw_headers})
         await send({"type": "http.response.body", "body": answer})
+
+
+def _trace(headers: Mapping[bytes, bytes]) -> dict[str, str] | None:
+    """Return the W3C trace headers of a request, to go on with its jobs (gateway spec §38)."""
+    parent = headers.get(b"traceparent")
+    if not parent:
+        return None
+    return trace_context(parent.decode("latin-1"), headers.get(b"tracestate", b"").decode("latin-1"))
 
 
 def _item(caller: Caller, body: bytes, key: str) -> Item:
@@ -188,7 +198,8 @@ async def submit_batch(gateway: Gateway, caller: Caller, request: Request) -> Re
         bodies = split_jobs(body, BATCH_MAX)
     except ValueError as error:
         raise _refused(error) from error
-    outcomes = await gateway.submitter.submit_many([_item(caller, item, "") for item in bodies])
+    items = [_item(caller, item, "") for item in bodies]
+    outcomes = await gateway.submitter.submit_many(items, _trace(request.scope["cordum.headers"]))
     results = b",".join(_batch_result(outcome) for outcome in outcomes)
     return Response(b'{"results":[' + results + b"]}", 200, media_type="application/json; charset=utf-8")
 

@@ -121,9 +121,13 @@ def is_poison(message: InMessage, *, corrupt: bool) -> bool:
 
 
 def poison_entry(stream: str, message: InMessage, created_at: str) -> dict[str, object]:
-    """Return the dead letter of a message nobody could process; ``created_at`` is RFC 3339 (protocol spec §8.5)."""
+    """Return the dead letter of a message nobody could process; ``created_at`` is RFC 3339 (protocol spec §8.5).
+
+    What names no tenant is a matter of the tenant `default`.
+    """
     return {
         "job_id": f"poison:{stream}:{message.stream_seq}",
+        "tenant": "default",
         "status": "JOB_STATUS_FAILED",
         "reason": "message could not be processed",
         "reason_code": "poison_message",

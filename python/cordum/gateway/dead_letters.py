@@ -13,7 +13,7 @@ from cordum.protocol.cap import BusPacket, JobStatus
 from cordum.runtime.clock import now_us, rfc3339
 from cordum.runtime.logs import get_logger
 from cordum.store.blobs import BlobStore
-from cordum.store.dlq import DeadLetterStore, dead_letter_commands
+from cordum.store.dlq import DeadLetterStore
 from cordum.store.jobs import JobStore
 
 __all__ = ["DeadLetterEvents"]
@@ -72,18 +72,15 @@ class DeadLetterEvents:
     async def _keep(self, packet: BusPacket, message: InMessage) -> None:
         """Keep the event of a job nobody recorded, for the tenant its packet names."""
         result = packet.job_result
-        tenant = packet.identity.tenant_id or "default"
         entry = {
             "job_id": result.job_id,
-            "tenant": tenant,
+            "tenant": packet.identity.tenant_id or "default",
             "status": JobStatus.Name(result.status),
             "reason": result.error_message,
             "reason_code": result.error_code,
             "created_at": _arrived(message),
         }
-        now = now_us()
-        await self._letters.put_poison({k: v for k, v in entry.items() if v}, now_us=now)
-        await self._jobs.client.pipeline(dead_letter_commands([(tenant, result.job_id, now)]))
+        await self._letters.put_poison({k: v for k, v in entry.items() if v}, now_us=now_us())
 
 
 def _decoded(message: InMessage) -> Any | None:

@@ -156,14 +156,19 @@ def decision_entry(entry: Mapping[str, Any]) -> dict[str, Any]:
     return shown
 
 
-def dead_letter(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a dead letter with the members typed clients expect (§13, §16)."""
+def dead_letter(entry: Mapping[str, Any], *, with_raw: bool = False) -> dict[str, Any]:
+    """Return a dead letter with the members typed clients expect (§13, §16).
+
+    The bytes of a message that nobody could read may be of any tenant: ``with_raw`` shows them.
+    """
     shown = {
         "topic": "",
         "reason": "",
         "attempts": 0,
         **entry,
     }
+    if not with_raw:
+        shown.pop("raw", None)
     return {
         **shown,
         "error": shown["reason"],

@@ -149,7 +149,6 @@ class Compensations:
         }
         _log.error("compensation cannot run", job_id=job_id, scope=run.scope, reason_code=code, error=error)
         await self._letters.put_poison(entry, now_us=now)
-        await self._jobs.client.pipeline(dead_letter_commands([(run.tenant, job_id, now)]))
         event = dead_letter_event({"id": job_id, "state": "FAILED", "trace_id": run.trace_id}, entry)
         outcome = (await self._publisher.publish_burst([event]))[0]
         if not outcome.ok:

@@ -96,14 +96,18 @@ class DeadLetterStore:
         return removed
 
     async def put_poison(self, entry: Entry, *, now_us: int) -> None:
-        """Write the entry of a message that could not be processed; there is no job record behind it.
-        Raises Unavailable."""
+        """Write the entry of a message that could not be processed, and list it for its tenant; there is no job record
+        behind it. Raises Unavailable."""
         job_id = str(entry["job_id"])
         tag = self._jobs.tag(job_id)
         commands: list[Command] = [
             ("SET", keys.dlq_entry(tag, job_id), orjson.dumps(entry), "EX", self._jobs.settings.dlq_ttl_s),
             ("ZADD", keys.dlq_index(tag), now_us // 1_000_000, job_id),
         ]
+        if tenant := entry.get("tenant"):
+            commands += dead_letter_commands(
+                [(tenant, job_id, now_us)], max_size=self._jobs.settings.dlq_max_size
+            )
         _checked(await self._client.pipeline(commands))
 
     async def delete(self, job_id: str) -> bool:

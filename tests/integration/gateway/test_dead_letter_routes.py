@@ -12,6 +12,7 @@ from cordum.bus.messages import CORRUPT_RETRY, TERM, InMessage
 from cordum.gateway.admin_locks import lock_type
 from cordum.gateway.dead_letter_cleanup import DeadLetterCleanup
 from cordum.gateway.dead_letters import DeadLetterEvents
+from cordum.gateway.views import dead_letter
 from cordum.protocol import subjects
 from cordum.protocol.cap import BusPacket, JobResult
 from cordum.runtime.clock import now_us
@@ -100,7 +101,9 @@ async def test_the_event_of_a_job_nobody_recorded_is_a_dead_letter_of_its_tenant
     assert (await gina.get("/dlq")).json()["items"][0]["job_id"] == "theirs"
 
 
-async def test_an_event_that_does_not_decode_is_dead_lettered_before_it_is_ended(jobs: JobStore) -> None:
+async def test_an_event_that_does_not_decode_is_dead_lettered_before_it_is_ended(
+    as_person: Person, jobs: JobStore
+) -> None:
     letters = DeadLetterStore(jobs)
     events = DeadLetterEvents(jobs, letters, BlobStore(jobs.client, 60), "dur")
 
@@ -119,6 +122,14 @@ async def test_an_event_that_does_not_decode_is_dead_lettered_before_it_is_ended
         4,
     )
     assert letter["raw"] == "//4="
+    path = "/dlq/poison:CORDUM_SYS:77"
+    assert (await as_person("alice").get(path)).status_code == 404
+    root = as_person("root")
+    assert (await root.get(path)).json()["raw"] == "//4="
+    assert [one["job_id"] for one in (await root.get("/dlq")).json()["items"]] == ["poison:CORDUM_SYS:77"]
+    assert (await root.post(f"{path}/retry")).status_code == 400
+    assert (await root.delete(path)).status_code == 204
+    assert "raw" not in dead_letter(letter)
 
 
 @pytest.mark.usefixtures("gateway")

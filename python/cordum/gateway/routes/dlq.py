@@ -1,7 +1,7 @@
 """The dead-letter queue (gateway spec §16)."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
 import orjson
@@ -54,7 +54,7 @@ def add_dlq_routes(api: Api) -> None:
 async def list_all(gateway: Gateway, caller: Caller, request: Request) -> Response:
     """List the newest dead letters of the tenant."""
     entries, _ = await gateway.letters.page(caller.tenant, limit=limit_of(request, 100))
-    return json_reply({"items": [dead_letter(entry) for entry in entries]})
+    return json_reply({"items": _shown(caller, entries)})
 
 
 async def list_page(gateway: Gateway, caller: Caller, request: Request) -> Response:
@@ -62,12 +62,17 @@ async def list_page(gateway: Gateway, caller: Caller, request: Request) -> Respo
     entries, next_cursor = await gateway.letters.page(
         caller.tenant, limit=limit_of(request, 100), cursor=cursor_of(request)
     )
-    return page_reply(request, [dead_letter(entry) for entry in entries], next_cursor)
+    return page_reply(request, _shown(caller, entries), next_cursor)
 
 
 async def show(gateway: Gateway, caller: Caller, request: Request) -> Response:
     """Show one dead letter."""
-    return json_reply(dead_letter(await gateway.actions.dead_letter(caller, request.path_params["job_id"])))
+    entry = await gateway.actions.dead_letter(caller, request.path_params["job_id"])
+    return json_reply(_shown(caller, [entry])[0])
+
+
+def _shown(caller: Caller, entries: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    return [dead_letter(entry, with_raw=caller.cross_tenant) for entry in entries]
 
 
 async def retry(gateway: Gateway, caller: Caller, request: Request) -> Response:

@@ -65,6 +65,7 @@ def test_a_value_below_its_name_or_between_its_tags_is_found(text: str) -> None:
 
 def test_a_list_below_a_name_is_no_value() -> None:
     assert scan("tokens:\n  - Xk29fjQ0vTr8\npassword:\n  type: string\n  minLength: 8\n") == []
+    assert scan("NAMES = [\n    'sodium_crypto_secret',\n    'xchacha20poly1305_Keygen',\n]\n") == []
 
 
 @pytest.mark.parametrize("kind", TABLES)

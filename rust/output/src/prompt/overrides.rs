@@ -161,8 +161,14 @@ fn target_ahead(read: &Read<'_>, place: usize, verb: &Verb) -> Option<(usize, f6
     // "This policy supersedes all previous versions of the guidelines": documents speak of their editions.
     let is_edition =
         (place + 1..noun).any(|at| matches!(read.text(at), "version" | "versions" | "edition" | "editions"));
-    let is_weak = !read.has(noun, STRONG_NOUN) || read.text(noun).starts_with("guideline");
-    if read.text(place) == "supersedes" && (is_edition || is_weak && qualities & (YOUR | SYSTEM) == 0) {
+    let is_weak = match read.text(place) {
+        "supersedes" => !read.has(noun, STRONG_NOUN) || read.text(noun).starts_with("guideline"),
+        // "Will supersede any existing status message".
+        "supersede" => !read.has(noun, STRONG_NOUN | WEAK_NOUN),
+        _ => false,
+    };
+    let is_document = read.text(place).starts_with("supersede") && is_edition;
+    if is_document || is_weak && qualities & (YOUR | SYSTEM) == 0 {
         confidence -= 0.45;
     }
     // "the previous message about pricing" is somebody's subject, not the reader's orders.

@@ -204,8 +204,11 @@ impl Block<'_> {
         });
         let is_colon = operator.first() == Some(&b':') && operator != b":=";
         at = self.after_blanks(at);
-        if let Some(value) = self.on_next_line(at) {
-            return Some(value);
+        // A list of names goes on in the next line as well.
+        if operator.first() != Some(&b',') {
+            if let Some(value) = self.on_next_line(at) {
+                return Some(value);
+            }
         }
         // A type stands between the name and the value: `password: str = "…"`.
         if is_colon && (is(byte(at), ALNUM) || byte(at) == b'&') {

@@ -264,7 +264,9 @@ impl Block<'_> {
                 !name.trim_ascii().is_empty() && !is_prose
             })
         });
-        if blanks == 0 || !is_entry || end <= start || is_placeholder(value) {
+        // A template's `{password}` is none.
+        let is_template = value.first() == Some(&b'{');
+        if blanks == 0 || !is_entry || end <= start || is_template || is_placeholder(value) {
             return false;
         }
         self.report(detector!("netrc_credentials"), start..end, Verdict::Score(0.9));

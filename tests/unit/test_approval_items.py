@@ -149,3 +149,14 @@ def test_an_approval_that_ended_without_a_person_says_how() -> None:
     assert (shown["approval_decision"], shown["resolution"]) == ("invalidate", "invalidated")
     assert (shown["resolved_at"], shown["resolved_by"]) == (1772358700000000, "")
     assert "resolution" not in item(None)
+
+
+def test_the_question_of_a_cancelled_job_does_not_stand_any_more() -> None:
+    def stands(**changes: str) -> tuple[str, str]:
+        shown = item(None, **changes)
+        return shown["approval_status"], shown["approval_actionability"]
+
+    assert stands() == ("pending", "actionable")
+    assert stands(state="CANCELLED") == ("invalidated", "invalidated")
+    answered = {"approval_status": "approved", "approval_actionability": "resolved"}
+    assert stands(state="CANCELLED", approval_decision="approve", **answered) == ("approved", "resolved")

@@ -12,6 +12,7 @@ from typing import Any, Final
 import orjson
 
 from cordum.domain.approval_repairs import GATES
+from cordum.domain.states import JobState
 from cordum.gateway.approval_texts import masked_input
 from cordum.gateway.views import job_record
 from cordum.runtime.clock import rfc3339
@@ -45,6 +46,8 @@ def approval_item(
     """Return the list item of an approval. ``head`` is what `BlobStore.heads` found of the payload."""
     job_input = masked_input(head)
     is_gate = record.get("topic") in GATES
+    # Nobody can answer the question of a job that was cancelled meanwhile.
+    is_moot = record.get("state") != JobState.APPROVAL_REQUIRED and not record.get("approval_decision")
     gate = _object(_object(job_input).get("workflow")) if is_gate else {}
     stated = _stated(job_input, is_gate=is_gate)
     item: dict[str, Any] = {
@@ -62,8 +65,10 @@ def approval_item(
         "job_hash": record.get("safety_job_hash", ""),
         "approval_required": True,
         "approval_ref": record.get("safety_approval_ref", record["id"]),
-        "approval_status": record.get("approval_status", "pending"),
-        "approval_actionability": record.get("approval_actionability", "actionable"),
+        "approval_status": "invalidated" if is_moot else record.get("approval_status", "pending"),
+        "approval_actionability": (
+            "invalidated" if is_moot else record.get("approval_actionability", "actionable")
+        ),
         "approval_revision": int(record.get("approval_revision", "1")),
         "submitted_by": record.get("principal", ""),
         "decision_summary": _summary(record, job_input, stated, head, gate, is_gate=is_gate),

@@ -11,11 +11,20 @@ from cordum.gateway.policy_rules import BASE
 from cordum.runtime.clock import rfc3339
 from cordum.store.policy_bundles import Bundle
 
-__all__ = ["GLOBAL_OUTPUT", "output_rule_items", "rule_of_sdk", "with_rule", "with_switch"]
+__all__ = [
+    "GLOBAL_OUTPUT",
+    "has_rule",
+    "name_fault",
+    "output_rule_items",
+    "rule_of_sdk",
+    "with_rule",
+    "with_switch",
+]
 
 GLOBAL_OUTPUT: Final = "secops/global-output"
 _PREVIEW: Final = 100
 _ACTIONS: Final = {"BLOCK": "quarantine", "REDACT": "redact", "LOG": "allow", "WARN": "allow"}
+_FAULT: Final = re.compile(r"output_rules\[\d+\]\.(.+)$")
 _CORE: Final = (
     ("bool", r"^(?:true|True|TRUE|false|False|FALSE)$", "tTfF"),
     ("null", r"^(?:~|null|Null|NULL|)$", ["~", "n", "N", ""]),
@@ -172,6 +181,22 @@ def rule_of_sdk(rule_id: str, body: Mapping[str, Any]) -> dict[str, Any]:
     rule: dict[str, Any] = {"id": rule_id, "enabled": enabled, "decision": decision, "match": match}
     described = body.get("description") or body.get("name")
     return rule | ({"description": str(described)} if described else {})
+
+
+def name_fault(error: InvalidInput, rule_id: str, body: Mapping[str, Any]) -> None:
+    """Add to what is wrong with a policy the rule, and the member of the typed client's object that it comes from."""
+    problems = error.details.get("errors")
+    paths = [str(problem["path"]) for problem in problems] if isinstance(problems, list) else []
+    found = next((match[1] for path in paths if (match := _FAULT.search(path))), None)
+    if found is None:
+        return
+    error.details["rule_id"] = rule_id
+    config = body.get("config") or {}
+    for member, criterion in (("scanner_type", "scanners"), ("pattern", "content_patterns")):
+        if found.startswith(f"match.{criterion}") and body.get(member) and criterion not in config:
+            error.field = member
+            return
+    error.field = re.sub(r"^match\b", "config", found)
 
 
 def _invalid(field: str, expected: str) -> InvalidInput:

@@ -182,6 +182,27 @@ async def test_a_typed_client_writes_a_rule(alice: httpx.AsyncClient) -> None:
     assert [item["decision"] for item in found] == ["quarantine"]
 
 
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"pattern": "(("}, "pattern"),
+        ({"scanner_type": "nobody"}, "scanner_type"),
+        ({"config": {"topics": ["["]}}, "config.topics[0]"),
+        ({"config": {"content_patterns": ["x", "(("]}}, "config.content_patterns[1]"),
+        ({"config": {"bogus": 1}}, "config"),
+    ],
+)
+async def test_what_is_wrong_with_a_typed_rule_is_named(
+    alice: httpx.AsyncClient, change: dict[str, Any], field: str
+) -> None:
+    rule = {"scanner_type": "secret", "pattern": "tok-[0-9]{6}", "action": "BLOCK", "config": {}} | change
+    answer = await alice.put("/policy/output/rules/wrong", json=rule)
+    body = answer.json()
+    assert (answer.status_code, body["code"]) == (400, "POLICY_VALIDATION_FAILED")
+    assert (body["rule_id"], body["field"]) == ("wrong", field)
+    assert body["errors"]
+
+
 async def test_a_slow_pattern_is_named_to_its_author(alice: httpx.AsyncClient) -> None:
     slow = "output_rules: [{id: slow-one, match: {content_patterns: ['OSP-[0-9]+', '[0-9]{9}']}, decision: redact}]"
     note = "slow pattern: no literal of three characters begins every match, so that it reads every content"

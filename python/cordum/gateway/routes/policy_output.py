@@ -16,6 +16,7 @@ from cordum.gateway.http import json_object, json_reply, limit_of
 from cordum.gateway.output_rules import (
     GLOBAL_OUTPUT,
     has_rule,
+    name_fault,
     output_rule_items,
     rule_of_sdk,
     with_rule,
@@ -156,9 +157,14 @@ async def put_rule(gateway: Gateway, caller: Caller, request: Request) -> Respon
 
     enabled = rule["enabled"] if rule else body["enabled"]
     message = f"set output rule {rule_id} enabled={str(enabled).lower()}"
-    bundles, warnings = await gateway.policies.edit(
-        change, Act(caller, f"edit output_rule {rule_id}", message)
-    )
+    try:
+        bundles, warnings = await gateway.policies.edit(
+            change, Act(caller, f"edit output_rule {rule_id}", message)
+        )
+    except InvalidInput as error:
+        if rule:
+            name_fault(error, rule_id, body)
+        raise
     answer: dict[str, Any] = {
         "id": rule_id,
         "enabled": enabled,

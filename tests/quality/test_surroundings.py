@@ -63,6 +63,21 @@ def test_a_value_below_its_name_or_between_its_tags_is_found(text: str) -> None:
     assert scan(text.format("${{SECRET}}")) == []
 
 
+@pytest.mark.parametrize("mark", ["+", "-", "# ", "> ", ""])
+def test_a_manifest_with_a_sign_before_each_line_is_one(mark: str) -> None:
+    lines = [
+        "apiVersion: v1",
+        "kind: Secret",
+        "type: Opaque",
+        "stringData:",
+        "  answer: c29tZXRoaW5nCg",
+        "kind: X",
+    ]
+    text = "@@ -1 +1,6 @@\n" + "".join(f"{mark}{line}\n" for line in lines)
+    found = [text.encode()[one.offset :][: one.length] for one in scan(text, scanners=["kubernetes_secret"])]
+    assert found == [b"c29tZXRoaW5nCg"]
+
+
 def test_a_list_below_a_name_is_no_value() -> None:
     assert scan("tokens:\n  - Xk29fjQ0vTr8\npassword:\n  type: string\n  minLength: 8\n") == []
     assert scan("NAMES = [\n    'sodium_crypto_secret',\n    'xchacha20poly1305_Keygen',\n]\n") == []

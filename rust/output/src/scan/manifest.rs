@@ -142,7 +142,8 @@ impl Block<'_> {
             .copied()
             .unwrap_or(b'\n');
         let end = at.saturating_add(name.len());
-        if is(before, ALNUM) || matches!(before, b'.' | b'-' | b'_' | b'/') {
+        let is_removed = before == b'-' && self.mark_of_line(at).is_some();
+        if is(before, ALNUM) || matches!(before, b'.' | b'-' | b'_' | b'/') && !is_removed {
             return;
         }
         let line_end =
@@ -164,11 +165,20 @@ impl Block<'_> {
             .rev()
             .take_while(|byte| **byte == b' ')
             .count();
+        let mark = self.mark_of_line(at.saturating_sub(indent));
         while line < to {
-            let start = line.saturating_add(1);
+            let mut start = line.saturating_add(1);
             let tail = slice(self.content, start, to);
             let length = memchr::memchr(b'\n', tail).unwrap_or(tail.len());
-            let text = tail.get(..length).unwrap_or_default();
+            let mut text = tail.get(..length).unwrap_or_default();
+            let next = start.saturating_add(length);
+            if mark.is_some_and(|mark| {
+                text.first()
+                    .is_some_and(|first| *first == mark || b"+- ".contains(first))
+            }) {
+                text = text.get(1..).unwrap_or_default();
+                start = start.saturating_add(1);
+            }
             let blanks = text.iter().take_while(|byte| **byte == b' ').count();
             if !text.iter().all(|byte| is(*byte, SPACE)) {
                 if blanks <= indent {
@@ -196,11 +206,20 @@ impl Block<'_> {
                     );
                 }
             }
-            line = start.saturating_add(length);
+            line = next;
             if length == tail.len() {
                 return;
             }
         }
+    }
+
+    /// The sign in front of a line of a diff, a comment or a quotation, if that is all that stands before `at`.
+    fn mark_of_line(&self, at: usize) -> Option<u8> {
+        let [before @ .., mark] = slice(self.content, at.saturating_sub(2), at) else {
+            return None;
+        };
+        let is_first = before.last().is_none_or(|byte| *byte == b'\n');
+        (is_first && b"+-#>|".contains(mark)).then_some(*mark)
     }
 
     /// String values of the object that begins after `at`.

@@ -312,8 +312,10 @@ impl Block<'_> {
             {
                 Some((5, 0.8))
             }
-            // France: five pairs.
-            (Some(0), [2, 2, 2, 2, 2]) if joined(5) && lead.0 >= 1 => Some((5, 0.8)),
+            // France: five pairs, no more: more are bytes.
+            (Some(0), [2, 2, 2, 2, 2]) if joined(5) && lead.0 >= 1 && !self.has_more_pairs(groups) => {
+                Some((5, 0.8))
+            }
             // Germany: area code, stroke, number.
             (Some(0), [3..=5, 4..=8, ..]) if separators.first() == Some(&b'/') => Some((2, 0.3)),
             // British mobile telephones.
@@ -329,6 +331,20 @@ impl Block<'_> {
             (Some(6..=9), [5, 5, ..]) | (Some(0), [2, 8, ..] | [4, 6..=7, ..]) if joined(2) => Some((2, 0.3)),
             _ => None,
         }
+    }
+
+    /// Whether another pair of digits stands one blank before the groups, or behind the fifth.
+    fn has_more_pairs(&self, groups: &[DigitGroup]) -> bool {
+        let start = groups.first().map_or(0, |group| group.start);
+        let before = slice(self.content, start.saturating_sub(4), start);
+        let is_behind_pair = match before {
+            [edge, a, b, b' '] => is(*a, DIGIT) && is(*b, DIGIT) && !is(*edge, ALNUM),
+            [a, b, b' '] => is(*a, DIGIT) && is(*b, DIGIT),
+            _ => false,
+        };
+        let is_before_pair = groups.get(4).is_some_and(|fifth| fifth.separator == b' ')
+            && groups.get(5).is_some_and(|next| next.length == 2);
+        is_behind_pair || is_before_pair
     }
 
     /// An IBAN that the digits at `at` belong to: country before them, or one block of letters further.

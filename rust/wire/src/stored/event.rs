@@ -36,7 +36,10 @@ const MEMBERS: [&str; 13] = [
     "findings",
     "scanner",
 ];
+const STRATEGY: u8 = 5;
 const RESULT_PTR: u8 = 9;
+/// Strategies by the number they are stored as. New ones go to the end.
+const STRATEGIES: [&str; 1] = ["least_loaded"];
 /// What the record itself says of its request.
 const RECORDED: u8 = 64;
 
@@ -64,6 +67,7 @@ pub struct Context<'a> {
 
 enum Member<'a> {
     Text(&'a str),
+    Strategy(&'a str),
     Int(Option<i64>),
     Float(Option<f64>),
     /// A pointer; `true` stands for the job's own result.
@@ -73,7 +77,7 @@ enum Member<'a> {
 impl Member<'_> {
     fn is_there(&self) -> bool {
         match self {
-            Member::Text(text) | Member::Pointer(text) => !text.is_empty(),
+            Member::Text(text) | Member::Strategy(text) | Member::Pointer(text) => !text.is_empty(),
             Member::Int(number) => number.is_some(),
             Member::Float(number) => number.is_some(),
         }
@@ -89,7 +93,7 @@ impl Context<'_> {
             Member::Float(self.eval_ms),
             Member::Text(self.worker_id),
             Member::Text(self.pool),
-            Member::Text(self.strategy),
+            Member::Strategy(self.strategy),
             Member::Int(self.wait_ms),
             Member::Text(self.error_code),
             Member::Text(self.error_msg),
@@ -110,15 +114,13 @@ pub fn event(job_id: &str, ts: i64, state: &str, context: &Context<'_>) -> Vec<u
     let mut entry = Packer::default();
     entry.list(3);
     entry.int(ts);
-    match STATES.iter().position(|name| *name == state) {
-        Some(number) => entry.uint(number as u64),
-        None => entry.text(state),
-    }
+    word(&mut entry, &STATES, state);
     entry.map(members.iter().filter(|member| member.is_there()).count() + usize::from(context.recorded));
     for (number, member) in members.iter().enumerate().filter(|(_, member)| member.is_there()) {
         entry.uint(number as u64);
         match *member {
             Member::Text(text) => entry.text(text),
+            Member::Strategy(name) => word(&mut entry, &STRATEGIES, name),
             Member::Int(number) => entry.int(number.unwrap_or_default()),
             Member::Float(number) => entry.float(number.unwrap_or_default()),
             Member::Pointer(text) if text == own_result(job_id) => entry.flag(true),
@@ -132,17 +134,33 @@ pub fn event(job_id: &str, ts: i64, state: &str, context: &Context<'_>) -> Vec<u
     entry.finish()
 }
 
+/// A word as its number, or as it is when it has none.
+fn word(entry: &mut Packer, words: &[&str], text: &str) {
+    match words.iter().position(|word| *word == text) {
+        Some(number) => entry.uint(number as u64),
+        None => entry.text(text),
+    }
+}
+
+/// What `word` wrote; None for a number nobody gave.
+fn word_of<'a>(words: &[&'a str], stored: &'a Value) -> Option<&'a str> {
+    match stored {
+        Value::String(text) => Some(text),
+        number => words.get(usize::try_from(number.as_u64()?).ok()?).copied(),
+    }
+}
+
 /// The JSON form of an entry (scheduler spec §3.3), None when it is not one of `event`. `record` gives fields of the job's
 /// record.
 pub fn event_from_store(job_id: &str, entry: &[u8], record: impl Fn(&str) -> String) -> Option<Value> {
     let (ts, state, members): (i64, Value, BTreeMap<u8, Value>) = rmp_serde::from_slice(entry).ok()?;
-    let state = match &state {
-        Value::String(name) => name.as_str(),
-        number => STATES.get(usize::try_from(number.as_u64()?).ok()?)?,
-    };
+    let state = word_of(&STATES, &state)?;
     let mut context = Map::new();
     for (number, value) in members {
         match (MEMBERS.get(usize::from(number)), value) {
+            (Some(name), value) if number == STRATEGY => {
+                context.insert((*name).into(), word_of(&STRATEGIES, &value).into());
+            }
             (Some(name), Value::Bool(_)) if number == RESULT_PTR => {
                 context.insert((*name).into(), own_result(job_id).into());
             }
@@ -249,6 +267,13 @@ mod tests {
         let stored = event("j", 1, "FAILED", &context);
         let read = event_from_store("j", &stored, nothing).unwrap();
         assert_eq!(read.pointer("/ctx/result_ptr").unwrap(), "redis://res:other");
+        let context = Context {
+            strategy: "round_robin",
+            ..Context::default()
+        };
+        let stored = event("j", 1, "DISPATCHED", &context);
+        let read = event_from_store("j", &stored, nothing).unwrap();
+        assert_eq!(read.pointer("/ctx/strategy").unwrap(), "round_robin");
     }
 
     #[test]

@@ -39,7 +39,9 @@ async def create(jobs: JobStore, batch: Sequence[Job], tenant: str = TENANT) -> 
     now = now_us()
     extra = [
         *tenant_commands((tenant, job.job_id, now, True, False) for job in batch),
-        *recent_commands((tenant, job.job_id, now) for job in batch),
+        *recent_commands(
+            ((tenant, job.job_id, now) for job in batch), recent_max=jobs.settings.job_recent_max
+        ),
     ]
     for group in await jobs.apply("job_create", list(groups.items()), extra, now_us=now):
         for reply in group:

@@ -50,16 +50,16 @@ def delivered_messages(
 def request_to_store(text: bytes) -> bytes:
     """Return the stored form of a request given in protojson, without its job id; what is none is returned as it is."""
 
-def stored_request_json(job_id: str, text: bytes) -> bytes:
-    """Return the protojson of a request as the store keeps it; of a damaged one what is stored."""
+def stored_requests_json(rows: list[tuple[str, bytes | None]]) -> list[bytes | None]:
+    """Return the protojson of requests as the store keeps them, given with their job ids; of a damaged one what is
+    stored."""
 
 def stored_event_json(job_id: str, entry: bytes, record: Mapping[str, str]) -> str | None:
     """Return the JSON of an event list entry, None when it is in no binary form; ``record`` has the job's `topic`,
-    `actor_id`, `capability`, `risk_tags` (scheduler spec §3.3)."""
+    `principal`, `actor_id`, `capability`, `risk_tags` (scheduler spec §3.3)."""
 
 def request_to_json(job_request: bytes) -> bytes:
-    """Return the protojson of a serialized ``JobRequest`` with every field (the stored form); raises
-    ValueError."""
+    """Return the protojson of a serialized ``JobRequest`` with every field; raises ValueError."""
 
 def request_from_json(text: bytes) -> bytes:
     """Return the canonically serialized ``JobRequest`` of stored protojson; raises ValueError naming the

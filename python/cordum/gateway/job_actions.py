@@ -110,7 +110,8 @@ class JobActions:
     async def note_dead_letter(self, record: Record, now: int) -> None:
         """List a dead letter under its tenant."""
         letter = (record.get("tenant", "default"), record["id"], now)
-        await self._jobs.client.pipeline(dead_letter_commands([letter]))
+        commands = dead_letter_commands([letter], max_size=self._jobs.settings.dlq_max_size)
+        await self._jobs.client.pipeline(commands)
 
     async def dead_letter(self, caller: Caller, job_id: str) -> dict[str, Any]:
         """Return a dead letter the caller may see. Raises NotFound for a missing or foreign one alike."""

@@ -103,14 +103,16 @@ class Compensations:
         metrics.SAGA_COMPENSATION_FAILED.inc()
         _log.warning("compensation denied", job_id=job_id, scope=run.scope, reason=reason)
         await self._create(job_id, run, made, is_open=False)
-        await self._jobs.client.pipeline(dead_letter_commands([(made.tenant, job_id, now_us())]))
+        letter = (made.tenant, job_id, now_us())
+        commands = dead_letter_commands([letter], max_size=self._jobs.settings.dlq_max_size)
+        await self._jobs.client.pipeline(commands)
         return job_id
 
     async def _create(self, job_id: str, run: Run, made: Compensation, *, is_open: bool = True) -> None:
         now = now_us()
         extra = [
             *tenant_commands([(made.tenant, job_id, now, is_open, False)]),
-            *recent_commands([(made.tenant, job_id, now)]),
+            *recent_commands([(made.tenant, job_id, now)], recent_max=self._jobs.settings.job_recent_max),
             *trace_commands([(run.trace_id or job_id, job_id)]),
             ("SADD", keys.TENANTS, made.tenant),
         ]

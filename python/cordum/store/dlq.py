@@ -18,7 +18,7 @@ Entry = dict[str, Any]
 _WINDOW = 500
 
 
-def dead_letter_commands(letters: Iterable[tuple[str, str, int]], *, max_size: int = 10_000) -> list[Command]:
+def dead_letter_commands(letters: Iterable[tuple[str, str, int]], *, max_size: int) -> list[Command]:
     """Return the updates of `dlq:tenant` sets for (tenant, job_id, now_us)."""
     tenants: dict[str, list[int | str]] = {}
     for tenant, job_id, now_us in letters:

@@ -45,7 +45,7 @@ def tenant_commands(changes: Iterable[tuple[str, str, int, bool, bool]]) -> list
     return commands
 
 
-def recent_commands(changes: Iterable[tuple[str, str, int]], *, recent_max: int = 100_000) -> list[Command]:
+def recent_commands(changes: Iterable[tuple[str, str, int]], *, recent_max: int) -> list[Command]:
     """Return the updates of `job:tenant:recent` for (tenant, job_id, updated_at) of changed records.
 
     The score is the record's `updated_at`, because lists are paged by it; one that comes late changes nothing.

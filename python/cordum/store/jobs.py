@@ -7,7 +7,7 @@ from typing import Any, Self
 import msgpack
 import orjson
 
-from cordum._core import request_to_store, stored_event_json, stored_request_json
+from cordum._core import request_to_store, stored_event_json, stored_requests_json
 from cordum.config.redis import StoreSettings
 from cordum.domain.errors import CordumError, Unavailable
 from cordum.store import keys
@@ -159,7 +159,8 @@ class JobStore:
     async def _list_as_of(self, tenant: str, job_id: str, now_us: int) -> None:
         """Give a job its place in the list of its tenant. The change is made, whether or not that succeeds."""
         try:
-            _raise_first(await self.client.pipeline(recent_commands([(tenant, job_id, now_us)])))
+            commands = recent_commands([(tenant, job_id, now_us)], recent_max=self.settings.job_recent_max)
+            _raise_first(await self.client.pipeline(commands))
         except CordumError as error:
             logger.warning("job %s is not listed as changed: %s", job_id, error.message)
 
@@ -251,8 +252,7 @@ class JobStore:
             [("GET", keys.job_request(self.tag(job_id), job_id)) for job_id in job_ids]
         )
         _raise_first(replies)
-        found = zip(job_ids, replies, strict=True)
-        return [None if stored is None else stored_request_json(job_id, stored) for job_id, stored in found]
+        return stored_requests_json(list(zip(job_ids, replies, strict=True)))
 
     async def with_requests(self, job_ids: Sequence[str]) -> list[tuple[Record | None, bytes | None]]:
         """Return several records, each with its request as it is stored (only the planner reads that), in one round

@@ -133,7 +133,7 @@ impl OutputCheck {
     }
 
     fn take_content(&mut self, result: &JobResult, read: ReadContent, is_last: bool) {
-        if result.result_ptr != format!("redis://res:{}", result.job_id) {
+        if result.result_ptr != cordum_wire::result_pointer(&result.job_id) {
             return self.refuse("invalid pointer");
         }
         if read.size <= 0 {

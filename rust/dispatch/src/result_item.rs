@@ -165,7 +165,7 @@ impl Item {
         change.after = Some(after);
         self.put_output(change, now_us);
         // A pointer may only name the job's own result; anything else is dropped (protocol spec §10).
-        let own = format!("redis://res:{}", self.result.job_id);
+        let own = cordum_wire::result_pointer(&self.result.job_id);
         let is_copy = self
             .output
             .as_ref()

@@ -1,19 +1,6 @@
 //! The table of legal moves (scheduler spec §2.2).
 
-const STATES: [&str; 12] = [
-    "PENDING",
-    "APPROVAL_REQUIRED",
-    "SCHEDULED",
-    "DISPATCHED",
-    "RUNNING",
-    "RETRYING",
-    "SUCCEEDED",
-    "FAILED",
-    "CANCELLED",
-    "TIMEOUT",
-    "DENIED",
-    "OUTPUT_QUARANTINED",
-];
+use cordum_wire::STATES;
 
 /// A row per state, a column per target, both in the order of `STATES`; the states after them have no exit.
 const LEGAL: [&[u8; 12]; 7] = [

@@ -51,9 +51,18 @@ fn request_to_store(text: &[u8]) -> Vec<u8> {
     }
 }
 
-/// protojson of a stored request; of one that is damaged, what is stored.
+/// protojson of stored requests, each with its job id; of one that is damaged, what is stored.
 #[pyfunction]
-fn stored_request_json(job_id: &str, text: &[u8]) -> Vec<u8> {
+fn stored_requests_json(py: Python<'_>, rows: Vec<(String, Option<PyBackedBytes>)>) -> Vec<Option<Vec<u8>>> {
+    py.detach(|| {
+        let texts = rows
+            .iter()
+            .map(|(job_id, stored)| Some(request_json(job_id, stored.as_ref()?)));
+        texts.collect()
+    })
+}
+
+fn request_json(job_id: &str, text: &[u8]) -> Vec<u8> {
     match stored::request_from_store(job_id, text) {
         Ok(request) if !text.starts_with(b"{") => cordum_wire::json::request_to_json(&request),
         _ => text.to_vec(),
@@ -200,7 +209,7 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(delivered_messages, module)?)?;
     module.add_function(wrap_pyfunction!(request_to_json, module)?)?;
     module.add_function(wrap_pyfunction!(request_to_store, module)?)?;
-    module.add_function(wrap_pyfunction!(stored_request_json, module)?)?;
+    module.add_function(wrap_pyfunction!(stored_requests_json, module)?)?;
     module.add_function(wrap_pyfunction!(stored_event_json, module)?)?;
     module.add_function(wrap_pyfunction!(request_from_json, module)?)
 }

@@ -1,4 +1,4 @@
-//! protojson of `JobRequest`, every field emitted: the stored form of a request (scheduler spec §3.2, protocol spec §19).
+//! protojson of `JobRequest`, every field emitted: the form of a request that readers get (scheduler spec §3.2, protocol spec §19).
 
 mod read;
 mod time;

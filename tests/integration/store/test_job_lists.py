@@ -31,7 +31,7 @@ async def fill(jobs: JobStore, count: int, *, same_score: int = 1) -> list[str]:
         state = "DENIED" if n % 5 == 0 else "PENDING"
         fields = {"tenant": tenant, "topic": topic, "trace_id": f"t{n % 3}"}
         await jobs.change("job_create", {"id": job_id, "from": [""], "to": state, "set": fields}, now_us=now)
-        commands = recent_commands([(tenant, job_id, now)])
+        commands = recent_commands([(tenant, job_id, now)], recent_max=100)
         await jobs.client.pipeline([*commands, *trace_commands([(f"t{n % 3}", job_id)])])
     return ids[::-1]
 
@@ -121,7 +121,7 @@ async def test_tenant_sets_follow_the_last_change_of_a_job(redis_client: RedisCl
 async def test_the_list_of_a_tenant_follows_the_newest_change_of_each_job(redis_client: RedisClient) -> None:
     changes = [("acme", "a", NOW + 1), ("acme", "a", NOW), ("acme", "b", NOW), ("acme", "c", NOW - 1)]
     await redis_client.pipeline(recent_commands(changes, recent_max=2))
-    await redis_client.pipeline(recent_commands([("acme", "a", NOW)]))
+    await redis_client.pipeline(recent_commands([("acme", "a", NOW)], recent_max=2))
     assert await members(redis_client, keys.tenant_recent("acme")) == {"a": NOW + 1, "b": NOW}
 
 

@@ -28,7 +28,7 @@ async def _bury(jobs: JobStore, count: int) -> None:
         await jobs.change(
             "job_create", change | {"dlq": {"status": "JOB_STATUS_DENIED", "reason": "no"}}, now_us=now
         )
-        await jobs.client.pipeline(dead_letter_commands([(tenant, f"d{n}", now)]))
+        await jobs.client.pipeline(dead_letter_commands([(tenant, f"d{n}", now)], max_size=100))
 
 
 @pytest.mark.parametrize(("tenant", "expected"), [(None, 8), ("acme", 4), ("nobody", 0)])

@@ -3,22 +3,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use crate::msgpack::Packer;
-
-/// States by the number they are stored as. New ones go to the end.
-const STATES: [&str; 12] = [
-    "PENDING",
-    "APPROVAL_REQUIRED",
-    "SCHEDULED",
-    "DISPATCHED",
-    "RUNNING",
-    "RETRYING",
-    "SUCCEEDED",
-    "FAILED",
-    "CANCELLED",
-    "TIMEOUT",
-    "DENIED",
-    "OUTPUT_QUARANTINED",
-];
+use crate::{result_pointer, STATES};
 
 /// Members of a context by the number they are stored as. New ones go to the end.
 const MEMBERS: [&str; 13] = [
@@ -123,7 +108,7 @@ pub fn event(job_id: &str, ts: i64, state: &str, context: &Context<'_>) -> Vec<u
             Member::Strategy(name) => word(&mut entry, &STRATEGIES, name),
             Member::Int(number) => entry.int(number.unwrap_or_default()),
             Member::Float(number) => entry.float(number.unwrap_or_default()),
-            Member::Pointer(text) if text == own_result(job_id) => entry.flag(true),
+            Member::Pointer(text) if text == result_pointer(job_id) => entry.flag(true),
             Member::Pointer(text) => entry.text(text),
         }
     }
@@ -162,7 +147,7 @@ pub fn event_from_store(job_id: &str, entry: &[u8], record: impl Fn(&str) -> Str
                 context.insert((*name).into(), word_of(&STRATEGIES, &value).into());
             }
             (Some(name), Value::Bool(_)) if number == RESULT_PTR => {
-                context.insert((*name).into(), own_result(job_id).into());
+                context.insert((*name).into(), result_pointer(job_id).into());
             }
             (Some(name), value) => {
                 context.insert((*name).into(), value);
@@ -197,10 +182,6 @@ fn put_recorded(context: &mut Map<String, Value>, record: impl Fn(&str) -> Strin
     if let Ok(Value::Array(tags)) = serde_json::from_str(&record("risk_tags")) {
         context.insert("risk_tags".into(), tags.into());
     }
-}
-
-fn own_result(job_id: &str) -> String {
-    format!("redis://res:{job_id}")
 }
 
 #[cfg(test)]

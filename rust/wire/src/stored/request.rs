@@ -1,5 +1,6 @@
 use prost::Message;
 
+use crate::context_pointer;
 use crate::json::{request_from_json, JsonError};
 use crate::messages::{JobMetadata, JobRequest};
 
@@ -20,7 +21,7 @@ const TENANT: &str = "tenant_id";
 pub fn request_to_store(request: &JobRequest) -> Vec<u8> {
     let mut short = request.clone();
     let mut kind = COMPACT;
-    if short.context_ptr == usual_context(&request.job_id) {
+    if short.context_ptr == context_pointer(&request.job_id) {
         short.context_ptr.clear();
         kind |= USUAL_CONTEXT;
     }
@@ -57,7 +58,7 @@ pub fn request_from_store(job_id: &str, stored: &[u8]) -> Result<JobRequest, Jso
     let mut request = JobRequest::decode(body).map_err(|error| JsonError::Syntax(error.to_string()))?;
     job_id.clone_into(&mut request.job_id);
     if has(USUAL_CONTEXT) {
-        request.context_ptr = usual_context(job_id);
+        request.context_ptr = context_pointer(job_id);
     }
     if has(ENV_TENANT) {
         request.env.insert(TENANT.to_owned(), request.tenant_id.clone());
@@ -70,10 +71,6 @@ pub fn request_from_store(job_id: &str, stored: &[u8]) -> Result<JobRequest, Jso
         meta(&|meta| request.principal_id.clone_into(&mut meta.actor_id));
     }
     Ok(request)
-}
-
-fn usual_context(job_id: &str) -> String {
-    format!("redis://ctx:{job_id}")
 }
 
 #[cfg(test)]

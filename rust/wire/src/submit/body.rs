@@ -110,7 +110,7 @@ impl Submission {
     /// Give the job another id: the one its idempotency key already stands for.
     pub fn rename(&mut self, job_id: &str) {
         self.request.job_id = job_id.to_owned();
-        self.request.context_ptr = format!("redis://ctx:{job_id}");
+        self.request.context_ptr = crate::context_pointer(job_id);
     }
 }
 

@@ -4,4 +4,4 @@ __all__ = ["CommandExit"]
 
 
 class CommandExit(SystemExit):
-    """Ends the program with a code of the command's own table; 2 is not turned into 1 as for usage errors."""
+    """Ends the program with a code of the command's own table."""

@@ -13,9 +13,9 @@ import typer
 from cordum import __version__
 from cordum.cli import audit, dead_letters, jobs, policy, pools, reviews, scanning, topics, workers
 from cordum.cli.connection import Connection, fail
-from cordum.cli.exits import CommandExit
-from cordum.cli.output import Form, Printer
+from cordum.cli.output import Form, Printer, note
 from cordum.cli.status import print_status
+from cordum.cli.usage import UsageError, explain
 
 __all__ = ["app", "main"]
 
@@ -167,14 +167,16 @@ def main() -> None:
     if arguments[0] == "help":
         arguments = [*arguments[1:], "--help"]
     try:
-        app(arrange(arguments), prog_name="cordumctl")
-    except CommandExit:
-        raise
-    except SystemExit as end:
-        # The library below uses 2 for usage errors; our table keeps 2 for commands of their own.
-        sys.exit(1 if end.code == 2 else end.code)
+        code = app(arrange(arguments), prog_name="cordumctl", standalone_mode=False)
+    except UsageError as error:
+        note(explain(error))
+        sys.exit(1)
+    except typer.Abort:
+        note("aborted")
+        sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """`cordumctl policy lint FILE…`: proofs about policy files, without a server.
 
-Exit codes: 0 nothing found, 1 findings, 2 a file that is missing or is no valid policy.
+Exit codes: 0 nothing found, 1 findings, or a file that is missing or is no valid policy (CLI spec §5).
 """
 
 import json
@@ -53,7 +53,7 @@ def _report(file: Path, scanners: bytes | None) -> dict[str, Any]:
         report: dict[str, Any] = json.loads(analyze_policy(read_policy(file), scanners=scanners))
     except PolicyError as error:
         note_problems(str(file), error.errors)
-        raise CommandExit(2) from error
+        raise CommandExit(1) from error
     return report
 
 
@@ -64,7 +64,7 @@ def note_problems(file: str, problems: list[Problem]) -> None:
 
 
 def read_scanners(file: Path | None) -> bytes | None:
-    """Return the bytes of a scanner file, None without one. Exits 2 when it cannot be read or has faults."""
+    """Return the bytes of a scanner file, None without one. Exits 1 when it cannot be read or has faults."""
     if file is None:
         return None
     content = read_policy(file)
@@ -72,21 +72,21 @@ def read_scanners(file: Path | None) -> bytes | None:
         Scanners(content)
     except PolicyError as error:
         note_problems(str(file), error.errors)
-        raise CommandExit(2) from error
+        raise CommandExit(1) from error
     return content
 
 
 def read_policy(file: Path) -> bytes:
-    """Return the bytes of a policy file. Exits 2 when it cannot be read or is too long."""
+    """Return the bytes of a policy file. Exits 1 when it cannot be read or is too long."""
     try:
         with file.open("rb") as opened:
             content = opened.read(_FILE_BYTES + 1)
     except OSError as error:
         note(f"{file}: {(error.strerror or type(error).__name__).lower()}")
-        raise CommandExit(2) from error
+        raise CommandExit(1) from error
     if len(content) > _FILE_BYTES:
         note(f"{file}: expected at most {_FILE_BYTES} bytes")
-        raise CommandExit(2)
+        raise CommandExit(1)
     return content
 
 

@@ -25,7 +25,7 @@ def _valid(file: Path, scanners: bytes | None) -> bytes:
         diff_policies((content, []), (content, []), scanners)
     except PolicyError as error:
         note_problems(str(file), error.errors)
-        raise CommandExit(2) from error
+        raise CommandExit(1) from error
     return content
 
 

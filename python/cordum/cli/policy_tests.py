@@ -1,7 +1,7 @@
 """`cordumctl policy test FILE…`: the tests of policy files, without a server (docs/policy-tests.md).
 
-Exit codes: 0 all passed, 1 a test failed or too few rules are covered, 2 a file that is missing or invalid, or no
-tests at all.
+Exit codes: 0 all passed, 1 a test failed, too few rules are covered, a file is missing or invalid, or there are no
+tests at all (CLI spec §5).
 """
 
 import json
@@ -48,7 +48,7 @@ def run_tests(
     for name in without:
         note(f"{name}: no tests")
     if without:
-        raise CommandExit(2)
+        raise CommandExit(1)
     thin = [name for name, report in reports.items() if _percent(report) < min_coverage]
     for name in thin:
         note(f"{name}: {_percent(reports[name]):.1f} % of the rules covered, expected {min_coverage:g} %")
@@ -63,7 +63,7 @@ def _policies(files: list[Path]) -> list[Path]:
     for file in policies:
         if file.name.endswith(_SUFFIX):
             note(f"{file}: holds tests, not a policy; name the policy, or use --tests")
-            raise CommandExit(2)
+            raise CommandExit(1)
     return policies
 
 
@@ -85,7 +85,7 @@ def _report(file: Path, tests: list[Path], scanners: bytes | None) -> dict[str, 
             source = named[0] if named else str(file)
             rest = path.removeprefix(source).removeprefix(": ")
             note_problems(source, [(rest, message, line)])
-        raise CommandExit(2) from error
+        raise CommandExit(1) from error
     return report
 
 

@@ -395,7 +395,9 @@ async def test_quarantines_are_audit_entries_of_their_rule(alice: httpx.AsyncCli
         note_commands([OutputCheckNote("acme", "q4", "QUARANTINE", "stop", 1, now_us())])
     )
     for query in ({"type": "output"}, {"type": "output", "rule_id": "STOP", "limit": "5"}):
-        items = (await alice.get("/policy/audit", params=query)).json()["items"]
+        page = (await alice.get("/policy/audit", params=query)).json()
+        items = page["items"]
+        assert (page["total"], page["has_more"], page["offset"]) == (1, False, 0)
         assert [(one["job_id"], one["rule_id"], one["decision"]) for one in items] == [
             ("q4", "stop", "quarantine")
         ]
@@ -404,7 +406,20 @@ async def test_quarantines_are_audit_entries_of_their_rule(alice: httpx.AsyncCli
             "output",
             "async",
         )
-    assert (await alice.get("/policy/audit", params={"type": "output", "rule_id": "x"})).json()["items"] == []
+    nothing = {"items": [], "total": 0, "has_more": False, "offset": 0}
+    for query in ({"rule_id": "x"}, {"search": "no such text"}, {"before": "2001-01-01T00:00:00Z"}):
+        assert (await alice.get("/policy/audit", params={"type": "output", **query})).json() == nothing
+
+
+async def test_quarantines_are_counted_beyond_the_page(alice: httpx.AsyncClient, jobs: JobStore) -> None:
+    for name in ("p1", "p2", "p3"):
+        await quarantine(jobs, name)
+    query = {"type": "output", "limit": "1", "offset": "1"}
+    page = (await alice.get("/policy/audit", params=query)).json()
+    assert (page["total"], page["has_more"], page["offset"]) == (3, True, 1)
+    assert [one["job_id"] for one in page["items"]] == ["p2"]
+    last = (await alice.get("/policy/audit", params={**query, "offset": "2"})).json()
+    assert ([one["job_id"] for one in last["items"]], last["has_more"]) == (["p1"], False)
 
 
 async def test_the_status_tells_of_the_output_policy(alice: httpx.AsyncClient, redis: RedisClient) -> None:

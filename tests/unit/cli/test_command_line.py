@@ -53,6 +53,34 @@ def test_a_wrong_command_line_exits_1(arguments: list[str]) -> None:
     assert done.stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["topic", "create"], "usage: cordumctl topic create <name> --pool <pool> …"),
+        (["topic", "create", "a", "b"], "usage: cordumctl topic create <name> --pool <pool> …"),
+        (["job", "get"], "usage: cordumctl job get <job_id>"),
+        (["policy", "lint"], "usage: cordumctl policy lint <files>... …"),
+        (
+            ["job", "list", "--sate", "X"],
+            "error: cordumctl job list: unknown option `--sate`: the nearest known one is `--state`",
+        ),
+        (["topic", "make"], "usage: cordumctl topic create|delete|list ...; see cordumctl topic --help"),
+        (["status", "--timeout", "soon"], "error: cordumctl: Invalid value for '--timeout'"),
+    ],
+)
+def test_a_wrong_command_line_is_told_in_one_line(arguments: list[str], line: str) -> None:
+    done = run(*arguments)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(line)
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_group_without_a_command_shows_its_usage_on_stderr() -> None:
+    done = run("topic")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("Usage: cordumctl topic")
+
+
 def test_an_unreachable_gateway_is_named_with_a_hint() -> None:
     url = f"http://127.0.0.1:{free_port()}"
     done = run("dlq", "delete", "j1", "--gateway", url)

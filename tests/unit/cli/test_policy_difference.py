@@ -48,6 +48,6 @@ def test_a_file_that_is_no_policy_is_named(files: tuple[Path, Path], tmp_path: P
     broken = tmp_path / "broken.yaml"
     broken.write_text("rules: [{decision: maybe}]")
     done = run("policy", "diff", str(files[0]), str(broken))
-    assert (done.returncode, done.stdout) == (2, "")
+    assert (done.returncode, done.stdout) == (1, "")
     assert str(broken) in done.stderr
     assert run("policy", "diff", str(files[0]), str(files[1]), "--against", "current").returncode != 0

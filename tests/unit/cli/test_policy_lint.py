@@ -50,7 +50,7 @@ def test_rules_may_name_scanners_of_a_file_in_every_command(tmp_path: Path) -> N
         done = run(*words, "--scanner-file", str(file))
         assert done.returncode == 0, done.stderr + done.stdout
         done = run(*words, "--scanner-file", str(broken))
-        assert (done.returncode, done.stdout) == (2, "")
+        assert (done.returncode, done.stdout) == (1, "")
         assert f"{broken}" in done.stderr
 
 
@@ -73,12 +73,12 @@ def test_input_rules_that_never_decide_are_told_with_content_that_shows_it(tmp_p
     )
 
 
-def test_an_invalid_policy_and_a_missing_file_exit_2(tmp_path: Path) -> None:
+def test_an_invalid_policy_and_a_missing_file_exit_1(tmp_path: Path) -> None:
     file = tmp_path / "safety.yaml"
     file.write_text("rules: [{decision: maybe}]")
     for target in (file, tmp_path / "absent.yaml"):
         done = run("policy", "lint", str(target))
-        assert (done.returncode, done.stdout) == (2, "")
+        assert (done.returncode, done.stdout) == (1, "")
         assert str(target) in done.stderr
 
 
@@ -86,7 +86,7 @@ def test_each_problem_of_an_invalid_policy_is_told_with_its_line(tmp_path: Path)
     file = tmp_path / "safety.yaml"
     file.write_text("version: 1\nrules:\n  - {id: a}\n  - id: b\n    decisio: deny\n")
     done = run("policy", "lint", str(file))
-    assert done.returncode == 2
+    assert done.returncode == 1
     assert done.stderr == (
         f'{file}:1: version: must be a string\n{file}:5: rules[1]: unknown field "decisio"\n'
     )

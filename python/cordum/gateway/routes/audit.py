@@ -1,6 +1,6 @@
 """The audit trail: changes of policy, and proof that it was not touched (policy spec §18.3, security spec §19.5)."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -44,12 +44,9 @@ def add_audit_routes(api: Api) -> None:
 async def policy_audit(gateway: Gateway, caller: Caller, request: Request) -> Response:
     """List what was done to the policy, newest first; `total` counts matches among the newest 10 000 events."""
     if request.query_params.get("type", "").strip() == "output":
-        tenant = None if caller.cross_tenant else caller.tenant
-        rule_id = request.query_params.get("rule_id", "").strip()
-        entries = await quarantine_entries(gateway.jobs, tenant, rule_id, limit_of(request, 100))
-        return json_reply({"items": entries})
+        return await _quarantines(gateway, caller, request)
     accepts = _Filter(request)
-    limit, offset = limit_of(request, 100), _number(request, "offset", 0, _SEARCHED_MAX)
+    limit, offset = _page(request)
     items: list[dict[str, Any]] = []
     total = 0
     async for stored in gateway.audit.newest(caller.tenant, _SEARCHED_MAX):
@@ -58,8 +55,26 @@ async def policy_audit(gateway: Gateway, caller: Caller, request: Request) -> Re
         total += 1
         if offset < total <= offset + limit:
             items.append(entry_of(stored.fields))
-    body = {"items": items, "total": total, "has_more": total > offset + limit, "offset": offset}
-    return json_reply(body)
+    return _listed(items, total, offset, limit)
+
+
+async def _quarantines(gateway: Gateway, caller: Caller, request: Request) -> Response:
+    """List quarantined outputs, of visible tenants (output policy spec §11.4)."""
+    tenant = None if caller.cross_tenant else caller.tenant
+    rule_id = request.query_params.get("rule_id", "").strip()
+    limit, offset = _page(request)
+    items, total = await quarantine_entries(
+        gateway.jobs, tenant, rule_id, _Filter(request).accepts_quarantine, offset=offset, limit=limit
+    )
+    return _listed(items, total, offset, limit)
+
+
+def _page(request: Request) -> tuple[int, int]:
+    return limit_of(request, 100), _number(request, "offset", 0, _SEARCHED_MAX)
+
+
+def _listed(items: list[dict[str, Any]], total: int, offset: int, limit: int) -> Response:
+    return json_reply({"items": items, "total": total, "has_more": total > offset + limit, "offset": offset})
 
 
 class _Filter:
@@ -79,7 +94,16 @@ class _Filter:
             return False
         if any(event.get(member) != wanted for member, wanted in self._equal.items()):
             return False
-        return self._is_in_time(str(event.get("timestamp", ""))) and self._holds(event)
+        extra = event.get("extra") or {}
+        texts = (event.get("reason"), extra.get("message"), extra.get("bundle_ids"), event.get("identity"))
+        return self._is_in_time(str(event.get("timestamp", ""))) and self._holds(texts)
+
+    def accepts_quarantine(self, entry: Mapping[str, Any]) -> bool:
+        """Ask of an entry about an output what is asked of an event; its rule is compared elsewhere."""
+        if self._equal.get("action", entry["action"]) != entry["action"] or "agent_id" in self._equal:
+            return False
+        texts = (entry.get("reason"), entry["rule_id"], entry["job_id"])
+        return self._is_in_time(entry["created_at"]) and self._holds(texts)
 
     def _is_in_time(self, text: str) -> bool:
         if self._after is None and self._before is None:
@@ -90,12 +114,8 @@ class _Filter:
             return False
         return (self._after is None or time >= self._after) and (self._before is None or time < self._before)
 
-    def _holds(self, event: Mapping[str, Any]) -> bool:
-        if not self._search:
-            return True
-        extra = event.get("extra") or {}
-        texts = (event.get("reason"), extra.get("message"), extra.get("bundle_ids"), event.get("identity"))
-        return any(self._search in str(text or "").lower() for text in texts)
+    def _holds(self, texts: Iterable[Any]) -> bool:
+        return not self._search or any(self._search in str(text or "").lower() for text in texts)
 
 
 async def verify(gateway: Gateway, caller: Caller, request: Request) -> Response:

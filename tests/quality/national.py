@@ -393,6 +393,7 @@ FUNCTIONS: dict[str, Callable[[Random, str], str]] = {
     "carddashes": lambda rng, a: _grouped(_card(rng, a), [4, 4, 4, 4], "-"),
     "iban": _iban,
     "ibanspaced": _spaced_iban,
+    "ibansmall": lambda rng, argument: _iban(rng, argument).lower(),
     "badiban": _spoiled(_iban),
     "ssn": _ssn,
     "routing": _routing,

@@ -91,7 +91,7 @@ pub(super) const CATALOGUE: &[Definition] = &[
         .about("API token or origin CA key.", "Cloudflare API documentation")
         .forms(&[
             Form::prefix(&["v1.0-"], "v1\\.0-[0-9a-f]{24}-[0-9a-f]{146}"),
-            Form::run(40, 40, "[A-Za-z0-9_-]{40}").check_last(shape::random).in_context(),
+            Form::run(40, 40, "[A-Za-z0-9_-]{40}").check_last(shape::random_not_hex).in_context(),
         ])
         .context(&["cloudflare", "cf_api", "cf_token", "cf-api", "cf_key"])
         .examples(&["v1.0-<hex:24>-<hex:146>", "CLOUDFLARE_API_TOKEN=<w:40>"], &["v1.0-<hex:24>", "x <w:40>"]),

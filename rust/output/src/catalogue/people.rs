@@ -23,8 +23,8 @@ pub(super) const CATALOGUE: &[Definition] = &[
     Definition::pii("iban", "IBAN")
         .confidence(0.95)
         .about("International bank account number.", "ISO 13616, IBAN registry")
-        .forms(&[Form::run(15, 34, "[A-Z]{2}[0-9]{2}[A-Z0-9]{11,30}").check(check::compact_iban)])
-        .examples(&["DE89 3704 0044 0532 0130 00", "GB29NWBK60161331926819", "IBAN: FR14 2004 1010 0505 0001 3M02 606", "MT84 MALT 0110 0001 2345 MTLC AST0 01S"], &["DE89 3704 0044 0532 0130 01", "ZZ89370400440532013000"]),
+        .forms(&[Form::run(15, 34, "[A-Za-z]{2}[0-9]{2}[A-Za-z0-9]{11,30}").check(check::compact_iban)])
+        .examples(&["DE89 3704 0044 0532 0130 00", "GB29NWBK60161331926819", "IBAN: FR14 2004 1010 0505 0001 3M02 606", "MT84 MALT 0110 0001 2345 MTLC AST0 01S", "de89370400440532013000", "gb29 nwbk 6016 1331 9268 19"], &["De89370400440532013000", "DE89 3704 0044 0532 0130 01", "ZZ89370400440532013000"]),
     Definition::pii("date_of_birth", "date of birth")
         .confidence(0.3)
         .about("Date named as a birthday.", "convention")

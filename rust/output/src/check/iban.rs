@@ -118,9 +118,31 @@ pub(crate) fn is_iban(compact: &[u8]) -> bool {
     remainder == Some(1)
 }
 
+/// The same of a number as it is written: in capitals, or, which is also how random letters and digits look, in small letters where
+/// no more than the bank's code of four has some.
+pub(crate) fn is_iban_as_written(compact: &[u8]) -> bool {
+    let has_small = compact.iter().any(u8::is_ascii_lowercase);
+    let bank = compact.get(4..8).unwrap_or_default();
+    let account = compact.get(8..).unwrap_or_default();
+    let is_bank = bank.iter().all(u8::is_ascii_digit) || bank.iter().all(u8::is_ascii_lowercase);
+    let is_plain = || {
+        let country = compact.get(..2).unwrap_or_default();
+        country.iter().all(u8::is_ascii_lowercase) && is_bank && account.iter().all(u8::is_ascii_digit)
+    };
+    (!has_small || is_plain()) && is_iban(compact)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::is_iban;
+    use super::{is_iban, is_iban_as_written};
+
+    #[test]
+    fn small_letters_are_those_of_country_and_bank() {
+        assert!(is_iban_as_written(b"de89370400440532013000"));
+        assert!(is_iban_as_written(b"gb29nwbk60161331926819"));
+        assert!(!is_iban_as_written(b"De89370400440532013000"));
+        assert!(!is_iban_as_written(b"mt84malt011000012345mtlcast001s"));
+    }
 
     #[test]
     fn mod_97_and_length_hold() {

@@ -215,6 +215,12 @@ pub(crate) fn license_number(candidate: &Candidate<'_>) -> Verdict {
 /// Year, month and day in any of the usual orders, between 1900 and 2030.
 pub(crate) fn birth_date(candidate: &Candidate<'_>) -> Verdict {
     let text = candidate.text();
+    let start = candidate.whole.start;
+    let before = slice(candidate.content, start.saturating_sub(48), start).to_ascii_lowercase();
+    // "Happy Birthday Lina" (2009-02-28) is the name of an edition.
+    if memchr::memmem::find(&before, b"happy birthday").is_some() {
+        return Verdict::Reject;
+    }
     let fields: Vec<u64> = text
         .split(|byte| !byte.is_ascii_digit())
         .filter(|field| !field.is_empty())
@@ -255,7 +261,7 @@ pub(crate) fn ethereum_address(candidate: &Candidate<'_>) -> Verdict {
 }
 
 pub(crate) fn compact_iban(candidate: &Candidate<'_>) -> Verdict {
-    Verdict::accept_if(iban::is_iban(candidate.text()))
+    Verdict::accept_if(iban::is_iban_as_written(candidate.text()))
 }
 
 /// Machine readable zone of a passport or a card: every check digit.

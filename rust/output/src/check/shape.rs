@@ -15,6 +15,11 @@ pub(crate) fn random(candidate: &Candidate<'_>) -> Verdict {
     Verdict::accept_if(is_random(candidate.text()))
 }
 
+/// Drawn at random from more than hexadecimal digits: those are the name of a commit.
+pub(crate) fn random_not_hex(candidate: &Candidate<'_>) -> Verdict {
+    Verdict::accept_if(!is_hex(candidate.text()) && is_random(candidate.text()))
+}
+
 /// Hexadecimal and drawn at random.
 pub(crate) fn random_hex(candidate: &Candidate<'_>) -> Verdict {
     Verdict::accept_if(is_hex(candidate.text()) && is_random(candidate.text()))

@@ -181,12 +181,19 @@ fn command(content: &[u8], start: usize, end: usize, arguments: &[u8]) -> Option
         {
             0.9
         }
-        () if is_literal && has_any_word(inner, GRAVE) => 0.75,
+        () if is_literal && has_any_word(inner, GRAVE) && !is_shown(code) => 0.75,
         () if is_built => 0.6,
         () => 0.4,
     };
     let before = start.checked_sub(1).and_then(|before| content.get(before));
     (!before.is_some_and(|byte| is_word(*byte))).then(|| Draft::new(ID, start..end + inner.len(), confidence))
+}
+
+/// `"echo \"hello\""` shows a text, unless more of a shell follows.
+fn is_shown(code: &[u8]) -> bool {
+    let command = code.strip_prefix(b"\\").unwrap_or(code);
+    let command = rest_of(command, 1);
+    command.starts_with(b"echo") && !command.iter().any(|byte| b"|;&$`<>".contains(byte))
 }
 
 /// Whether `.name(` calls something: `exec()` only names it.
@@ -196,7 +203,10 @@ fn called_with(text: &[u8]) -> bool {
         .skip(1)
         .take_while(|byte| byte.is_ascii_alphanumeric())
         .count();
-    matches!(rest_of(text, name + 1), [b'(', first, ..] if *first != b')')
+    let rest = rest_of(text, name + 1);
+    // `exec(command[, options])` is how a manual writes it.
+    let is_signature = contains(rest.get(..rest.len().min(40)).unwrap_or(rest), b"[, ");
+    matches!(rest, [b'(', first, ..] if *first != b')') && !is_signature
 }
 
 /// `__import__('os').system(`
@@ -286,7 +296,17 @@ fn encoded(content: &[u8], end: usize) -> Option<Draft> {
 fn expression(content: &[u8], end: usize) -> Option<Draft> {
     let from = end.saturating_sub(120);
     let text = lower(content, from..end + 160);
-    let is_run = has_any_word(&text, &[b"iex"]) || contains(&text, b"invoke-expression");
+    // `iex` in a list of names runs nothing.
+    let is_run = memchr::memmem::find_iter(&text, b"iex").any(|at| {
+        let before = text.get(..at).unwrap_or(&[]).trim_ascii_end().last();
+        let after = rest_of(&text, at + 3).trim_ascii_start();
+        let is_command = [&b"new-object"[..], b"iwr", b"irm", b"invoke-", b"["]
+            .iter()
+            .any(|name| after.starts_with(name));
+        is_command
+            || before == Some(&b'|')
+            || matches!(after.first(), Some(b'(' | b'$' | b'"' | b'\'' | b'&'))
+    }) || contains(&text, b"invoke-expression");
     let is_fetched = [
         &b"new-object"[..],
         b"downloadstring",

@@ -78,7 +78,19 @@ pub(super) fn element(content: &[u8], end: usize) -> Option<Draft> {
         .or_else(|| memchr::memmem::find(body, b"<\\/script"))
         .unwrap_or(body.len().min(400));
     let code = body.get(..close)?;
-    is_hostile(code).then(|| Draft::new(ID, start..end + open + 1 + close, 0.8))
+    // A page that sets its cookie gives none away.
+    let is_set = memchr::memmem::find_iter(code, b"document.cookie").all(|at| {
+        let after = rest_of(code, at + b"document.cookie".len()).trim_ascii_start();
+        after.starts_with(b"=") && !after.starts_with(b"==")
+    });
+    let rest: Vec<u8> = if is_set {
+        String::from_utf8_lossy(code)
+            .replace("document.cookie", "")
+            .into_bytes()
+    } else {
+        code.to_vec()
+    };
+    is_hostile(&rest).then(|| Draft::new(ID, start..end + open + 1 + close, 0.8))
 }
 
 /// Start of the tag that is open at `at`.

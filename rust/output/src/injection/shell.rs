@@ -40,10 +40,15 @@ pub(super) fn piped(content: &[u8], end: usize) -> Option<Draft> {
         || contains(&command, b"base64 --d")
         || contains(&command, b"xxd -r");
     let lead = if found {
-        DOWNLOADS
+        let (at, tool) = DOWNLOADS
             .iter()
-            .filter_map(|tool| memchr::memmem::find(&command, tool))
-            .min()?
+            .filter_map(|tool| memchr::memmem::find(&command, tool).map(|at| (at, tool)))
+            .min()?;
+        // "The curl|bash way" downloads nothing.
+        if rest_of(&command, at + tool.len()).trim_ascii().is_empty() {
+            return None;
+        }
+        at
     } else if is_decoded {
         memchr::memmem::find(&command, b"base64").or_else(|| memchr::memmem::find(&command, b"xxd"))?
     } else {
@@ -234,7 +239,14 @@ pub(super) fn socket(content: &[u8], end: usize) -> Option<Draft> {
         let before = slice(content, start.saturating_sub(24)..start);
         let is_used = before.iter().any(|byte| matches!(byte, b'<' | b'>' | b'&'))
             || after.iter().take(40).any(u8::is_ascii_digit);
-        return Some(Draft::new(ID, start..end, if is_used { 0.9 } else { 0.55 }));
+        // `/dev/tcp/host/port` is what it is called like in a manual.
+        let is_named = after.starts_with(b"host/port");
+        let confidence = match () {
+            () if is_named => 0.4,
+            () if is_used => 0.9,
+            () => 0.55,
+        };
+        return Some(Draft::new(ID, start..end, confidence));
     }
     if head.ends_with(b"/bin/sh") || head.ends_with(b"/bin/bash") {
         return called_home(content, end);

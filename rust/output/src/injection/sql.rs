@@ -334,6 +334,39 @@ pub(super) fn statement(content: &[u8], end: usize) -> Option<Draft> {
         b"will",
         b"operation",
         b"operations",
+        b"now",
+        b"no",
+        b"not",
+        b"followed",
+        b"due",
+        b"after",
+        b"before",
+        b"when",
+        b"then",
+        b"that",
+        b"which",
+        b"where",
+        b"as",
+        b"at",
+        b"by",
+        b"was",
+        b"were",
+        b"are",
+        b"can",
+        b"could",
+        b"did",
+        b"does",
+        b"fails",
+        b"failed",
+        b"works",
+        b"worked",
+        b"syntax",
+        b"from",
+        b"without",
+        b"inside",
+        b"within",
+        b"while",
+        b"during",
     ];
     let from = end.saturating_sub(20);
     let head = lower(content, from..end);
@@ -382,6 +415,14 @@ pub(super) fn call(content: &[u8], end: usize) -> Option<Draft> {
         return is_time.then(|| Draft::new(ID, from + at..end, 0.85));
     }
     if let Some(at) = memchr::memmem::rfind(&head, b"pg_sleep") {
+        // `gnupg_sleep` is a function of another program.
+        let is_longer = at
+            .checked_sub(1)
+            .and_then(|before| head.get(before))
+            .is_some_and(|byte| is_word(*byte));
+        if is_longer || slice(content, end..end + 1) == b")" {
+            return None;
+        }
         return Some(Draft::new(ID, from + at..end, 0.75));
     }
     let argument = slice(content, end..end + 12);

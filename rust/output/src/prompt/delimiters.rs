@@ -225,6 +225,17 @@ fn is_called_by_name(read: &Read<'_>, at: usize) -> bool {
         && (read.view.between(before, word) == "_" || read.view.word(word).contains('_'))
 }
 
+/// `gpg_agent`: the last part of a name.
+fn is_part_of_name(read: &Read<'_>, place: usize) -> bool {
+    match (
+        place.checked_sub(1).and_then(|before| read.word(before)),
+        read.word(place),
+    ) {
+        (Some(before), Some(word)) => matches!(read.view.between(before, word), "_" | "." | "-" | "/"),
+        _ => false,
+    }
+}
+
 /// Words that address the model, ending at `place`.
 fn address(read: &Read<'_>, place: usize) -> Option<(usize, f64)> {
     let back = |count: usize| place.checked_sub(count);
@@ -258,7 +269,7 @@ fn address(read: &Read<'_>, place: usize) -> Option<(usize, f64)> {
             Some((back(2)?, 0.65))
         }
         "assistant" | "assistants" | "agent" | "agents" | "ai" | "model" | "llm" | "chatbot" | "copilot"
-            if is_called() == Some(true) =>
+            if is_called() == Some(true) && !is_part_of_name(read, place) =>
         {
             let first = back(1).filter(|at| {
                 matches!(
@@ -290,6 +301,14 @@ pub(super) fn forged_call_at(content: &[u8], end: usize, options: &ScanOptions) 
         || lower.starts_with(b"<invoke name")
     {
         let length = memchr::memchr(b'>', &lower).map_or(10, |at| at + 1);
+        let tag = lower.get(..length).unwrap_or(&lower);
+        // Programs fill in names, documents set the tag in code.
+        let is_template = tag.windows(2).any(|pair| pair == b"={" || pair == b"{{");
+        let is_mention =
+            slice(content, start.saturating_sub(1)..start) == b"`" && here.get(length) == Some(&b'`');
+        if is_template || is_mention {
+            return None;
+        }
         return Some(Draft::new(TOOL_CALL, start..start + length, 0.75));
     }
     forged_object(content, end)
@@ -331,9 +350,16 @@ fn forged_object(content: &[u8], end: usize) -> Option<Draft> {
             || text.contains("\"type\":\"tool_use\"") && text.contains("\"input\":{"));
     let is_call = is_literal
         && (is_written || has_name.iter().any(|key| text.contains(key)))
-        && has_arguments
-            .iter()
-            .any(|key| text.contains(&format!("\"{key}\":")) || text.contains(&format!("'{key}':")));
+        && has_arguments.iter().any(|key| {
+            [format!("\"{key}\":"), format!("'{key}':")].iter().any(|key| {
+                text.find(key.as_str())
+                    .and_then(|at| text.get(at + key.len()..))
+                    // Not an expression, not dots that stand for arguments.
+                    .is_some_and(|value| {
+                        value.starts_with(['{', '[', '"', '\'']) && !value.starts_with("{...")
+                    })
+            })
+        });
     is_call.then(|| Draft::new(TOOL_CALL, start..start + stop, 0.7))
 }
 

@@ -25,7 +25,21 @@ fn is_send(read: &Read<'_>, place: usize) -> bool {
     let is_name = read
         .word(place)
         .is_some_and(|word| read.view.after(word, 2).trim_start().starts_with(['=', ':']));
-    if is_name {
+    let next = read.text(place + 1);
+    let is_noun = match word {
+        // "Username, password and email address must match".
+        "email" | "mail" => matches!(next, "address" | "addresses" | "account" | "accounts"),
+        // What is called, not who calls it: "curl could leak".
+        "curl" => read.word(place).is_some_and(|word| {
+            let rest = read.view.after(word, 9);
+            !rest.starts_with(" -")
+                && !rest
+                    .trim_start_matches([' ', '"', '\'', '\\'])
+                    .starts_with("http")
+        }),
+        _ => false,
+    };
+    if is_name || is_noun {
         return false;
     }
     let is_mail = word == "mail"
@@ -138,12 +152,30 @@ fn order_at(content: &[u8], read: &Read<'_>, place: usize) -> Option<Draft> {
                     "we" | "they" | "i" | "he" | "she" | "who" | "which"
                 )
             });
-        read.is_order(place) && !is_narrated || is_told || is_mail || matches!(before(1), "then" | "also")
+        // "Note that this will transmit", "the user agent MUST append".
+        let is_described = matches!(
+            (before(2), before(1)),
+            (
+                "this" | "that" | "it" | "which",
+                "will" | "should" | "must" | "shall"
+            ) | ("agent", "must" | "shall" | "should")
+        ) && before(3) != "assistant"
+            && !(before(2) == "agent" && matches!(before(3), "ai" | "the"));
+        read.is_order(place) && !is_narrated && !is_described
+            || is_told
+            || is_mail
+            || matches!(before(1), "then" | "also")
     };
     if !is_order || !is_request && matches!(read.text(place + 1), "request" | "requests") {
         return None;
     }
     let (aim, last, is_url) = destination(content, read, place)?;
+    // "Append the header values with semicolon [#1](…)".
+    let is_added = matches!(read.text(place), "append" | "put");
+    let is_place = |at: usize| matches!(read.text(at), "to" | "into" | "onto" | "on" | "at");
+    if is_added && !(place + 1..aim).any(is_place) {
+        return None;
+    }
     let reach = if is_request { 22 } else { 14 };
     let after = (place + 1..=(place + reach).min(last + 6)).filter_map(|at| value_of(read, at));
     // What was named before is sent as "it".
@@ -256,7 +288,19 @@ fn value_of(read: &Read<'_>, at: usize) -> Option<(usize, f64)> {
 
 /// A URL, address or host behind "to", "at", "via": its first and last word, and whether it is a URL.
 fn destination(content: &[u8], read: &Read<'_>, place: usize) -> Option<(usize, usize, bool)> {
-    (place + 1..=place + 26).find_map(|at| {
+    // An address of the next paragraph belongs to somebody else, a URL may be the last of several orders.
+    let ends = |at: usize| {
+        let (Some(left), Some(right)) = (at.checked_sub(1).and_then(|left| read.word(left)), read.word(at))
+        else {
+            return true;
+        };
+        let gap = read.view.between(left, right);
+        gap.bytes().filter(|byte| *byte == b'\n').count() > 1
+    };
+    let end = (place + 1..=place + 26)
+        .find(|at| ends(*at))
+        .unwrap_or(place + 27);
+    (place + 1..end).find_map(|at| {
         let word = read.word(at)?;
         let next = read.word(at + 1);
         let between = next.map_or("", |next| read.view.between(word, next));

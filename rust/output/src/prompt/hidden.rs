@@ -36,7 +36,7 @@ impl Invisible {
             }
         } else if is_zero_width(character) && joins_letters(content, at, end) {
             self.joins.push(at);
-        } else {
+        } else if !is_in_range(content, at, end) {
             match character {
                 '\u{202d}' | '\u{202e}' => self.overrides.push(at..end),
                 '\u{2066}'..='\u{2068}' => self.open.push(at),
@@ -74,6 +74,13 @@ impl Invisible {
         }
         tags
     }
+}
+
+/// One end of a range in a class of characters: `\u{202a}-\u{202e}` of a regular expression.
+fn is_in_range(content: &[u8], at: usize, end: usize) -> bool {
+    let before = slice(content, at.saturating_sub(4)..at);
+    let after = slice(content, end..end + 3);
+    matches!(before, [0xe2, 0x80 | 0x81, _, b'-']) || matches!(after, [b'-', 0xe2, 0x80 | 0x81])
 }
 
 /// England, Scotland and Wales are written with tags after a black flag.

@@ -8,6 +8,7 @@ mod catalogue;
 mod cjk;
 mod cut;
 mod delimiters;
+mod doubts;
 mod encoded;
 mod exfiltration;
 mod fold;

@@ -1,6 +1,7 @@
 //! `instruction_override`: a verb, a target and what binds them, in twelve languages.
 
 use super::cjk;
+use super::doubts::{aside, crosses_code, elsewhere, ends_order, is_before_here, quality};
 use super::persona::is_ask;
 use super::read::Read;
 use super::vocabulary::*;
@@ -114,7 +115,12 @@ fn from_verb(read: &Read<'_>, place: usize) -> Option<Draft> {
         .flatten()
         .max_by(|left, right| left.1.total_cmp(&right.1));
     let (last, confidence) = best?;
-    let confidence = confidence - verb.penalty;
+    let doubt = if confidence < 0.9 && crosses_code(read, place.min(last), place.max(last)) {
+        0.3
+    } else {
+        0.0
+    };
+    let confidence = confidence - verb.penalty - doubt;
     (confidence > 0.2).then(|| Draft::new(ID, read.source(place, last), confidence))
 }
 
@@ -130,7 +136,7 @@ fn target_ahead(read: &Read<'_>, place: usize, verb: &Verb) -> Option<(usize, f6
         .following(noun, 1)
         .find(|at| read.has(*at, NOUN))
         .unwrap_or(noun);
-    let mut qualities = (place + 1..noun).fold(0, |all, at| all | read.at(at));
+    let mut qualities = (place + 1..noun).fold(0, |all, at| all | quality(read, at, noun));
     // "Policy checks", "policy controls" are those of safety.
     if read.text(noun.wrapping_sub(1)) == "policy" {
         qualities |= SAFETY;
@@ -181,13 +187,10 @@ fn target_ahead(read: &Read<'_>, place: usize, verb: &Verb) -> Option<(usize, f6
     if is_told_of_others(read, place, verb) {
         confidence -= 0.4;
     }
+    if qualities & (PRIOR | YOUR | SYSTEM) == 0 {
+        confidence -= aside(read, place, noun);
+    }
     Some((last, confidence))
-}
-
-/// Whether an order may end with the word at `place`: "ignore rules now", "ignore rules and …".
-fn ends_order(read: &Read<'_>, place: usize) -> bool {
-    let next = read.text(place + 1);
-    read.starts_clause(place + 1) || matches!(next, "and" | "now" | "immediately" | "instead" | "then" | "so")
 }
 
 /// "Bypass all restrictions", "bypass safety", "bypass governance" (§5.2): nobody's in particular.
@@ -342,9 +345,20 @@ fn target_behind(read: &Read<'_>, place: usize, verb: &Verb) -> Option<(usize, f
         .filter(|at| read.has(*at, PRIOR | YOUR | ALL | SYSTEM | ARTICLE))
         .last();
     let first = first.unwrap_or(noun);
-    let qualities = (first..place).fold(0, |all, at| all | read.at(at) & (PRIOR | YOUR | ALL));
-    let is_modal = (noun + 1..place).any(|at| read.has(at, MODAL));
+    let qualities = (first..place).fold(0, |all, at| {
+        all | read.at(at) & (PRIOR | YOUR | ALL) & !elsewhere(read, at)
+    });
+    let modal = (noun + 1..place).find(|at| read.has(*at, MODAL));
+    let is_modal = modal.is_some();
     let is_english_form = read.has(place, INFLECTED | GERUND);
+    // "Other than the above restrictions, characters are ignored": something else is.
+    let is_other =
+        modal.is_some_and(|modal| is_english_form && (noun + 1..=modal).any(|at| read.starts_clause(at)));
+    // "Matches any instruction and ignores it" has an object of its own.
+    let is_second = read.text(place.wrapping_sub(1)) == "and" && qualities & (PRIOR | YOUR) == 0;
+    if is_other || is_second {
+        return None;
+    }
     let confidence = match qualities {
         0 => return None,
         // "If any of these restrictions is violated".
@@ -390,6 +404,7 @@ fn everything(read: &Read<'_>, place: usize, verb: &Verb) -> Option<(usize, f64)
         .find(|at| read.has(*at, EVERYTHING | PRIOR))?;
     if read.has(target, EVERYTHING) {
         let last = read.following(target, 5).find(|at| read.has(*at, PRIOR | YOU));
+        let last = last.filter(|last| is_before_here(read, *last));
         return last.map(|last| (last, if verb.is_order { 0.75 } else { 0.4 }));
     }
     let is_above = matches!(
@@ -432,10 +447,12 @@ fn announced(read: &Read<'_>, found: &mut Vec<Draft>) {
         }
         let is_pair = read.text(place) == "system" && read.text(place + 1) == "override";
         let is_followed = read.word(place + 1).is_some_and(|word| {
-            read.view
-                .after(word, 4)
-                .trim_start()
-                .starts_with([':', '-', '\u{2013}', '\u{2014}', '!', ']', '>'])
+            let after = read.view.after(word, 4);
+            // `system-override-sig.sh` is a name.
+            let is_name =
+                after.starts_with('-') && after.as_bytes().get(1).is_some_and(u8::is_ascii_alphanumeric);
+            let marks = [':', '-', '\u{2013}', '\u{2014}', '!', ']', '>'];
+            !is_name && after.trim_start().starts_with(marks)
         });
         if is_pair && is_followed {
             found.push(Draft::new(ID, read.source(place, place + 1), 0.8));

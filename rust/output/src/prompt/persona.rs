@@ -57,7 +57,7 @@ fn lead(read: &Read<'_>, place: usize) -> Option<(usize, f64)> {
             if matches!(
                 text(1),
                 "act" | "behave" | "respond" | "answer" | "operate" | "roleplay"
-            ) =>
+            ) && !is_subject(read, place) =>
         {
             Some((back(1)?, 0.8))
         }
@@ -85,6 +85,16 @@ fn lead(read: &Read<'_>, place: usize) -> Option<(usize, f64)> {
         "will" if text(1) == "you" => Some((back(1)?, 0.6)),
         _ => None,
     }
+}
+
+/// "Objects behave like an unbound method": those before the verb do it, nobody is told to.
+fn is_subject(read: &Read<'_>, place: usize) -> bool {
+    let Some((verb, before)) = place.checked_sub(1).zip(place.checked_sub(2)) else {
+        return false;
+    };
+    let word = read.text(before);
+    let is_many = word.len() > 3 && word.ends_with('s') && read.at(before) == 0;
+    !read.is_order(verb) && (is_many || matches!(word, "they" | "which" | "we"))
 }
 
 fn persona_after(read: &Read<'_>, place: usize) -> Option<(usize, f64)> {

@@ -8,6 +8,7 @@ use std::sync::LazyLock;
 use super::languages::LANGUAGES;
 use super::stems::{head_of, Meaning, Stem, Stems};
 use crate::bytes::{is, LOWER};
+use crate::rarity::surprise;
 
 /// What a word can be; several at once.
 pub(super) type Roles = u32;
@@ -219,11 +220,31 @@ pub(super) fn meant(word: &str) -> Option<impl Iterator<Item = char> + '_> {
         if !is(letter, LOWER) {
             return None;
         }
-        // A `1` alone makes no leet word.
-        leet += usize::from(letter != byte && byte != ONE);
+        leet += usize::from(letter != byte && !is_one(byte));
     }
-    let is_word = leet > 0 && leet <= word.len() - leet;
-    is_word.then(|| word.bytes().map(|byte| char::from(plain_letter(byte, b'i'))))
+    let ones = word.bytes().filter(|byte| is_one(*byte)).count();
+    let is_word = leet > 0 && leet <= word.len() - leet || ones > 0 && word.len() >= 3 + ones;
+    let one = if ones > 0 { letter_of_one(word) } else { b'i' };
+    is_word.then(|| word.bytes().map(move |byte| char::from(plain_letter(byte, one))))
+}
+
+fn is_one(byte: u8) -> bool {
+    LETTERS.get(usize::from(byte)) == Some(&ONE)
+}
+
+/// Whether `1` is an i or an l in a word: the one that makes a word, or else the more usual neighbour.
+fn letter_of_one(word: &str) -> u8 {
+    let spelled = |one: u8| -> Vec<u8> { word.bytes().map(|byte| plain_letter(byte, one)).collect() };
+    let (with_i, with_l) = (spelled(b'i'), spelled(b'l'));
+    let is_known = |letters: &[u8]| {
+        std::str::from_utf8(letters).is_ok_and(|word| STEMS.read(word, head_of(letters)) != (0, 0))
+    };
+    match (is_known(&with_i), is_known(&with_l)) {
+        (true, _) => b'i',
+        (false, true) => b'l',
+        (false, false) if surprise(&with_l) < surprise(&with_i) => b'l',
+        (false, false) => b'i',
+    }
 }
 
 /// Roles of a word with its leet characters read as letters.
@@ -316,6 +337,9 @@ mod tests {
         assert_eq!(read("banana").1, 0);
         let meant = |word: &str| super::meant(word).map(Iterator::collect::<String>);
         assert_eq!(meant("pr0mpt").as_deref(), Some("prompt"));
+        assert_eq!(meant("revea1").as_deref(), Some("reveal"));
+        assert_eq!(meant("unf1ltered").as_deref(), Some("unfiltered"));
+        assert_eq!(meant("unfi1tered").as_deref(), Some("unfiltered"));
         for word in ["prompt", "2024", "sha256", "a1b2c3d4e5f6", "é0a"] {
             assert_eq!(meant(word), None, "{word}");
         }

@@ -140,6 +140,11 @@ pub(crate) fn surprise(value: &[u8]) -> f32 {
     }
 }
 
+/// A common word of English or of programs, in small letters.
+pub(crate) fn is_common_word(value: &[u8]) -> bool {
+    WORDS.contains(value)
+}
+
 /// Share of the value's letters that belong to common words of four or more letters (three between separators).
 pub(crate) fn word_coverage(value: &[u8]) -> f32 {
     let value = value.get(..MAX_JUDGED).unwrap_or(value);

@@ -56,6 +56,9 @@ const WORDS: &[&str] = &[
     "masked",
     "removed",
     "dummy",
+    "foo",
+    "bar",
+    "foobar",
 ];
 
 /// Beginnings of references to a value that stands elsewhere.
@@ -201,9 +204,22 @@ pub(crate) fn is_placeholder(value: &[u8]) -> bool {
             .iter()
             .skip(1)
             .all(|b| b.is_ascii_alphanumeric() || *b == b'_');
+    // `$serde_json::private::Number`: a name within a program.
+    let is_path = memchr::memmem::find(value, b"::").is_some()
+        && value.split(|byte| *byte == b':').all(|part| {
+            part.iter()
+                .all(|byte| byte.is_ascii_alphabetic() || matches!(byte, b'_' | b'$'))
+        });
     let is_enclosed = matches!((first, last), (b'{', b'}') | (b'[', b']'));
     let is_hint = HINTS.as_ref().is_some_and(|hints| hints.is_match(value));
-    is_call || is_percent || is_template || is_variable || is_enclosed || is_hint || is_repeated(value)
+    is_call
+        || is_path
+        || is_percent
+        || is_template
+        || is_variable
+        || is_enclosed
+        || is_hint
+        || is_repeated(value)
 }
 
 fn is_repeated(value: &[u8]) -> bool {

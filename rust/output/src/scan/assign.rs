@@ -52,7 +52,14 @@ impl Block<'_> {
         }
         let span = value.span.clone();
         let text = slice(self.content, span.start, span.end);
-        let is_sure = !value.is_loose || is_random(text);
+        // Names follow each other in a list, and some are secret names.
+        let lead = slice(self.content, span.start.saturating_sub(4), span.start);
+        let is_listed = lead
+            .iter()
+            .rfind(|byte| !matches!(byte, b'"' | b'\'' | b'`' | b'\\' | b' '))
+            .is_some_and(|byte| *byte == b',');
+        let is_named = is_listed && text.iter().all(u8::is_ascii_alphabetic);
+        let is_sure = (!value.is_loose && !is_named) || is_random(text);
         if is_sure && is_secret_value(text, name, value.is_quoted) {
             self.report(
                 detector!("generic_secret"),
@@ -212,11 +219,12 @@ impl Block<'_> {
         }
         // A type stands between the name and the value: `password: str = "…"`.
         if is_colon && (is(byte(at), ALNUM) || byte(at) == b'&') {
-            let word = slice(content, at, at.saturating_add(24));
+            let word = slice(content, at, at.saturating_add(48));
             let length = word
                 .iter()
                 .take_while(|byte| {
-                    is(**byte, ALNUM) || matches!(byte, b'&' | b'\'' | b'[' | b']' | b'|' | b'?' | b' ')
+                    is(**byte, ALNUM)
+                        || matches!(byte, b'&' | b'\'' | b'[' | b']' | b'|' | b'?' | b' ' | b'_')
                 })
                 .count();
             if word.get(length) == Some(&b'=') && word.get(length.saturating_add(1)) != Some(&b'=') {

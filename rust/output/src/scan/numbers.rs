@@ -1,9 +1,9 @@
 //! Numbers whose grouping is free: payment cards, phone numbers, IBAN (output policy spec §16.3).
 
-use crate::bytes::{follows_escape, is, is_at, is_before, slice, ALNUM, DIGIT};
+use crate::bytes::{follows_escape, is, is_at, is_before, slice, ALNUM, DIGIT, SPACE};
 use crate::catalogue::detector;
 use crate::check::digits::{all_equal, luhn, part, Digits};
-use crate::check::iban::{is_iban, length_for};
+use crate::check::iban::{is_iban_as_written, length_for};
 use crate::definition::Verdict;
 use crate::scan::block::{Block, Weight};
 use crate::scan::sweep::DigitGroup;
@@ -115,7 +115,34 @@ impl Block<'_> {
             return false;
         }
         let digits = self.digits(taken);
-        luhn(&digits) && has_issuer(&digits) && self.stands_alone_in(first.start, last)
+        luhn(&digits)
+            && has_issuer(&digits)
+            && self.stands_alone_in(first.start, last)
+            && !(count == 1 && length >= 17 && self.is_in_column(first.start, last.end()))
+    }
+
+    /// Whether a number in a list or a column has a longer or shorter one beside it: those are words of a machine.
+    fn is_in_column(&self, start: usize, end: usize) -> bool {
+        let length = end.saturating_sub(start);
+        // In JSON the end of a line is written `\n`.
+        let is_gap = |byte: &u8| is(*byte, SPACE) || matches!(byte, b',' | b'\\' | b'n');
+        let is_other = |digits: usize| digits >= 15 && digits != length;
+        let before = slice(self.content, start.saturating_sub(64), start);
+        let gap = before.iter().rev().take_while(|byte| is_gap(byte)).count();
+        let left = before
+            .iter()
+            .rev()
+            .skip(gap)
+            .take_while(|byte| is(**byte, DIGIT))
+            .count();
+        let after = slice(self.content, end, end.saturating_add(64));
+        let gap_after = after.iter().take_while(|byte| is_gap(byte)).count();
+        let right = after
+            .iter()
+            .skip(gap_after)
+            .take_while(|byte| is(**byte, DIGIT))
+            .count();
+        gap > 0 && is_other(left) || gap_after > 0 && is_other(right)
     }
 
     fn stands_alone_in(&self, start: usize, last: &DigitGroup) -> bool {
@@ -365,11 +392,13 @@ impl Block<'_> {
     pub(crate) fn iban_at(&self, start: usize) -> Option<usize> {
         let window = slice(self.content, start, start.saturating_add(MAX_IBAN));
         let [a, b, c, d, ..] = window else { return None };
-        let is_head = a.is_ascii_uppercase() && b.is_ascii_uppercase() && is(*c, DIGIT) && is(*d, DIGIT);
+        let is_small = a.is_ascii_lowercase() && b.is_ascii_lowercase();
+        let is_country = is_small || a.is_ascii_uppercase() && b.is_ascii_uppercase();
+        let is_head = is_country && is(*c, DIGIT) && is(*d, DIGIT);
         if !is_head || is_before(self.content, start, ALNUM) && !follows_escape(self.content, start) {
             return None;
         }
-        let length = length_for(&[*a, *b])?;
+        let length = length_for(&[a.to_ascii_uppercase(), b.to_ascii_uppercase()])?;
         let mut compact = Vec::with_capacity(length);
         let mut end = start;
         let mut is_separated = false;
@@ -389,7 +418,7 @@ impl Block<'_> {
                 break;
             }
         }
-        (is_iban(&compact) && !is_at(self.content, end, ALNUM)).then_some(end)
+        (is_iban_as_written(&compact) && !is_at(self.content, end, ALNUM)).then_some(end)
     }
 }
 

@@ -50,7 +50,12 @@ impl Block<'_> {
         let header = label_start
             .saturating_add(label_length)
             .saturating_add(if is_spaced { 4 } else { 5 });
-        let end = memchr::memmem::find(body, &mark).map_or_else(
+        let found = memchr::memmem::find(body, &mark);
+        if found.is_some_and(|place| is_mock(slice(self.content, header, label_start.saturating_add(place))))
+        {
+            return;
+        }
+        let end = found.map_or_else(
             || self.unfinished_end(header, body.len().saturating_add(label_start)),
             |place| {
                 let end = label_start.saturating_add(place).saturating_add(mark.len());
@@ -107,4 +112,17 @@ impl Block<'_> {
         let end = at.saturating_add(end.unwrap_or_else(line));
         self.report(detector!("private_key"), at..end, Verdict::Score(0.99));
     }
+}
+
+/// Between its lines stands nothing but `XXXX` or dots.
+fn is_mock(body: &[u8]) -> bool {
+    let mut letters = body
+        .split(|byte| matches!(byte, b'\n' | b'\r'))
+        .flat_map(|line| line.split(|byte| *byte == b'\\'))
+        .flat_map(|part| part.strip_prefix(b"n").unwrap_or(part).trim_ascii())
+        .peekable();
+    let first = letters.peek().copied();
+    body.len() < 1_024
+        && matches!(first, Some(b'X' | b'x' | b'.' | b'*'))
+        && letters.all(|byte| Some(byte) == first)
 }

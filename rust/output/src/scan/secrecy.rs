@@ -7,8 +7,8 @@ use aho_corasick::AhoCorasick;
 
 use crate::bytes::{is, ALNUM, SPACE};
 use crate::rarity::{
-    class_count, entropy, is_documented, is_hex, is_placeholder, is_random, is_worn_out, surprise,
-    word_coverage,
+    class_count, entropy, is_common_word, is_documented, is_hex, is_placeholder, is_random, is_worn_out,
+    surprise, word_coverage,
 };
 
 /// Longer values are documents.
@@ -256,6 +256,48 @@ pub(crate) fn is_secret_value(value: &[u8], name: &[u8], is_quoted: bool) -> boo
                 .any(|byte| matches!(byte, b'!' | b'@' | b'#' | b'$' | b'%' | b'^' | b'&' | b'*' | b'?')))
         || is_chosen
         || is_phrase(value)
+        || is_in_letters(value, name)
+}
+
+/// Words of other languages for what the name says: texts of programs, not secrets.
+const TRANSLATED: &[&[u8]] = &[
+    b"passwort",
+    b"kennwort",
+    b"losenord",
+    b"wachtwoord",
+    b"adgangskode",
+    b"salasana",
+    b"contrasena",
+    b"motdepasse",
+    b"lozinka",
+    b"jelszo",
+    b"passord",
+    b"chiaveapi",
+    b"clave",
+    b"required",
+    b"optional",
+    b"encrypted",
+    b"plaintext",
+    b"disabled",
+    b"enabled",
+    b"anything",
+    b"whatever",
+    b"sensitive",
+];
+
+/// Letters alone, eight and more, as people choose a password (§5.2). §16.2 asks for three classes of characters or for chance;
+/// §5.2 may not be lost, so that letters count where the name is of something a person chooses and they are no single common
+/// word. Names of tokens also name what a parser finds.
+fn is_in_letters(value: &[u8], name: &[u8]) -> bool {
+    let lower = value.to_ascii_lowercase();
+    let rest = value.get(1..).unwrap_or_default();
+    let is_plain = value.iter().all(u8::is_ascii_alphabetic) && rest.iter().all(u8::is_ascii_lowercase);
+    let joined = words_of(name).concat();
+    is_plain
+        && memchr::memmem::find(&joined, b"token").is_none()
+        && !is_common_word(&lower)
+        && !TRANSLATED.contains(&lower.as_slice())
+        && !names_secrets(value)
 }
 
 /// Letters and digits as people choose them: `hunter2hunter2`, `supersecret123`. One digit alone numbers a thing, and some
@@ -408,6 +450,8 @@ mod tests {
             "abc123xyz456",
             "k9#(Lm2]pQx",
             "/V4EBW+isFncUizK6YZM=",
+            "correcthorse",
+            "Sunshinecat",
         ] {
             assert!(is_secret_value(value.as_bytes(), b"password", true), "{value}");
         }
@@ -417,6 +461,10 @@ mod tests {
             "client_secret",
             "secret2",
             "tokenSha256",
+            "required",
+            "Kennwort",
+            "different",
+            "emailAddress",
             "/run/secrets/db",
             "${PASSWORD}",
             "application/json",

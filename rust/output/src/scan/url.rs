@@ -266,7 +266,17 @@ fn is_password(password: &[u8], user: &[u8]) -> bool {
     let is_worn = password.len() >= 8 && is_worn_out(password);
     let starts_reference = matches!(password.first(), Some(b'$' | b'%' | b'{' | b'<' | b'*'))
         && !matches!(password, [b'%', a, b, ..] if a.is_ascii_hexdigit() && b.is_ascii_hexdigit());
+    // "a secret", written for a URL.
+    let bare = [&b"a%20"[..], b"my%20", b"the%20"]
+        .iter()
+        .find_map(|article| password.strip_prefix(*article));
+    // `host:123,user:word@host` names several hosts.
+    let is_list = memchr::memchr(b'.', user).is_some()
+        && password.first().is_some_and(u8::is_ascii_digit)
+        && memchr::memchr(b',', password).is_some();
     let is_hint = is_placeholder(password)
+        || bare.is_some_and(is_placeholder)
+        || is_list
         || password.eq_ignore_ascii_case(b"pwd")
         || password.eq_ignore_ascii_case(b"pw");
     !is_pattern && !is_worn && !starts_reference && !is_hint && (password != user || password.len() > 8)

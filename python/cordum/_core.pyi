@@ -98,6 +98,7 @@ class Planner:
         packets: list[bytes],
         now_us: int,
         proofs: list[tuple[list[str], list[str]] | None] | None = None,
+        telemetry: list[bool] | None = None,
     ) -> tuple[
         list[tuple[str, str, bool]],
         list[tuple[str, list[str]]],
@@ -108,8 +109,18 @@ class Planner:
         """Apply heartbeat and handshake packets.
 
         Returns capacities (pool, worker id, came online), heartbeats taken (worker id, its pools), handshakes (worker
-        id, ready topics, sdk version) and the positions of unusable packets.
+        id, ready topics, sdk version) and the positions of unusable packets. ``telemetry`` marks packets that only
+        inform of a worker, because they show no session where sessions decide who lives.
         """
+
+    def set_sessions(
+        self, live: list[tuple[str, int]], whole: bool, now_us: int
+    ) -> list[tuple[str, str, bool]]:
+        """Note until when (µs) sessions of workers are known to be live; ``whole``: all others are not. Return
+        capacities as `presence` does."""
+
+    def disagreements(self, now_us: int) -> list[tuple[str, str]]:
+        """Return (worker id, direction) of workers whose session and heartbeats disagree."""
 
     def authenticate(
         self, worker_id: str, pools: list[str], topics: list[str], ready_topics: list[str], now_us: int

@@ -301,7 +301,12 @@ async def test_submits_and_cancels_of_strangers_do_not_count_where_sessions_are_
     [
         ({"CORDUM_SDK_HANDSHAKE": "enforce"}, "CORDUM_SDK_HANDSHAKE: `enforce` expects the proof key"),
         ({"CORDUM_SDK_HANDSHAKE": "sometimes"}, "CORDUM_SDK_HANDSHAKE: expected"),
-        ({"CORDUM_HEARTBEAT_MODE": "telemetry"}, "CORDUM_HEARTBEAT_MODE: expected"),
+        ({"CORDUM_HEARTBEAT_MODE": "pulse"}, "CORDUM_HEARTBEAT_MODE: expected"),
+        ({"CORDUM_HEARTBEAT_MODE": "telemetry"}, "CORDUM_HEARTBEAT_MODE: `telemetry` expects"),
+        (
+            {"CORDUM_HEARTBEAT_MODE": "warn", "CORDUM_SDK_HANDSHAKE": "off"},
+            "CORDUM_HEARTBEAT_MODE: `warn` expects",
+        ),
         ({"WORKER_ATTESTATION": "maybe"}, "WORKER_ATTESTATION: expected"),
     ],
 )

@@ -73,8 +73,12 @@ def make_agent(
         nats_url=stack.nats.url,
         redis_url=f"{stack.redis.url}/0",
         pool=pool,
-        heartbeat_interval=0.3,
-        **{"worker_id": config.worker_id if config is not None else "plain", **options, **more},
+        **{
+            "worker_id": config.worker_id if config is not None else "plain",
+            "heartbeat_interval": 0.3,
+            **options,
+            **more,
+        },
     )
     handled: list[str] = []
 

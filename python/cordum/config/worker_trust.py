@@ -8,9 +8,10 @@ from cordum.config.base import SECURITY
 from cordum.config.signing import SigningKeySettings
 from cordum.config.types import Word
 
-__all__ = ["TrustMode", "WorkerTrustSettings"]
+__all__ = ["HeartbeatMode", "TrustMode", "WorkerTrustSettings"]
 
 TrustMode = Literal["off", "warn", "enforce"]
+HeartbeatMode = Literal["authority", "warn", "telemetry"]
 _ID_MAX: Final = 256
 
 
@@ -36,10 +37,12 @@ class WorkerTrustSettings(SigningKeySettings):
     )
     """Trust handshake of workers; empty: `warn` when proof key and signing key are there, else `off`. Workers read the
     same variable: keep it out of settings they share."""
-    heartbeat_mode: Annotated[Literal["authority"], Word] = Field(
+    heartbeat_mode: Annotated[HeartbeatMode, Word] = Field(
         "authority", validation_alias="CORDUM_HEARTBEAT_MODE", json_schema_extra=SECURITY
     )
-    """`warn` and `telemetry` are not part of this version."""
+    """Who decides that a worker lives. `authority`: its heartbeats. `warn`: its session, and where the heartbeats
+    disagree that is logged and audited. `telemetry`: its session; heartbeats tell of load only. The last two need
+    the trust handshake."""
     scheduler_id: Annotated[str, Identity] = Field(
         "cordum-scheduler", validation_alias="CORDUM_HANDSHAKE_SCHEDULER_ID", json_schema_extra=SECURITY
     )

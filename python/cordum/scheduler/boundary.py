@@ -41,6 +41,8 @@ class Boundary:
         self._fixed: dict[str, Any] = {}
         self.attestation: TrustMode = trust.attestation
         self.handshake: TrustMode = "off"
+        self.sessions_decide: bool = trust.heartbeat_mode != "authority"
+        """Who lives is decided by sessions (protocol spec §15.4)."""
         self.readiness_required: bool = settings.readiness_required
         self.readiness_ttl_s: float = settings.readiness_ttl_s
         for model, names in (

@@ -163,6 +163,7 @@ class Configuration:
                 "readiness_ttl_s": self._boundary.readiness_ttl_s,
                 "limits_apply": self._boundary.limits_apply,
                 "attestation_enforced": self._boundary.needs_proof,
+                "session_authority": self._boundary.sessions_decide,
                 "worker_ttl_s": self._settings.worker_ttl_s,
                 "tenant_weights": self._scheduler.tenant_weights,
                 "max_concurrent_jobs": self._limits.max_concurrent_jobs,

@@ -65,7 +65,7 @@ class Admission:
         self._attestor = attestor
         self._trail = trail
         self._bus = bus
-        self._tokenless: TTLCache[tuple[str, str], bool] = TTLCache(_TOLD_MAX, _HOUR_S, timer=monotonic_s)
+        self._tokenless: TTLCache[str, bool] = TTLCache(_TOLD_MAX, _HOUR_S, timer=monotonic_s)
         self._alerted: TTLCache[str, bool] = TTLCache(_TOLD_MAX, _MINUTE_S, timer=monotonic_s)
 
     async def judge(self, claims: Sequence[Claims], at_s: Sequence[float]) -> list[TokenVerdict]:
@@ -87,9 +87,8 @@ class Admission:
 
     def note_tokenless(self, claims: Claims) -> None:
         """Tell once an hour per sender that it shows no session."""
-        key = (claims.kind, claims.sender_id)
-        if key not in self._tokenless:
-            self._tokenless[key] = True
+        if claims.sender_id not in self._tokenless:
+            self._tokenless[claims.sender_id] = True
             _log.error("packet without session", packet=claims.kind, sender_id=claims.sender_id[:256])
 
     async def reject(self, claims: Claims, reason: str, tenant: str = "default") -> None:

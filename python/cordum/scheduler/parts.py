@@ -226,6 +226,9 @@ class Parts:
         self.outputs.attach(self.results)
         self.submits.perform_duties = self.duties.perform
         self.registry.on_gone = self.departures.left
+        self.registry.recall_sessions = self.trust.recall_sessions
+        if self.trust.authority is not None:
+            self.trust.authority.on_capacity = self.wheel.on_capacity
         self.configuration.on_routing.append(self.registry.drop_dead_pools)
         for hears in (self.submits, self.results, self.registry):
             hears.on_refused = self.alerts.refused

@@ -16,7 +16,8 @@ __all__ = ["Admitted", "PresenceGate", "Proof"]
 
 Proof = tuple[list[str], list[str]]
 """Pools and topics that a proven worker is limited to; empty lists are no limit."""
-Admitted = tuple[list[bytes], list[Proof | None]]
+Admitted = tuple[list[bytes], list[Proof | None], list[bool]]
+"""Packets, proofs of their senders, and which of them only inform."""
 _Passed = list[tuple[bytes, WorkerCredential | None]]
 
 _HELD_MAX: Final = 10_000
@@ -25,14 +26,23 @@ _NO_SESSIONS: Final = TokenVerdict("missing")
 
 
 class PresenceGate:
-    """Filters packets before they reach the worker table; ``attestation`` is asked for every packet."""
+    """Filters packets before they reach the worker table; ``attestation`` is asked for every packet.
+
+    With ``sessions_decide`` packets without a session only inform (protocol spec §15.3).
+    """
 
     def __init__(
-        self, attestor: Attestor, attestation: Callable[[], TrustMode], admission: Admission | None
+        self,
+        attestor: Attestor,
+        attestation: Callable[[], TrustMode],
+        admission: Admission | None,
+        *,
+        sessions_decide: bool = False,
     ) -> None:
         self._attestor = attestor
         self._attestation = attestation
         self._admission = admission
+        self._sessions_decide = sessions_decide
         self._handshakes: TTLCache[str, bytes] = TTLCache(_HELD_MAX, _HELD_S, timer=monotonic_s)
         """Last handshake of workers that have yet to prove who they are."""
 
@@ -49,11 +59,13 @@ class PresenceGate:
             verdicts = await self._admission.judge(claims, [now_us() / 1e6] * len(claims))
         admitted: list[bytes] = []
         proofs: list[Proof | None] = []
+        informing: list[bool] = []
         for packet, one, verdict in zip(packets, claims, verdicts, strict=True):
             for passed, credential in await self._judge(packet, one, verdict):
                 admitted.append(passed)
                 proofs.append(_proof(credential))
-        return admitted, proofs
+                informing.append(self._sessions_decide and not verdict.is_valid)
+        return admitted, proofs, informing
 
     async def _judge(self, packet: bytes, claims: Claims, verdict: TokenVerdict) -> _Passed:
         if not claims.kind:

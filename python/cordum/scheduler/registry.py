@@ -2,7 +2,7 @@
 §18)."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import datetime
 
 import orjson
@@ -59,6 +59,8 @@ class Registry:
         self.on_refused: Refused | None = None
         """Hears of packets that are neither heartbeat nor handshake."""
         self._authenticated: set[str] = set()
+        self.recall_sessions: Callable[[list[str]], Awaitable[None]] | None = None
+        """Hears of workers before they are restored; it may know who of the silent ones lives."""
 
     async def on_presence(self, messages: list[Msg]) -> None:
         """Handle heartbeat and handshake packets."""
@@ -69,9 +71,8 @@ class Registry:
         if self._gate.is_open:
             found = self._planner.presence(packets, now_us())
         else:
-            admitted, proofs = await self._gate.admit(packets)
-            packets = admitted
-            found = self._planner.presence(admitted, now_us(), proofs)
+            packets, proofs, informing = await self._gate.admit(packets)
+            found = self._planner.presence(packets, now_us(), proofs, informing)
         capacity, beats, shakes, invalid, traces = found
         if invalid and self.on_refused is not None:
             await self.on_refused(
@@ -170,6 +171,8 @@ class Registry:
         if snapshot is None:
             return
         try:
+            if self.recall_sessions is not None:
+                await self.recall_sessions([str(entry["worker_id"]) for entry in snapshot["workers"]])
             captured = datetime.fromisoformat(str(snapshot["captured_at"]))
             elapsed_us = now_us() - int(captured.timestamp() * 1_000_000)
             self._planner.restore_workers(orjson.dumps(snapshot["workers"]), max(0, elapsed_us), now_us())

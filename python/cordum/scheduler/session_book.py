@@ -5,7 +5,7 @@ token nobody knows yet is looked up when it comes, once per batch.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -18,10 +18,11 @@ from cordum.scheduler import metrics
 from cordum.security.session_tokens import SessionClaims, SessionTokens, is_session_form
 from cordum.store.worker_sessions import GRACE_S, Session, WorkerSessions
 
-__all__ = ["Change", "SessionBook", "TokenVerdict"]
+__all__ = ["REFRESH_S", "STALE_S", "Change", "SessionBook", "TokenVerdict"]
 
 REFRESH_S: Final = 1.0
-_STALE_S: Final = 5.0
+STALE_S: Final = 5.0
+"""So old may be what was read of sessions; then they prove nothing."""
 _CLAIMS_MAX: Final = 50_000
 
 Reason = Literal[
@@ -69,6 +70,8 @@ class SessionBook:
         self._claims: LRUCache[str, SessionClaims | None] = LRUCache(_CLAIMS_MAX)
         self._read_s = monotonic_s()
         self._is_ready = True
+        self.on_sessions: Callable[[Mapping[str, Session], bool], None] = lambda _rows, _whole: None
+        """Hears of sessions that were read, and whether these are all there are."""
 
     async def run(self) -> None:
         """Keep the book current until cancelled."""
@@ -88,9 +91,10 @@ class SessionBook:
         self._is_ready = True
         for worker_id, session in zip(ids, found, strict=True):
             await self._note(worker_id, session)
+        self.on_sessions(self._rows, True)
 
     async def _note_outage(self, reason: str) -> None:
-        if monotonic_s() - self._read_s < _STALE_S or not self._is_ready:
+        if monotonic_s() - self._read_s < STALE_S or not self._is_ready:
             return
         self._is_ready = False
         _log.error("worker sessions cannot be read, their tokens prove nothing now", reason=reason)
@@ -121,6 +125,11 @@ class SessionBook:
         """Take in a session that was just made."""
         self._rows[worker_id] = session
         metrics.SESSION_VALID.labels(worker_id, session.tenant).set(1.0)
+        self.on_sessions({worker_id: session}, False)
+
+    async def recall(self, worker_ids: Iterable[str]) -> None:
+        """Look up the sessions of workers that showed none here."""
+        await self._look_up(worker_ids)
 
     def proof_key_of(self, worker_id: str) -> str:
         """Return the id of the key the active session was proven with."""
@@ -162,9 +171,9 @@ class SessionBook:
         except CordumError as error:
             _log.warning("worker sessions not looked up", reason=error.message)
             return set(wanted)
-        for worker_id, session in zip(wanted, found, strict=True):
-            if session is not None:
-                self._rows[worker_id] = session
+        met = {w: session for w, session in zip(wanted, found, strict=True) if session is not None}
+        self._rows.update(met)
+        self.on_sessions(met, False)
         return set()
 
     def _judge(self, token: str, sender: str, at_s: float, claims: SessionClaims | None) -> TokenVerdict:
@@ -179,7 +188,7 @@ class SessionBook:
             return TokenVerdict("expired_token")
         if claims.is_service:
             return TokenVerdict("", claims)
-        if not self._is_ready or monotonic_s() - self._read_s > _STALE_S:
+        if not self._is_ready or monotonic_s() - self._read_s > STALE_S:
             return _UNREADY
         return TokenVerdict(self._standing(claims, at_s), claims)
 

@@ -28,6 +28,7 @@ from cordum.scheduler.packets import SENDER
 from cordum.scheduler.presence_gate import PresenceGate
 from cordum.scheduler.proof_keys import ProofKeys
 from cordum.scheduler.result_gate import Handle, ResultGate
+from cordum.scheduler.session_authority import SessionAuthority
 from cordum.scheduler.session_book import Change, SessionBook
 from cordum.scheduler.submit_gate import CoreGate, CoreHandle, SubmitGate
 from cordum.scheduler.trust_trail import TrustTrail
@@ -37,7 +38,7 @@ from cordum.security.signing_key import read_signer
 from cordum.store.config_documents import ConfigDocuments
 from cordum.store.connection import RedisClient
 from cordum.store.jobs import JobStore
-from cordum.store.worker_sessions import Session, WorkerSessions
+from cordum.store.worker_sessions import Session, WorkerSessions, swap_heartbeat_mode
 
 __all__ = ["Trust", "handshake_mode"]
 
@@ -50,7 +51,16 @@ OnSession = Callable[[WorkerCredential, Any], Awaitable[None]]
 
 
 def handshake_mode(settings: WorkerTrustSettings, signer: Signer | None) -> TrustMode:
-    """Return the mode of the trust handshake. Raises ConfigError when a mode is asked for without its keys."""
+    """Return the mode of the trust handshake. Raises ConfigError when a mode is asked for without what it needs."""
+    mode = _mode_of(settings, signer)
+    if mode == "off" and settings.heartbeat_mode != "authority":
+        raise ConfigError(
+            f"CORDUM_HEARTBEAT_MODE: `{settings.heartbeat_mode}` expects CORDUM_SDK_HANDSHAKE to be `warn` or `enforce`"
+        )
+    return mode
+
+
+def _mode_of(settings: WorkerTrustSettings, signer: Signer | None) -> TrustMode:
     is_ready = settings.has_proof_key and signer is not None and isinstance(signer.key, Ed25519PrivateKey)
     if not settings.handshake:
         return "warn" if is_ready else "off"
@@ -97,6 +107,8 @@ class Trust:
                 bus.seal = seal
         self.attestor = Attestor(ConfigDocuments(redis), planner, reload_s, on_verdict)
         self.admission: Admission | None = None
+        self.authority: SessionAuthority | None = None
+        self._heartbeat_mode = settings.heartbeat_mode
         self._book: SessionBook | None = None
         self._handshakes: Handshakes | None = None
         if self.mode != "off" and signer is not None and self._proof_keys is not None:
@@ -108,6 +120,9 @@ class Trust:
     ) -> None:
         sessions = WorkerSessions(self._redis)
         self._book = SessionBook(sessions, tokens, self._session_changed)
+        if self._heartbeat_mode != "authority":
+            self.authority = SessionAuthority(self._heartbeat_mode, self._planner, self.attestor, self._trail)
+            self._book.on_sessions = self.authority.take
         self.admission = Admission(self.mode, self._book, self.attestor, self._trail, self._bus)
         self._handshakes = Handshakes(
             self._redis,
@@ -134,7 +149,8 @@ class Trust:
 
     def presence(self) -> PresenceGate:
         """Return the gate of heartbeats and handshakes."""
-        return PresenceGate(self.attestor, self._attestation, self.admission)
+        decide = self.authority is not None
+        return PresenceGate(self.attestor, self._attestation, self.admission, sessions_decide=decide)
 
     def results(self, handle: Handle, worker_ttl_s: float) -> Handle:
         """Return the handler of results behind its gate."""
@@ -181,6 +197,17 @@ class Trust:
             spawn("proof key", self._proof_keys.follow_files, on_error="restart")
         if self._book is not None:
             spawn("worker sessions", self._book.run, on_error="restart")
+        if self.authority is not None:
+            spawn("session authority", self.authority.run, on_error="restart")
+        before = await swap_heartbeat_mode(self._redis, self._heartbeat_mode)
+        if before not in ("", self._heartbeat_mode):
+            await self._trail.mode_changed(before, self._heartbeat_mode)
+
+    async def recall_sessions(self, worker_ids: list[str]) -> None:
+        """Look up the sessions of remembered workers, where they decide who lives."""
+        if self.authority is not None and self._book is not None:
+            await self.attestor.reload()
+            await self._book.recall(worker_ids)
 
     def credentials_changed(self) -> None:
         """Have the credentials read again."""

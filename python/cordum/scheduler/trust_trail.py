@@ -5,7 +5,7 @@ from typing import Final
 import structlog
 
 from cordum.audit import AuditEvent, AuditWriter
-from cordum.audit.worker_trust import trust_change
+from cordum.audit.worker_trust import heartbeat_disagreement, trust_change
 
 __all__ = ["TrustTrail"]
 
@@ -27,6 +27,23 @@ class TrustTrail:
         _log.info("worker trust changed", change=change, worker_id=worker_id, tenant=tenant)
         await self._writer.record(
             trust_change(change, worker_id, tenant, jti=jti, agent_id=agent_id, identity=_IDENTITY)
+        )
+
+    async def mode_changed(self, before: str, now: str) -> None:
+        """Note that something else decides now which workers live; `*` stands for all of them."""
+        _log.warning("heartbeat mode changed", before=before, now=now)
+        await self._writer.record(
+            trust_change(
+                *("heartbeat_mode_transition", "*", "default"),
+                identity=_IDENTITY,
+                extra={"before": before, "now": now},
+            )
+        )
+
+    async def disagreement(self, worker_id: str, tenant: str, direction: str, *, jti: str, hour: int) -> None:
+        """Note that a worker's heartbeats say something else about it than its session."""
+        await self._writer.record(
+            heartbeat_disagreement(worker_id, tenant, direction, jti=jti, hour=hour, identity=_IDENTITY)
         )
 
     async def handshake(

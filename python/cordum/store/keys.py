@@ -22,6 +22,8 @@ SCHEMA_INDEX = "schema:index"
 LOCK_POOL_DRAIN = "cordum:pool:drain"
 WORKERS_COUNT = "cordum:workers:count"
 """Zset of known workers, score: last heartbeat in seconds; its size is what a licence limits."""
+HEARTBEAT_MODE = "cordum:scheduler:heartbeat_mode"
+"""By what the last scheduler that started judges which workers live; no TTL: the next start compares with it."""
 POLICIES_MIRROR = "cordum:policies"
 SAFETY_SNAPSHOTS = "cordum:safety:snapshots"
 

@@ -12,7 +12,7 @@ from cordum.store import keys
 from cordum.store.connection import RedisClient
 from cordum.store.scripts import script
 
-__all__ = ["GRACE_S", "NewSession", "Session", "WorkerSessions"]
+__all__ = ["GRACE_S", "NewSession", "Session", "WorkerSessions", "swap_heartbeat_mode"]
 
 GRACE_S: Final = 60
 """How long packets with the token before the newest one still count."""
@@ -143,6 +143,15 @@ class WorkerSessions:
             if isinstance(reply, CordumError):
                 raise reply
         return list(replies)
+
+
+async def swap_heartbeat_mode(client: RedisClient, mode: str) -> str:
+    """Store the mode by which schedulers judge who lives; return the one before, empty when there was none.
+
+    Raises Unavailable. The key has no TTL: it is one word that the next start compares with.
+    """
+    before = await client.execute("SET", keys.HEARTBEAT_MODE, mode, "GET")
+    return before.decode() if before is not None else ""
 
 
 def _pairs(reply: list[bytes]) -> dict[str, str]:

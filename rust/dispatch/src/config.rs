@@ -24,6 +24,7 @@ struct Document {
     readiness_ttl_s: f64,
     worker_ttl_s: f64,
     attestation_enforced: bool,
+    session_authority: bool,
     limits_apply: bool,
     tenant_weights: HashMap<String, u32>,
     max_concurrent_jobs: i64,
@@ -90,6 +91,8 @@ pub struct Config {
     pub worker_ttl_us: i64,
     /// Only workers that proved who they are are eligible.
     pub attestation_enforced: bool,
+    /// Sessions decide who lives, not heartbeats (protocol spec §15.4).
+    pub session_authority: bool,
     /// The limits of credentials count.
     pub limits_apply: bool,
     tenant_weights: HashMap<String, u32>,
@@ -137,6 +140,7 @@ impl Config {
             readiness_ttl_us: seconds_or(document.readiness_ttl_s, 60.0),
             worker_ttl_us: seconds_or(document.worker_ttl_s, 30.0),
             attestation_enforced: document.attestation_enforced,
+            session_authority: document.session_authority,
             limits_apply: document.limits_apply,
             tenant_weights: document.tenant_weights,
             max_concurrent_jobs: document.max_concurrent_jobs,

@@ -50,9 +50,10 @@ impl Worker {
         !config.limits_apply || self.limits.allows_topic(topic)
     }
 
-    /// Whether it proved who it is within its time to live.
+    /// Whether it proved who it is within its time to live; where sessions decide, a live one proves it by itself.
     pub fn attested(&self, config: &Config, now_us: i64) -> bool {
-        self.attested_at_us > 0 && now_us - self.attested_at_us <= config.worker_ttl_us
+        let lately = self.attested_at_us > 0 && now_us - self.attested_at_us <= config.worker_ttl_us;
+        lately || (config.session_authority && self.has_session(now_us))
     }
 }
 

@@ -27,6 +27,7 @@ mod result_item;
 pub mod results;
 pub mod retries;
 pub mod saga;
+pub mod sessions;
 mod slots;
 mod subjects;
 pub mod submit;

@@ -197,13 +197,12 @@ impl<'a> Matcher<'a> {
         })
     }
 
-    /// Whether and how a worker may get the topic's jobs: a fresh sign of life, the labels asked for, readiness.
+    /// Whether and how a worker may get the topic's jobs: it lives, the labels asked for, readiness.
     fn admits(&self, worker: &Worker, topic: &str, placement: &[(&str, &str)]) -> Option<Mode> {
-        let fresh = worker.last_seen_us >= self.now_us - self.config.worker_ttl_us;
         let placed = placement
             .iter()
             .all(|(key, value)| worker.labels.get(*key).is_some_and(|own| own == value));
-        if fresh && placed {
+        if placed && worker.alive(self.config, self.now_us) {
             worker.mode_for(topic, self.config, self.now_us)
         } else {
             None

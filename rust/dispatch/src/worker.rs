@@ -46,9 +46,32 @@ pub struct Worker {
     pub attested_at_us: i64,
     /// What its credential allows.
     pub limits: Limits,
+    /// Until when its session is known to be live; 0: it has none, or sessions decide nothing.
+    pub session_until_us: i64,
+    /// When the counts above began.
+    pub counted_at_us: i64,
 }
 
 impl Worker {
+    /// Whether it showed a sign of life lately.
+    pub fn heard(&self, config: &Config, now_us: i64) -> bool {
+        self.last_seen_us >= now_us - config.worker_ttl_us
+    }
+
+    /// Whether it counts as living: it was heard, or its session is live where that decides (protocol spec §15.4).
+    pub fn alive(&self, config: &Config, now_us: i64) -> bool {
+        if config.session_authority {
+            self.has_session(now_us)
+        } else {
+            self.heard(config, now_us)
+        }
+    }
+
+    /// Whether its session is known to be live.
+    pub fn has_session(&self, now_us: i64) -> bool {
+        self.session_until_us > now_us
+    }
+
     /// Jobs this worker is taken to hold now; `replicas` schedulers dispatch at about the same rate.
     pub fn active(&self, replicas: i64) -> i64 {
         (self.active_jobs.max(0) + self.dispatched * replicas.max(1) - self.finished).max(0)
@@ -87,7 +110,10 @@ impl Worker {
         if !self.may_serve(topic, config) || (config.attestation_enforced && !self.attested(config, now_us)) {
             return None;
         }
-        let ready = !self.ready_topics.is_empty() && now_us - self.ready_at_us <= config.readiness_ttl_us;
+        // What refreshes readiness is the same that tells who lives.
+        let current = now_us - self.ready_at_us <= config.readiness_ttl_us
+            || (config.session_authority && self.has_session(now_us));
+        let ready = current && !self.ready_topics.is_empty();
         if !ready {
             return (!config.readiness_required).then_some(direct);
         }

@@ -126,7 +126,8 @@ impl WorkerTable {
 
     /// Insert a remembered worker with its age; live knowledge wins.
     pub fn restore(&mut self, entry: WorkerEntry, age_us: i64, now_us: i64, config: &Config) {
-        if age_us > config.worker_ttl_us {
+        let session_until_us = self.sessions.get(&entry.worker_id).copied().unwrap_or(0);
+        if age_us > config.worker_ttl_us && session_until_us <= now_us {
             return;
         }
         let seen = now_us - age_us;
@@ -156,6 +157,7 @@ impl WorkerTable {
             ready_at_us: seen,
             attested_at_us,
             limits,
+            session_until_us,
             ..Worker::default()
         });
     }

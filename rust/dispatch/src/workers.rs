@@ -46,6 +46,8 @@ pub struct WorkerTable {
     pub(crate) lines: Lines,
     /// What was dispatched to them and not reported on.
     pub evidence: Evidence,
+    /// Live sessions: worker → until when that is known; empty where sessions decide nothing.
+    pub(crate) sessions: AHashMap<String, i64>,
 }
 
 impl WorkerTable {
@@ -66,7 +68,7 @@ impl WorkerTable {
         if sent_us > 0 && sent_us < worker.heartbeat_at_us {
             return Vec::new();
         }
-        let was_fresh = worker.last_seen_us >= now_us - config.worker_ttl_us;
+        let was_alive = worker.alive(config, now_us);
         let moved = worker.pool != beat.pool || worker.last_seen_us == 0;
         worker.heartbeat_at_us = if sent_us > 0 { sent_us } else { now_us };
         worker.last_seen_us = now_us;
@@ -76,18 +78,14 @@ impl WorkerTable {
         worker.kind.clone_from(&beat.r#type);
         worker.labels.clone_from(&beat.labels);
         worker.capabilities.clone_from(&beat.capabilities);
-        worker.cpu_load = beat.cpu_load;
-        worker.gpu_utilization = beat.gpu_utilization;
-        worker.memory_load = beat.memory_load;
-        worker.active_jobs = i64::from(beat.active_jobs);
-        worker.max_parallel = i64::from(beat.max_parallel_jobs.max(0));
-        worker.dispatched = 0;
-        worker.finished = 0;
+        worker.take_load(beat);
+        worker.count_anew(now_us);
+        let counts = worker.alive(config, now_us);
         self.rank(index);
-        if beat.active_jobs > 0 {
+        if beat.active_jobs > 0 && counts {
             self.evidence.active(&beat.worker_id);
         }
-        self.capacity_of(index, was_fresh && !moved, moved, now_us, config)
+        self.capacity_of(index, was_alive && !moved, moved, now_us, config)
     }
 
     /// Apply one worker handshake; an empty topic list clears readiness.
@@ -124,18 +122,20 @@ impl WorkerTable {
             .is_some_and(|worker| worker.ready_topics.is_empty())
     }
 
-    /// Drop workers without a sign of life for longer than the TTL; returns their ids.
+    /// Drop workers that are neither heard nor count as living; returns their ids.
     pub fn expire(&mut self, now_us: i64, config: &Config) -> Vec<String> {
         self.evidence.expire(now_us, config);
-        let limit = now_us - config.worker_ttl_us;
+        self.forget_old_load(config, now_us);
+        // A worker that is heard is shown, whether or not it counts as living.
+        let stays = |worker: &Worker| worker.heard(config, now_us) || worker.alive(config, now_us);
         let gone: Vec<String> = self
             .workers
             .iter()
-            .filter(|w| w.last_seen_us < limit)
+            .filter(|worker| !stays(worker))
             .map(|w| w.id.clone())
             .collect();
         if !gone.is_empty() {
-            self.workers.retain(|worker| worker.last_seen_us >= limit);
+            self.workers.retain(stays);
             self.by_id = self
                 .workers
                 .iter()
@@ -240,14 +240,13 @@ impl WorkerTable {
         self.by_pool.get(pool).map_or(&[], Vec::as_slice)
     }
 
-    /// Whether any worker of the pool shows a sign of life.
+    /// Whether any worker of the pool counts as living.
     pub fn pool_alive(&mut self, pool: &str, now_us: i64, config: &Config) -> bool {
-        let limit = now_us - config.worker_ttl_us;
         let members = self.in_pool(pool, config).to_vec();
         members
             .iter()
             .filter_map(|index| self.at(*index))
-            .any(|worker| worker.last_seen_us >= limit)
+            .any(|worker| worker.alive(config, now_us))
     }
 
     /// Bring index and ranking up to date; `replicas` are the live schedulers.
@@ -274,7 +273,7 @@ impl WorkerTable {
         Some((index, self.workers.get(index)?))
     }
 
-    fn rank(&mut self, index: usize) {
+    pub(crate) fn rank(&mut self, index: usize) {
         if !self.indexed {
             return;
         }
@@ -333,12 +332,13 @@ impl WorkerTable {
         self.by_id.insert(id.to_owned(), index);
         self.workers.push(Worker {
             id: id.to_owned(),
+            session_until_us: self.sessions.get(id).copied().unwrap_or(0),
             ..Worker::default()
         });
         Some(index)
     }
 
-    fn capacity_of(
+    pub(crate) fn capacity_of(
         &mut self,
         index: usize,
         known: bool,
@@ -349,18 +349,18 @@ impl WorkerTable {
         if moved || !self.indexed {
             self.settle_pools(index, config);
         }
-        let Some(worker) = self.workers.get(index).filter(|worker| !worker.overloaded(1)) else {
+        let usable = |worker: &&Worker| !worker.overloaded(1) && worker.alive(config, now_us);
+        let Some(worker) = self.workers.get(index).filter(usable) else {
             return Vec::new();
         };
-        let limit = now_us - config.worker_ttl_us;
-        let other_fresh = |pool: &String| {
+        let other_alive = |pool: &String| {
             self.by_pool.get(pool).is_some_and(|members| {
                 members.iter().any(|other| {
                     *other != index
                         && self
                             .workers
                             .get(*other)
-                            .is_some_and(|worker| worker.last_seen_us >= limit)
+                            .is_some_and(|worker| worker.alive(config, now_us))
                 })
             })
         };
@@ -370,7 +370,7 @@ impl WorkerTable {
             .map(|pool| Capacity {
                 pool: pool.clone(),
                 worker_id: worker.id.clone(),
-                online: !known && !other_fresh(pool),
+                online: !known && !other_alive(pool),
             })
             .collect()
     }

@@ -84,14 +84,16 @@ impl Planner {
 
     /// Apply heartbeat and handshake packets; returns (capacities, heartbeats, handshakes, positions of invalid packets, trace ids of
     /// what brought workers online). `proofs`: per packet, the pools and topics its sender is limited to when it proved who it is.
+    /// `telemetry`: per packet, whether it only informs of a worker, because it shows no session where sessions decide.
     #[allow(clippy::type_complexity)]
-    #[pyo3(signature = (packets, now_us, proofs = None))]
+    #[pyo3(signature = (packets, now_us, proofs = None, telemetry = None))]
     fn presence(
         &self,
         py: Python<'_>,
         packets: Vec<PyBackedBytes>,
         now_us: i64,
         proofs: Option<Vec<Option<Proof>>>,
+        telemetry: Option<Vec<bool>>,
     ) -> (
         Vec<(String, String, bool)>,
         Vec<(String, Vec<String>)>,
@@ -106,6 +108,7 @@ impl Planner {
             let (mut capacity, mut beats, mut shakes, mut invalid) =
                 (Vec::new(), Vec::new(), Vec::new(), Vec::new());
             let mut proofs = proofs.unwrap_or_default().into_iter();
+            let mut telemetry = telemetry.unwrap_or_default().into_iter();
             let mut traces = HashMap::new();
             let mut available = |found: Vec<Capacity>, trace_id: String| {
                 if let Some(first) = found.iter().find(|one| one.online) {
@@ -115,7 +118,13 @@ impl Planner {
             };
             for (position, packet) in packets.iter().enumerate() {
                 let limits = proofs.next().flatten().map(limits_of);
+                let informs = telemetry.next().unwrap_or(false);
                 match decode_presence(packet) {
+                    Some((_, Payload::Heartbeat(beat)))
+                        if informs && table.has_session(&beat.worker_id, now_us) =>
+                    {
+                        table.inform(&beat);
+                    }
                     Some((envelope, Payload::Heartbeat(beat))) => {
                         if let Some(limits) = limits {
                             table.grant(&beat.worker_id, limits, now_us);
@@ -125,12 +134,18 @@ impl Planner {
                         let pools = table.get(&beat.worker_id).map(|worker| worker.pools.clone());
                         beats.extend(pools.map(|pools| (beat.worker_id, pools)));
                     }
+                    Some((_, Payload::Handshake(shake)))
+                        if informs && table.has_session(&shake.component_id, now_us) => {}
                     Some((envelope, Payload::Handshake(shake))) if shake.role == 3 => {
                         if let Some(limits) = limits {
                             table.grant(&shake.component_id, limits, now_us);
                         }
                         available(table.handshake(&shake, now_us, &config), envelope.trace_id);
                         let topics = table.get(&shake.component_id).map(|w| w.ready_topics.clone());
+                        if informs {
+                            // Shown, but not to be remembered as the worker's word.
+                            continue;
+                        }
                         shakes.push((shake.component_id, topics.unwrap_or_default(), shake.sdk_version));
                     }
                     Some(_) => {}
@@ -238,6 +253,28 @@ impl Planner {
         lock(&self.table).attested(&config, now_us)
     }
 
+    /// Note until when sessions are known to be live (worker, µs); with `whole`, all others are not. Returns capacities.
+    fn set_sessions(
+        &self,
+        py: Python<'_>,
+        live: Vec<(String, i64)>,
+        whole: bool,
+        now_us: i64,
+    ) -> Vec<(String, String, bool)> {
+        let config = self.surroundings().config;
+        let table = Arc::clone(&self.table);
+        py.detach(move || tuples(lock(&table).set_sessions(live, whole, now_us, &config)))
+    }
+
+    /// Workers whose session and heartbeats disagree, with the direction.
+    fn disagreements(&self, py: Python<'_>, now_us: i64) -> Vec<(String, &'static str)> {
+        let config = self.surroundings().config;
+        let table = Arc::clone(&self.table);
+        let found = py.detach(move || lock(&table).disagreements(&config, now_us));
+        let told = found.into_iter();
+        told.map(|(worker_id, how)| (worker_id, how.direction())).collect()
+    }
+
     /// Forget what a worker proved.
     fn withdraw(&self, worker_id: &str) {
         lock(&self.table).withdraw(worker_id);
@@ -290,7 +327,7 @@ impl Planner {
         Ok(())
     }
 
-    /// Whether the worker shows a sign of life; with an empty id, whether any worker of the pool does.
+    /// Whether the worker counts as living; with an empty id, whether any worker of the pool does.
     fn alive(&self, worker_id: &str, pool: &str, now_us: i64) -> bool {
         let config = self.surroundings().config;
         let mut table = lock(&self.table);
@@ -299,7 +336,7 @@ impl Planner {
         }
         table
             .get(worker_id)
-            .is_some_and(|worker| now_us - worker.last_seen_us <= config.worker_ttl_us)
+            .is_some_and(|worker| worker.alive(&config, now_us))
     }
 
     /// Free slots of a pool now.

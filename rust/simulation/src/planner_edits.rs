@@ -453,7 +453,7 @@ pub const EDITS: &[Edit] = &[
     value(
         "workers that are gone get jobs",
         "matching",
-        "worker.last_seen_us >= self.now_us - self.config.worker_ttl_us",
-        "true",
+        "placed && worker.alive(self.config, self.now_us)",
+        "placed",
     ),
 ];

@@ -173,7 +173,7 @@ fn is_alive(replica: &Replica, record: &Fields) -> bool {
     }
     table
         .get(worker)
-        .is_some_and(|worker| now - worker.last_seen_us <= replica.config.worker_ttl_us)
+        .is_some_and(|worker| worker.alive(&replica.config, now))
 }
 
 async fn time_out(replica: &Rc<Replica>, id: &str, record: &Fields, reason: &str) -> Result<(), Unavailable> {

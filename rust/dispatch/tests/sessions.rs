@@ -68,11 +68,7 @@ fn only_a_live_session_makes_a_worker_eligible() {
         "nothing was read since: the store may be gone"
     );
     table.set_sessions(vec![], true, NOW, &config);
-    assert_eq!(
-        offered(&mut table, &config, NOW),
-        Err(Miss::NoWorkers),
-        "revoked"
-    );
+    assert_eq!(offered(&mut table, &config, NOW), Err(Miss::NoWorkers), "revoked");
 }
 
 #[test]

@@ -272,7 +272,8 @@ impl Planner {
         let table = Arc::clone(&self.table);
         let found = py.detach(move || lock(&table).disagreements(&config, now_us));
         let told = found.into_iter();
-        told.map(|(worker_id, how)| (worker_id, how.direction())).collect()
+        told.map(|(worker_id, how)| (worker_id, how.direction()))
+            .collect()
     }
 
     /// Forget what a worker proved.

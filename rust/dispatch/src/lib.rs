@@ -20,6 +20,7 @@ pub mod output_check;
 pub mod output_effects;
 pub mod output_record;
 pub mod outputs;
+pub mod presence;
 mod ranking;
 pub mod record;
 pub mod reply;

@@ -6,17 +6,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use cordum_dispatch::backoff::{route_delay_us, Jitter};
 use cordum_dispatch::config::Config;
 use cordum_dispatch::grants::Limits;
-use cordum_dispatch::intake::decode_presence;
 use cordum_dispatch::job_config;
 use cordum_dispatch::outgoing::{self, Outgoing};
 use cordum_dispatch::outputs::stored_result;
+use cordum_dispatch::presence::PresencePacket;
 use cordum_dispatch::record::Record;
 use cordum_dispatch::results::ResultPlan as Results;
 use cordum_dispatch::retries::{self, Retry};
 use cordum_dispatch::submit::{SubmitPlan as Submits, Surroundings};
 use cordum_dispatch::worker_snapshot::WorkerEntry;
 use cordum_dispatch::workers::{Capacity, WorkerTable};
-use cordum_wire::messages::{DispatchIdentity, Handshake, JobRequest, Payload};
+use cordum_wire::messages::{DispatchIdentity, Handshake, JobRequest};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
@@ -104,55 +104,21 @@ impl Planner {
         let config = self.surroundings().config;
         let table = Arc::clone(&self.table);
         py.detach(move || {
-            let mut table = lock(&table);
-            let (mut capacity, mut beats, mut shakes, mut invalid) =
-                (Vec::new(), Vec::new(), Vec::new(), Vec::new());
             let mut proofs = proofs.unwrap_or_default().into_iter();
             let mut telemetry = telemetry.unwrap_or_default().into_iter();
-            let mut traces = HashMap::new();
-            let mut available = |found: Vec<Capacity>, trace_id: String| {
-                if let Some(first) = found.iter().find(|one| one.online) {
-                    traces.insert(first.worker_id.clone(), trace_id);
-                }
-                capacity.extend(found);
-            };
-            for (position, packet) in packets.iter().enumerate() {
-                let limits = proofs.next().flatten().map(limits_of);
-                let informs = telemetry.next().unwrap_or(false);
-                match decode_presence(packet) {
-                    Some((_, Payload::Heartbeat(beat)))
-                        if informs && table.has_session(&beat.worker_id, now_us) =>
-                    {
-                        table.inform(&beat);
-                    }
-                    Some((envelope, Payload::Heartbeat(beat))) => {
-                        if let Some(limits) = limits {
-                            table.grant(&beat.worker_id, limits, now_us);
-                        }
-                        let found = table.heartbeat(&beat, envelope.created_us, now_us, &config);
-                        available(found, envelope.trace_id);
-                        let pools = table.get(&beat.worker_id).map(|worker| worker.pools.clone());
-                        beats.extend(pools.map(|pools| (beat.worker_id, pools)));
-                    }
-                    Some((_, Payload::Handshake(shake)))
-                        if informs && table.has_session(&shake.component_id, now_us) => {}
-                    Some((envelope, Payload::Handshake(shake))) if shake.role == 3 => {
-                        if let Some(limits) = limits {
-                            table.grant(&shake.component_id, limits, now_us);
-                        }
-                        available(table.handshake(&shake, now_us, &config), envelope.trace_id);
-                        let topics = table.get(&shake.component_id).map(|w| w.ready_topics.clone());
-                        if informs {
-                            // Shown, but not to be remembered as the worker's word.
-                            continue;
-                        }
-                        shakes.push((shake.component_id, topics.unwrap_or_default(), shake.sdk_version));
-                    }
-                    Some(_) => {}
-                    None => invalid.push(position),
-                }
-            }
-            (tuples(capacity), beats, shakes, invalid, traces)
+            let packets = packets.iter().map(|packet| PresencePacket {
+                bytes: packet,
+                limits: proofs.next().flatten().map(limits_of),
+                informs: telemetry.next().unwrap_or(false),
+            });
+            let found = lock(&table).presence(packets, now_us, &config);
+            (
+                tuples(found.capacity),
+                found.beats,
+                found.shakes,
+                found.invalid,
+                found.traces,
+            )
         })
     }
 

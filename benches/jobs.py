@@ -65,7 +65,6 @@ def _transition(request: JobRequest, now: int) -> dict[str, Any]:
         "tenant": TENANT,
         "principal": PRINCIPAL,
         "labels": orjson.dumps(dict(request.labels)).decode(),
-        "actor_id": PRINCIPAL,
         "capability": CAPABILITY,
         "risk_tags": orjson.dumps(RISK_TAGS).decode(),
         "req_hash": _core.request_hash(encoded),

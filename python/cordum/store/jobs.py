@@ -27,7 +27,7 @@ Reply = list[Any]
 _LAYOUT_VERSION = 1
 _DIGITS_MAX = 18
 _TIMES = frozenset({"due", "deadline", "retry", "disp"})
-_EVENT_FIELDS = ("topic", "principal", "actor_id", "capability", "risk_tags")
+_EVENT_FIELDS = ("topic", "principal", "actor_id", "capability", "risk_tags", "worker_id")
 _DECISION_FIELDS = (
     "decision_key",
     "req_hash",

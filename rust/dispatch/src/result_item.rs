@@ -185,6 +185,7 @@ impl Item {
             error_msg: &self.result.error_message,
             result_ptr: &self.result.result_ptr,
             worker_id: &self.result.worker_id,
+            last_worker: true,
             ..self
                 .output
                 .as_deref()

@@ -21,6 +21,7 @@ const MEMBERS: [&str; 13] = [
     "findings",
     "scanner",
 ];
+const WORKER_ID: u8 = 3;
 const STRATEGY: u8 = 5;
 const RESULT_PTR: u8 = 9;
 /// Strategies by the number they are stored as. New ones go to the end.
@@ -48,6 +49,8 @@ pub struct Context<'a> {
     pub scanner: &'a str,
     /// The topic, actor, capability and risk tags of the record belong to it.
     pub recorded: bool,
+    /// `worker_id` is the record's, and stays it: the job has ended.
+    pub last_worker: bool,
 }
 
 enum Member<'a> {
@@ -57,6 +60,8 @@ enum Member<'a> {
     Float(Option<f64>),
     /// A pointer; `true` stands for the job's own result.
     Pointer(&'a str),
+    /// The worker the record names, stored as `true`.
+    LastWorker,
 }
 
 impl Member<'_> {
@@ -65,6 +70,7 @@ impl Member<'_> {
             Member::Text(text) | Member::Strategy(text) | Member::Pointer(text) => !text.is_empty(),
             Member::Int(number) => number.is_some(),
             Member::Float(number) => number.is_some(),
+            Member::LastWorker => true,
         }
     }
 }
@@ -76,7 +82,11 @@ impl Context<'_> {
             Member::Text(self.rule),
             Member::Text(self.reason),
             Member::Float(self.eval_ms),
-            Member::Text(self.worker_id),
+            if self.last_worker && !self.worker_id.is_empty() {
+                Member::LastWorker
+            } else {
+                Member::Text(self.worker_id)
+            },
             Member::Text(self.pool),
             Member::Strategy(self.strategy),
             Member::Int(self.wait_ms),
@@ -110,6 +120,7 @@ pub fn event(job_id: &str, ts: i64, state: &str, context: &Context<'_>) -> Vec<u
             Member::Float(number) => entry.float(number.unwrap_or_default()),
             Member::Pointer(text) if text == result_pointer(job_id) => entry.flag(true),
             Member::Pointer(text) => entry.text(text),
+            Member::LastWorker => entry.flag(true),
         }
     }
     if context.recorded {
@@ -148,6 +159,9 @@ pub fn event_from_store(job_id: &str, entry: &[u8], record: impl Fn(&str) -> Str
             }
             (Some(name), Value::Bool(_)) if number == RESULT_PTR => {
                 context.insert((*name).into(), result_pointer(job_id).into());
+            }
+            (Some(name), Value::Bool(_)) if number == WORKER_ID => {
+                context.insert((*name).into(), record(name).into());
             }
             (Some(name), value) => {
                 context.insert((*name).into(), value);
@@ -213,6 +227,7 @@ mod tests {
             findings: Some(2),
             scanner: "secrets",
             recorded: true,
+            last_worker: false,
         };
         let record = |name: &str| match name {
             "topic" => "job.a".to_owned(),
@@ -255,6 +270,24 @@ mod tests {
         let stored = event("j", 1, "DISPATCHED", &context);
         let read = event_from_store("j", &stored, nothing).unwrap();
         assert_eq!(read.pointer("/ctx/strategy").unwrap(), "round_robin");
+    }
+
+    #[test]
+    fn the_worker_of_a_job_that_ended_is_the_one_its_record_names() {
+        let context = Context {
+            worker_id: "worker-073",
+            last_worker: true,
+            ..Context::default()
+        };
+        let stored = event("j", 1, "SUCCEEDED", &context);
+        let record = |name: &str| if name == "worker_id" { "worker-073" } else { "" }.to_owned();
+        let read = event_from_store("j", &stored, record).unwrap();
+        assert_eq!(read.pointer("/ctx/worker_id").unwrap(), "worker-073");
+        let named = Context {
+            last_worker: false,
+            ..context
+        };
+        assert!(stored.len() < event("j", 1, "SUCCEEDED", &named).len());
     }
 
     #[test]

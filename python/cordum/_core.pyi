@@ -43,9 +43,12 @@ def publish_frames(
 
 def delivered_messages(
     buffer: bytes,
-) -> tuple[list[tuple[int, bytes, bytes, bytes, bytes | None]], int, int]:
-    """Whole messages a buffer begins with as (subscription, subject, reply, payload, headers), their bytes in all, and
-    how many bytes the message after them has at least: 0 when nothing or something else follows."""
+) -> tuple[list[tuple[int, bytes, bytes, bytes, bytes | None, tuple[int, int, int] | None]], int, int]:
+    """Whole messages a buffer begins with as (subscription, subject, reply, payload, headers, position), their bytes in
+    all, and how many bytes the message after them has at least: 0 when nothing or something else follows.
+
+    The position of what a durable consumer delivered: deliveries so far, sequence in the stream, Unix time in µs.
+    """
 
 def request_to_store(text: bytes) -> bytes:
     """Return the stored form of a request given in protojson, without its job id; what is none is returned as it is."""
@@ -56,7 +59,7 @@ def stored_requests_json(rows: list[tuple[str, bytes | None]]) -> list[bytes | N
 
 def stored_event_json(job_id: str, entry: bytes, record: Mapping[str, str]) -> str | None:
     """Return the JSON of an event list entry, None when it is in no binary form; ``record`` has the job's `topic`,
-    `principal`, `actor_id`, `capability`, `risk_tags` (scheduler spec §3.3)."""
+    `principal`, `actor_id`, `capability`, `risk_tags`, `worker_id` (scheduler spec §3.3)."""
 
 def request_to_json(job_request: bytes) -> bytes:
     """Return the protojson of a serialized ``JobRequest`` with every field; raises ValueError."""

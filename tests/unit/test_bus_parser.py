@@ -6,8 +6,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from nats.aio.client import Client
 from nats.protocol.parser import Parser, ProtocolError
 
+from cordum.bus.headers import headers_of, status_of
+from cordum.bus.messages import Delivered, InMessage
 from cordum.bus.parser import BatchParser
 
 
@@ -96,3 +99,59 @@ def test_a_new_connection_begins_afresh() -> None:
 
     asyncio.run(run())
     assert client.said == [("ping",), ("message", 1, b"a", b"", b"abc", None)]
+
+
+def test_messages_of_an_inbox_go_the_short_way() -> None:
+    parser = BatchParser(client := Heard())
+    client.stats = {"in_msgs": 0, "in_bytes": 0}
+    taken: list[Delivered] = []
+
+    def take(delivered: Delivered) -> None:
+        taken.append(delivered)
+        if delivered[3] == b"bad":
+            raise ValueError("not read")
+
+    parser.direct[7] = take
+    position = "$JS.ACK.S.c.2.77.9.1772358600123456789.3"
+    stream = b"".join(
+        (
+            message("a", 7, position, b"A: b", b"one"),
+            message("b", 8, "", b"", b"two"),
+            message("a", 7, "", b"", b"bad"),
+            message("a", 7, "r", b"", b"three"),
+        )
+    )
+
+    asyncio.run(parser.parse(stream))
+
+    assert client.said == [("message", 8, b"b", b"", b"two", None)]
+    assert client.stats == {"in_msgs": 3, "in_bytes": 11}
+    block = b"NATS/1.0\r\nA: b\r\n\r\n"
+    assert taken == [
+        (7, b"a", position.encode(), b"one", block, (2, 77, 1_772_358_600_123_456)),
+        (7, b"a", b"", b"bad", None, None),
+        (7, b"a", b"r", b"three", None, None),
+    ]
+    one = InMessage(taken[0])
+    assert (one.delivered, one.stream_seq, one.headers) == (2, 77, {"A": "b"})
+
+
+header_lines = st.lists(
+    st.binary(max_size=12).filter(lambda line: b"\r\n" not in line)
+    | st.builds(lambda a, b: f"{a}: {b}".encode(), words, st.text(max_size=8)),
+    max_size=4,
+)
+
+
+@given(header_lines)
+def test_headers_are_read_as_the_client_reads_them(lines: list[bytes]) -> None:
+    block = b"\r\n".join([b"NATS/1.0", *lines, b"", b""])
+    assert headers_of(block) == Client._parse_header_lines(block[len(b"NATS/1.0\r\n") :])
+
+
+def test_the_status_of_an_answer() -> None:
+    assert status_of(b"NATS/1.0 503\r\n\r\n") == ("503", "")
+    assert status_of(b"NATS/1.0 409 Consumer Deleted\r\nA: b\r\n\r\n") == ("409", "Consumer Deleted")
+    assert status_of(b"NATS/1.0 what\r\n\r\n") == ("", "")
+    assert status_of(b"NATS/1.0\r\nA: b\r\n\r\n") == ("", "")
+    assert status_of(None) == ("", "")

@@ -14,9 +14,10 @@ import nats.errors
 import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 from nats.js import JetStreamContext
 
-from cordum.bus.parser import BatchParser
+from cordum.bus.parser import BatchParser, Take
 from cordum.bus.tls import make_tls_context
 from cordum.config.nats import NatsSettings
 from cordum.domain.errors import ConfigError, Unavailable
@@ -41,7 +42,8 @@ class Bus:
     def __init__(self, settings: NatsSettings) -> None:
         self.settings = settings
         self.client = Client()
-        self.client._ps = BatchParser(self.client)
+        self._parser = BatchParser(self.client)
+        self.client._ps = self._parser
         self.js: JetStreamContext = self.client.jetstream(timeout=5)
         self.jetstream = settings.use_jetstream
         """Whether JetStream answers; False means core NATS only, at most once."""
@@ -133,6 +135,20 @@ class Bus:
         except (TimeoutError, OSError, nats.errors.Error) as error:
             raise Unavailable(f"nats does not answer: {_text(error)}") from error
 
+    async def subscribe_inbox(self, subject: str, take: Take) -> Subscription:
+        """Have ``take`` hear every message of an inbox nobody knows yet; `forget_inbox` ends that.
+
+        It takes the way around the client's queue and task, which cost more than the message: what is not asked for
+        is not bounded here.
+        """
+        subscription = await self.client.subscribe(subject, cb=_unasked)
+        self._parser.direct[subscription._id] = take
+        return subscription
+
+    def forget_inbox(self, subscription: Subscription) -> None:
+        """Hear no more of a subscription that has ended."""
+        self._parser.direct.pop(subscription._id, None)
+
     async def publish_core(
         self, subject: str, payload: bytes, *, reply: str = "", headers: dict[str, str] | None = None
     ) -> None:
@@ -196,6 +212,10 @@ class Bus:
                     await callback()
             except Exception as error:  # one subscriber's failure must not stop the client's reconnect
                 _log.error("reconnect callback failed", error=_text(error))
+
+
+async def _unasked(message: Msg) -> None:
+    _log.warning("a message nobody asked for", subject=message.subject)
 
 
 def _options(settings: NatsSettings, name: str) -> dict[str, Any]:

@@ -7,6 +7,7 @@ are held, buffered or in a handler, their ack deadline is extended every third o
 
 import asyncio
 import json
+import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Final
 
@@ -18,7 +19,8 @@ from nats.js import api
 
 from cordum.bus.connection import Bus
 from cordum.bus.frames import Frame, send_frames
-from cordum.bus.messages import NAK, InMessage, Verdict
+from cordum.bus.headers import headers_of, status_of
+from cordum.bus.messages import NAK, Delivered, InMessage, Verdict
 from cordum.bus.metrics import CONSUMER_PENDING, HANDLER_FAILURES, REDELIVERIES
 from cordum.config.nats import NatsSettings
 from cordum.protocol.subjects import durable_name
@@ -135,6 +137,7 @@ class BatchConsumer:
             self._bus.remove_on_reconnect(self._on_reconnect)
             if not self._stopping:
                 await self._unsubscribe(subscription)
+            self._bus.forget_inbox(subscription)
 
     # -- receiving ---------------------------------------------------------------------------------
 
@@ -143,17 +146,22 @@ class BatchConsumer:
         if not self._bus.jetstream:
             return await client.subscribe(self._subject, queue=self._queue, cb=self._on_message)
         self._inbox = client.new_inbox()
-        return await client.subscribe(self._inbox, cb=self._on_message)
+        return await self._bus.subscribe_inbox(self._inbox, self._on_delivered)
 
-    async def _on_message(self, raw: Msg) -> None:
-        if self._bus.jetstream:
-            self._last_sign_s = asyncio.get_running_loop().time()
-            if not raw.reply.startswith("$JS.ACK."):
-                self._on_status(raw)
-                return
-            self._requested -= 1
-            self._refusals = 0
-        message = InMessage(raw)
+    async def _on_message(self, message: Msg) -> None:
+        self._take(InMessage.of(message))
+
+    def _on_delivered(self, delivered: Delivered) -> None:
+        self._last_sign_s = time.monotonic()
+        *_, block, position = delivered
+        if position is None:
+            self._on_status(block)
+            return
+        self._requested -= 1
+        self._refusals = 0
+        self._take(InMessage(delivered))
+
+    def _take(self, message: InMessage) -> None:
         if message.delivered > 1:
             self._redeliveries.inc()
             if message.delivered >= WARN_DELIVERIES:
@@ -163,15 +171,15 @@ class BatchConsumer:
         self._buffer.append(message)
         self._wake.set()
 
-    def _on_status(self, raw: Msg) -> None:
-        headers = raw.headers or {}
-        status = headers.get("Status", "")
+    def _on_status(self, block: bytes | None) -> None:
+        status, reason = status_of(block)
         if status == "100":
             return
         if status == "408":  # the request ran out of time: normal while idle
-            self._requested = max(0, self._requested - int(headers.get("Nats-Pending-Messages", "0")))
+            left = headers_of(block).get("Nats-Pending-Messages", "0")
+            self._requested = max(0, self._requested - int(left))
         else:
-            self._log.info("pull request refused", status=status, reason=headers.get("Description", ""))
+            self._log.info("pull request refused", status=status, reason=reason)
             self._requested, self._known = 0, False
             self._refusals += 1
         self._repair.set()
@@ -184,7 +192,6 @@ class BatchConsumer:
 
     async def _keep_pulling(self) -> None:
         """Keep the consumer existing and a pull request standing; the heartbeat tells when one was lost."""
-        loop = asyncio.get_running_loop()
         failures = 0
         while not self._stopping:
             try:
@@ -192,7 +199,7 @@ class BatchConsumer:
                     await self._repair.wait()
                     self._repair.clear()
             except TimeoutError:
-                if self._requested > 0 and loop.time() - self._last_sign_s > 2 * HEARTBEAT_S:
+                if self._requested > 0 and time.monotonic() - self._last_sign_s > 2 * HEARTBEAT_S:
                     self._requested, self._known = 0, False
             if not self._bus.is_connected or self._stopping:
                 continue
@@ -233,7 +240,7 @@ class BatchConsumer:
         if not self._resumed.is_set():
             return
         self._requested = max(0, self._requested) + room
-        self._last_sign_s = asyncio.get_running_loop().time()
+        self._last_sign_s = time.monotonic()
         request = {
             "batch": room,
             "expires": int(PULL_EXPIRES_S * 1e9),
@@ -302,7 +309,7 @@ class BatchConsumer:
         """Send verdicts; one that is lost only means a redelivery."""
         if not self._bus.jetstream:
             return
-        frames: list[Frame] = [(m.raw.reply, verdict.payload, None, None) for m, verdict in answers]
+        frames: list[Frame] = [(m.reply, verdict.payload, None, None) for m, verdict in answers]
         try:
             await send_frames(self._bus.client, frames)
         except (OSError, nats.errors.Error) as error:
@@ -345,7 +352,7 @@ class BatchConsumer:
             if not self._bus.jetstream or not self._bus.is_connected or not self.held:
                 continue
             held = [*self._buffer, *(message for batch in self._running.values() for message in batch)]
-            frames: list[Frame] = [(message.raw.reply, _IN_PROGRESS, None, None) for message in held]
+            frames: list[Frame] = [(message.reply, _IN_PROGRESS, None, None) for message in held]
             try:
                 await send_frames(self._bus.client, frames)
             except (OSError, nats.errors.Error) as error:

@@ -5,10 +5,11 @@ import json
 import re
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple, Self
 
 from nats.aio.msg import Msg
 
+from cordum.bus.headers import headers_of
 from cordum.domain.errors import TooLarge, Unavailable
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "MAX_DELIVERIES",
     "NAK",
     "TERM",
+    "Delivered",
     "FailureKind",
     "InMessage",
     "OutMessage",
@@ -33,6 +35,11 @@ _RAW_MAX: Final = 64 * 1024
 _TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _TRACESTATE: Final = re.compile(r"[\x20-\x7e]{1,512}")
 MAX_DELIVERIES: Final = 100
+
+_UNKNOWN_POSITION: Final = (1, 0, 0)
+
+Delivered = tuple[int, bytes, bytes, bytes, bytes | None, tuple[int, int, int] | None]
+"""A message as `_core.delivered_messages` reads it."""
 
 FailureKind = Literal["", "timeout", "no_stream", "too_large", "connection", "refused"]
 """Why a publish failed. `connection` and `no_stream`: nobody received it. `timeout`: it may have been stored.
@@ -93,23 +100,33 @@ CORRUPT_RETRY: Final = NAK(5.0)
 class InMessage:
     """A message of a durable consumer, with what its reply subject says about it."""
 
-    __slots__ = ("data", "delivered", "headers", "raw", "stream_seq", "subject", "timestamp_us")
+    __slots__ = ("_block", "_headers", "data", "delivered", "reply", "stream_seq", "subject", "timestamp_us")
 
-    def __init__(self, raw: Msg) -> None:
-        self.raw = raw
-        self.data: bytes = raw.data
-        self.subject: str = raw.subject
-        self.headers: Mapping[str, str] | None = raw.headers
-        tokens = raw.reply.split(".")
-        # $JS.ACK.<stream>.<consumer>.<delivered>.<seq>.<consumer seq>.<ns>.<pending>; with a domain two more
-        # in front.
-        first = 4 if len(tokens) == 9 else 6
-        if len(tokens) >= 9:
-            self.delivered = int(tokens[first])
-            self.stream_seq = int(tokens[first + 1])
-            self.timestamp_us = int(tokens[first + 3]) // 1_000
-        else:
-            self.delivered, self.stream_seq, self.timestamp_us = 1, 0, 0
+    def __init__(self, delivered: Delivered) -> None:
+        _, subject, reply, self.data, self._block, position = delivered
+        self._headers: Mapping[str, str] | None = None
+        self.subject = subject.decode()
+        self.reply = reply.decode()
+        self.delivered, self.stream_seq, self.timestamp_us = position or _UNKNOWN_POSITION
+
+    @classmethod
+    def of(cls, message: Msg) -> Self:
+        """Return what core NATS delivered."""
+        made = cls((0, message.subject.encode(), message.reply.encode(), message.data, None, None))
+        made._headers = message.headers or {}
+        return made
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Headers by name; read when asked for, most messages are never asked."""
+        if self._headers is None:
+            self._headers = headers_of(self._block)
+        return self._headers
+
+    @property
+    def has_trace(self) -> bool:
+        """Whether it may carry W3C trace headers."""
+        return b"traceparent" in self._block if self._block else bool(self._headers)
 
 
 def is_poison(message: InMessage, *, corrupt: bool) -> bool:

@@ -18,7 +18,8 @@ from nats.js.errors import NotFoundError
 
 from cordum.bus.connection import Bus, Seal
 from cordum.bus.frames import send_frames
-from cordum.bus.messages import MSG_ID_HEADER, FailureKind, OutMessage, PubOutcome
+from cordum.bus.headers import status_of
+from cordum.bus.messages import MSG_ID_HEADER, Delivered, FailureKind, OutMessage, PubOutcome
 from cordum.bus.metrics import PUBLISHES
 from cordum.bus.streams import ATOMIC_BATCH_LIMIT, stream_of
 from cordum.domain.errors import Unavailable
@@ -222,7 +223,7 @@ class Publisher:
         if not self._inbox:
             inbox = self._bus.client.new_inbox()
             self._inbox = inbox
-            await self._bus.client.subscribe(f"{inbox}.*.*", cb=self._on_puback)
+            await self._bus.subscribe_inbox(f"{inbox}.*.*", self._on_puback)
         burst_id = self._take_id()
         burst = self._bursts[burst_id] = _Burst(len(messages))
         try:
@@ -252,11 +253,12 @@ class Publisher:
             for index in range(len(messages)):
                 burst.settle(index, failure)
 
-    async def _on_puback(self, message: Msg) -> None:
-        burst_id, _, index = message.subject[len(self._inbox) + 1 :].partition(".")
+    def _on_puback(self, delivered: Delivered) -> None:
+        _, subject, _, data, block, _ = delivered
+        burst_id, _, index = subject[len(self._inbox) + 1 :].decode().partition(".")
         burst = self._bursts.get(burst_id)
         if burst is not None:
-            burst.settle(int(index), _read_puback(message))
+            burst.settle(int(index), _read_puback(data, block))
 
     def _take_id(self) -> str:
         self._next_id += 1
@@ -282,11 +284,11 @@ def _failure(kind: FailureKind, error: str) -> PubOutcome:
     return PubOutcome(False, kind=kind, error=error)
 
 
-def _read_puback(message: Msg) -> PubOutcome:
-    if message.headers and message.headers.get("Status") == "503":
+def _read_puback(data: bytes, block: bytes | None) -> PubOutcome:
+    if block and status_of(block)[0] == "503":
         return _failure("no_stream", "no stream stores this subject")
     try:
-        answer: dict[str, Any] = orjson.loads(message.data)
+        answer: dict[str, Any] = orjson.loads(data)
         error = answer.get("error")
         if error is None:
             return PubOutcome(True, bool(answer.get("duplicate")), int(answer["seq"]))

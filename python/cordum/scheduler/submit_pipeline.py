@@ -434,9 +434,8 @@ def _traces(plan: SubmitPlan, messages: Sequence[InMessage]) -> dict[str, Header
     """Return the trace headers by job of the messages that carry any (scheduler spec §8)."""
     traces: dict[str, Headers] = {}
     for position, message in enumerate(messages):
-        headers = message.headers
-        if headers and (parent := headers.get("traceparent")):
-            context = trace_context(parent, headers.get("tracestate", ""))
+        if message.has_trace and (parent := message.headers.get("traceparent")):
+            context = trace_context(parent, message.headers.get("tracestate", ""))
             if context is not None:
                 traces[plan.job_of(position)] = context
     return traces

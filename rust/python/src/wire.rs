@@ -180,22 +180,27 @@ type Delivered<'py> = (
     Bound<'py, PyBytes>,
     Bound<'py, PyBytes>,
     Option<Bound<'py, PyBytes>>,
+    Option<(u64, u64, u64)>,
 );
 
-/// Whole messages a buffer begins with as (subscription, subject, reply, payload, headers), their bytes in all, and how many bytes
-/// the message after them has at least: 0 when nothing or something else follows.
+/// Whole messages a buffer begins with as (subscription, subject, reply, payload, headers, position), their bytes in all, and
+/// how many bytes the message after them has at least: 0 when nothing or something else follows.
 #[pyfunction]
 fn delivered_messages<'py>(py: Python<'py>, buffer: &[u8]) -> (Vec<Delivered<'py>>, usize, usize) {
     let read = cordum_wire::delivery::Deliveries::read(buffer);
     let bytes = |slice| PyBytes::new(py, slice);
     let messages = read.messages.iter().map(|m| {
         let headers = m.headers.map(bytes);
+        let position = m
+            .position()
+            .map(|position| (position.delivered, position.stream_seq, position.timestamp_us));
         (
             m.subscription,
             bytes(m.subject),
             bytes(m.reply),
             bytes(m.payload),
             headers,
+            position,
         )
     });
     (messages.collect(), read.used, read.wanted)

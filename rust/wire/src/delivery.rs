@@ -14,6 +14,35 @@ pub struct Delivery<'a> {
     pub payload: &'a [u8],
 }
 
+/// What the reply subject of a message of a durable consumer tells of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Position {
+    pub delivered: u64,
+    pub stream_seq: u64,
+    /// Unix time in µs the stream got it.
+    pub timestamp_us: u64,
+}
+
+impl Delivery<'_> {
+    /// None for what no consumer delivered. The reply is
+    /// `$JS.ACK.<stream>.<consumer>.<delivered>.<seq>.<consumer seq>.<ns>.<pending>`; with a domain two more words come first
+    /// (JetStream wire protocol, ADR-15).
+    pub fn position(&self) -> Option<Position> {
+        let words = self.reply.strip_prefix(b"$JS.ACK.")?.split(|byte| *byte == b'.');
+        let count = words.clone().count();
+        let mut numbers = words.skip(if count == 7 { 2 } else { 4 });
+        (count >= 7).then_some(())?;
+        let (delivered, stream_seq) = (number(numbers.next()?)?, number(numbers.next()?)?);
+        // 19 digits: more than `number` takes.
+        let nanoseconds: u64 = std::str::from_utf8(numbers.nth(1)?).ok()?.parse().ok()?;
+        Some(Position {
+            delivered,
+            stream_seq,
+            timestamp_us: nanoseconds / 1000,
+        })
+    }
+}
+
 /// What a buffer begins with.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Deliveries<'a> {
@@ -199,6 +228,36 @@ mod tests {
                 wanted: 0
             }
         );
+    }
+
+    #[test]
+    fn the_reply_of_a_consumer_tells_the_position() {
+        let read = |reply: &str| {
+            let delivery = Delivery {
+                subscription: 1,
+                subject: b"a",
+                reply: reply.as_bytes(),
+                headers: None,
+                payload: b"",
+            };
+            let position = delivery.position()?;
+            Some((position.delivered, position.stream_seq, position.timestamp_us))
+        };
+        let told = Some((2, 77, 1_772_358_600_123_456));
+        assert_eq!(read("$JS.ACK.S.c.2.77.9.1772358600123456789.3"), told);
+        assert_eq!(
+            read("$JS.ACK.domain.hash.S.c.2.77.9.1772358600123456789.3.token"),
+            told
+        );
+        for other in [
+            "",
+            "_INBOX.a.b",
+            "$JS.ACK.S.c.2.77.9",
+            "$JS.ACK.S.c.x.77.9.1.3",
+            "$JS.ACK.S.c.2.77.9.-1.3",
+        ] {
+            assert_eq!(read(other), None, "{other}");
+        }
     }
 
     #[test]

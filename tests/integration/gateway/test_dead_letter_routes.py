@@ -6,7 +6,6 @@ import httpx
 import orjson
 import pytest
 from nats.aio.client import Client
-from nats.aio.msg import Msg
 
 from cordum.bus.messages import CORRUPT_RETRY, TERM, InMessage
 from cordum.gateway.admin_locks import lock_type
@@ -108,8 +107,8 @@ async def test_an_event_that_does_not_decode_is_dead_lettered_before_it_is_ended
     events = DeadLetterEvents(jobs, letters, BlobStore(jobs.client, 60), "dur")
 
     def garbage(delivered: int) -> InMessage:
-        reply = f"$JS.ACK.CORDUM_SYS.dur.{delivered}.77.1.1772358600123456000.0"
-        return InMessage(Msg(_client=None, subject=subjects.DLQ, reply=reply, data=b"\xff\xfe"))
+        position = (delivered, 77, 1_772_358_600_123_456)
+        return InMessage((1, subjects.DLQ.encode(), b"$JS.ACK", b"\xff\xfe", None, position))
 
     assert await events.handle([garbage(3)]) == [CORRUPT_RETRY]
     assert await letters.get("poison:CORDUM_SYS:77") is None

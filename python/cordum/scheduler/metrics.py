@@ -109,6 +109,9 @@ def show_topics(topics: Iterable[str]) -> None:
 
 
 _PLAIN = {"received": RECEIVED, "dispatched": DISPATCHED, "denied": DENIED}
+# To find a series again costs the library as much as to count in it; the planner bounds the labels.
+_series: dict[tuple[str, str], Counter] = {}
+_latencies: dict[str, Histogram] = {}
 
 
 def forget_session(worker_id: str, tenant: str) -> None:
@@ -120,23 +123,33 @@ def forget_session(worker_id: str, tenant: str) -> None:
 def count(counts: Iterable[tuple[str, str]]) -> None:
     """Add the planner's counts: (name, label), one entry per job."""
     for (name, label), number in Tally(counts).items():
-        if name.startswith("completed:"):
-            COMPLETED.labels(label, name.removeprefix("completed:")).inc(number)
-        elif name in _PLAIN:
-            _PLAIN[name].labels(label).inc(number)
-        elif name == "saga_compensation_failed":
-            SAGA_COMPENSATION_FAILED.inc(number)
-        elif name == "conflict":
-            CONFLICTS.inc(number)
-        elif name == "invalid":
+        if name == "invalid":
             _count_invalid_move(label, number)
-        elif name == "ignored":
-            (UNKNOWN_RESULTS if label == "unknown" else DUPLICATES.labels(label)).inc(number)
-        elif name == "safety_unavailable":
-            UNAVAILABLE.labels(label).inc(number)
-            PARKED.labels(name).inc(number)
         elif name != "held":
-            PARKED.labels(name).inc(number)
+            (_series.get((name, label)) or _find_series(name, label)).inc(number)
+            if name == "safety_unavailable":
+                PARKED.labels(name).inc(number)
+
+
+def _find_series(name: str, label: str) -> Counter:
+    found = _series[name, label] = _named(name, label)
+    return found
+
+
+def _named(name: str, label: str) -> Counter:
+    if name.startswith("completed:"):
+        return COMPLETED.labels(label, name.removeprefix("completed:"))
+    if name in _PLAIN:
+        return _PLAIN[name].labels(label)
+    if name == "saga_compensation_failed":
+        return SAGA_COMPENSATION_FAILED
+    if name == "conflict":
+        return CONFLICTS
+    if name == "ignored":
+        return UNKNOWN_RESULTS if label == "unknown" else DUPLICATES.labels(label)
+    if name == "safety_unavailable":
+        return UNAVAILABLE.labels(label)
+    return PARKED.labels(name)
 
 
 def _count_invalid_move(move: str, number: int) -> None:
@@ -147,10 +160,11 @@ def _count_invalid_move(move: str, number: int) -> None:
 
 def observe_latency(arrivals: Iterable[tuple[str, int]], now_us: int) -> None:
     """Observe arrival to PubAck of dispatched jobs: (topic, arrival in µs)."""
-    topics: dict[str, Histogram] = {}
     for topic, arrived_us in arrivals:
         if arrived_us:
-            histogram = topics.get(topic) or topics.setdefault(topic, DISPATCH_LATENCY.labels(topic))
+            histogram = _latencies.get(topic)
+            if histogram is None:
+                histogram = _latencies[topic] = DISPATCH_LATENCY.labels(topic)
             histogram.observe(max(0, now_us - arrived_us) / 1e6)
 
 

@@ -12,6 +12,7 @@ from typing import Any, Self
 
 import hiredis
 from redis import exceptions
+from redis._parsers.hiredis import NOT_ENOUGH_DATA
 from redis.asyncio import BlockingConnectionPool
 from redis.crc import key_slot
 
@@ -65,12 +66,7 @@ class _Node:
                 # hiredis packs a command about five times faster than the client's own encoder.
                 packed = b"".join(map(hiredis.pack_command, commands))
                 await connection.send_packed_command(packed, check_health=False)
-                replies: list[Any] = []
-                for _ in commands:
-                    try:
-                        replies.append(await connection.read_response())
-                    except exceptions.ResponseError as error:
-                        replies.append(error)
+                replies = await _read_replies(connection, len(commands))
             finished = True
             ROUND_TRIPS.inc()
             return replies
@@ -82,6 +78,30 @@ class _Node:
 
     async def close(self) -> None:
         await self._pool.aclose()
+
+
+async def _read_replies(connection: Any, count: int) -> list[Any]:
+    """Read replies in their order; a refusal is an exception in its place.
+
+    The client's own way to read costs about 3 µs per reply, also for those that have arrived: these are taken from its
+    reader at once, and it is asked for the others.
+    """
+    replies: list[Any] = []
+    while len(replies) < count:
+        try:
+            replies.append(await connection.read_response())
+        except exceptions.ResponseError as error:
+            replies.append(error)
+        # Absent with another parser than hiredis, and after a disconnect.
+        reader = getattr(connection._parser, "_reader", None)
+        while reader is not None and len(replies) < count:
+            reply = reader.gets()
+            if reply is NOT_ENOUGH_DATA:
+                break
+            if isinstance(reply, exceptions.ConnectionError):
+                raise reply
+            replies.append(reply)
+    return replies
 
 
 class RedisClient:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final
 
 import nats.errors
@@ -30,6 +31,7 @@ _JOBS_PREFIXES: Final = tuple(s[:-1] for s in subjects.STREAM_JOBS_SUBJECTS)
 _log = structlog.get_logger("cordum.bus")
 
 
+@lru_cache(maxsize=4_096)
 def stream_of(subject: str) -> str | None:
     """Return the stream that stores ``subject``, or None for a core subject."""
     if subject in _SYS_EXACT or subject.startswith(_SYS_PREFIXES):

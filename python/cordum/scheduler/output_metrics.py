@@ -1,5 +1,6 @@
 """Metrics of output checks (output policy spec §13)."""
 
+from collections import Counter as Tally
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -43,11 +44,18 @@ def observe_phase(topics: Iterable[tuple[str, int]], phase: str, seconds: float)
             histogram.observe(seconds)
 
 
+def note_skipped(topics: Iterable[str]) -> None:
+    """Count results that passed unchecked, given by their topic label."""
+    for topic, number in Tally(topics).items():
+        SKIPPED.labels(topic).inc(number)
+
+
 def note(checks: Iterable[Check]) -> None:
     """Count committed checks."""
+    skipped: list[str] = []
     for _, _, topic, decision, _, _, eval_us, findings in checks:
         if not decision:
-            SKIPPED.labels(topic).inc()
+            skipped.append(topic)
             continue
         CHECKED.labels(topic).inc()
         EVALUATIONS.labels(topic).inc()
@@ -63,6 +71,7 @@ def note(checks: Iterable[Check]) -> None:
             REDACTIONS.labels(topic).inc()
         for detector, severity in findings:
             FINDINGS.labels(_bounded(detector), severity).inc()
+    note_skipped(skipped)
 
 
 def _bounded(detector: str) -> str:

@@ -132,9 +132,9 @@ class ResultPipeline:
 
     def _note_outputs(self, effects: ResultEffects) -> None:
         if not self._outputs.modes.enabled:
-            succeeded = [label for name, label in effects.counts if name == "completed:succeeded"]
-            for label in succeeded:
-                output_metrics.SKIPPED.labels(label).inc()
+            output_metrics.note_skipped(
+                label for name, label in effects.counts if name == "completed:succeeded"
+            )
             return
         output_metrics.note(effects.checks)
         self._side.outputs(effects.checks)

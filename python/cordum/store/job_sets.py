@@ -4,7 +4,7 @@
 The builders return plain commands so that callers can add them to a pipeline they send anyway.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from cordum.store import keys
 from cordum.store.connection import RedisClient
@@ -38,11 +38,31 @@ def tenant_commands(changes: Iterable[tuple[str, str, int, bool, bool]]) -> list
         tenants.setdefault(tenant, {})[job_id] = (now_us, is_open, is_active)
     commands: list[Command] = [("SADD", keys.TENANTS, *sorted(tenants))] if tenants else []
     for tenant, jobs in tenants.items():
+        opened, closed, started, ended = _memberships(jobs)
         # NX: a job that is open already keeps its place, and the set is not sorted anew at every change.
-        open_jobs = {j: (n, o) for j, (n, o, _) in jobs.items()}
-        _add_membership(commands, keys.tenant_open(tenant), open_jobs, "NX")
-        _add_membership(commands, keys.tenant_active(tenant), {j: (n, a) for j, (n, _, a) in jobs.items()})
+        _add_membership(commands, keys.tenant_open(tenant), opened, closed, "NX")
+        _add_membership(commands, keys.tenant_active(tenant), started, ended)
     return commands
+
+
+def _memberships(
+    jobs: Mapping[str, tuple[int, bool, bool]],
+) -> tuple[list[int | str], list[str], list[int | str], list[str]]:
+    """Return scores and ids of the open jobs, ids of the others, and both for the active ones."""
+    opened: list[int | str] = []
+    closed: list[str] = []
+    started: list[int | str] = []
+    ended: list[str] = []
+    for job_id, (now_us, is_open, is_active) in jobs.items():
+        if is_open:
+            opened += (now_us, job_id)
+        else:
+            closed.append(job_id)
+        if is_active:
+            started += (now_us, job_id)
+        else:
+            ended.append(job_id)
+    return opened, closed, started, ended
 
 
 def recent_commands(changes: Iterable[tuple[str, str, int]], *, recent_max: int) -> list[Command]:
@@ -53,7 +73,8 @@ def recent_commands(changes: Iterable[tuple[str, str, int]], *, recent_max: int)
     tenants: dict[str, dict[str, int]] = {}
     for tenant, job_id, updated_us in changes:
         jobs = tenants.setdefault(tenant, {})
-        jobs[job_id] = max(updated_us, jobs.get(job_id, 0))
+        if updated_us > jobs.get(job_id, 0):
+            jobs[job_id] = updated_us
     commands: list[Command] = []
     for tenant, jobs in tenants.items():
         key = keys.tenant_recent(tenant)
@@ -63,19 +84,12 @@ def recent_commands(changes: Iterable[tuple[str, str, int]], *, recent_max: int)
 
 
 def _add_membership(
-    commands: list[Command], key: str, members: dict[str, tuple[int, bool]], *options: str
+    commands: list[Command], key: str, added: Sequence[int | str], removed: Sequence[str], *options: str
 ) -> None:
-    add: list[int | str] = []
-    remove: list[str] = []
-    for job_id, (score, is_member) in members.items():
-        if is_member:
-            add += (score, job_id)
-        else:
-            remove.append(job_id)
-    if add:
-        commands.append(("ZADD", key, *options, *add))
-    if remove:
-        commands.append(("ZREM", key, *remove))
+    if added:
+        commands.append(("ZADD", key, *options, *added))
+    if removed:
+        commands.append(("ZREM", key, *removed))
 
 
 def trace_commands(members: Iterable[tuple[str, str]]) -> list[Command]:

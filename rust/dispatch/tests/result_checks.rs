@@ -16,21 +16,6 @@ use prost::Message;
 use serde_json::Value;
 use support::*;
 
-fn result(status: i32) -> JobResult {
-    JobResult {
-        job_id: "j".into(),
-        status,
-        worker_id: "w".into(),
-        ..JobResult::default()
-    }
-}
-
-fn result_change(result: JobResult) -> Option<Value> {
-    let message = reported(result);
-    let mut plan = ResultPlan::new(surroundings(), &[&message], 1);
-    plan.commits(NOW).first().map(|(_, packed)| unpack(packed))
-}
-
 #[test]
 fn a_result_left_unchecked_is_fenced_by_the_record_that_was_read() {
     let row = |fields: &[(&str, &str)]| OutputRow {

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use cordum_wire::messages::{BusPacket, JobStatus, Payload};
+use cordum_wire::STATES;
 use prost::Message;
 
 use crate::bus::{Stored, ACCEPTED, DLQ};
@@ -21,20 +22,6 @@ pub use end::{at_the_end, is_quiet, leftovers};
 use record::Record;
 pub use times::each_second;
 
-const STATES: [&str; 12] = [
-    "PENDING",
-    "APPROVAL_REQUIRED",
-    "SCHEDULED",
-    "DISPATCHED",
-    "RUNNING",
-    "RETRYING",
-    "SUCCEEDED",
-    "FAILED",
-    "CANCELLED",
-    "TIMEOUT",
-    "DENIED",
-    "OUTPUT_QUARANTINED",
-];
 const POOLS: [&str; 3] = ["p", "q", "t"];
 const DEAD: [&str; 4] = ["FAILED", "TIMEOUT", "DENIED", "OUTPUT_QUARANTINED"];
 

@@ -80,6 +80,36 @@ def gateway(
     assert process.stop() == 0, process.log_path.read_text()[-2_000:]
 
 
+@pytest.fixture(scope="module")
+def stack(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    emptied_redis: str,
+    gateway_nats: str,
+) -> Iterator[GatewayProcess]:
+    """A gateway and a kernel of a module's own that read the same bundles.
+
+    Its `STACK_POLICY` takes the place of the policy, its `STACK_KERNEL` adds to the kernel's environment.
+    """
+    module = request.module
+    folder = tmp_path_factory.mktemp(module.__name__.rpartition(".")[2])
+    servers = {"REDIS_URL": emptied_redis, "NATS_URL": gateway_nats}
+    environment = {"SAFETY_POLICY_CONFIG_DISABLE": "", **servers, **getattr(module, "STACK_KERNEL", {})}
+    kernel = KernelProcess(folder, getattr(module, "STACK_POLICY", POLICY), **environment)
+    kernel.start()
+    process = GatewayProcess(folder, SAFETY_KERNEL_ADDR=kernel.address, **servers).start()
+    yield process
+    process.stop()
+    kernel.stop()
+
+
+@pytest.fixture
+async def alice(stack: GatewayProcess, redis: RedisClient) -> AsyncIterator[httpx.AsyncClient]:
+    """A person at the module's own gateway; the store is empty when the test begins."""
+    async with client(stack, "alice") as opened:
+        yield opened
+
+
 @pytest.fixture(scope="package")
 def orphan_gateway(
     tmp_path_factory: pytest.TempPathFactory, gateway_redis: str, gateway_nats: str

@@ -1,6 +1,6 @@
 """`cordumctl policy` against a real gateway, kernel and Redis (CLI spec §12)."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,6 @@ import yaml
 from cordum.store.connection import RedisClient
 from tests.support.command_line import run_cordumctl as run
 from tests.support.gateway import POLICY, GatewayProcess, client
-from tests.support.kernel import KernelProcess
 from tests.support.processes import wait_until
 
 CONTENT = """\
@@ -31,22 +30,7 @@ rules:
 """
 STOP = "# kept to the byte\nrules:\n  - {id: allow-rest, match: {topics: ['job.*']}, decision: deny}\n"
 FAILING = "tests:\n  - {name: stays open, request: {topic: job.open}, expect: {decision: DENY}}\n"
-
-
-@pytest.fixture(scope="module")
-def stack(
-    tmp_path_factory: pytest.TempPathFactory, emptied_redis: str, gateway_nats: str
-) -> Iterator[GatewayProcess]:
-    """A gateway and a kernel that read the same bundles."""
-    folder: Path = tmp_path_factory.mktemp("cli-policy")
-    servers = {"REDIS_URL": emptied_redis, "NATS_URL": gateway_nats}
-    policy = POLICY.replace("rules:\n", LIMITED, 1) + CONTENT
-    kernel = KernelProcess(folder, policy, SAFETY_POLICY_CONFIG_DISABLE="", **servers)
-    kernel.start()
-    gateway = GatewayProcess(folder, SAFETY_KERNEL_ADDR=kernel.address, **servers).start()
-    yield gateway
-    gateway.stop()
-    kernel.stop()
+STACK_POLICY = POLICY.replace("rules:\n", LIMITED, 1) + CONTENT
 
 
 @pytest.fixture

@@ -2,8 +2,6 @@
 
 import json
 import re
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -17,7 +15,6 @@ from cordum.store.connection import RedisClient
 from cordum.store.jobs import JobStore
 from cordum.store.output_stats import OutputCheckNote, note_commands
 from tests.support.gateway import POLICY, GatewayProcess, client
-from tests.support.kernel import KernelProcess
 
 LEGACY = """\
 default_decision: ""
@@ -35,27 +32,7 @@ output_rules:
     match: {content_patterns: ["no"]}
     decision: redact
 """
-BASE = POLICY + "output_rules: [{id: from-base, decision: redact, match: {keywords: [osprey]}}]\n"
-
-
-@pytest.fixture(scope="module")
-def stack(
-    tmp_path_factory: pytest.TempPathFactory, emptied_redis: str, gateway_nats: str
-) -> Iterator[GatewayProcess]:
-    folder: Path = tmp_path_factory.mktemp("outputs")
-    servers = {"REDIS_URL": emptied_redis, "NATS_URL": gateway_nats}
-    kernel = KernelProcess(folder, BASE, SAFETY_POLICY_CONFIG_DISABLE="", **servers)
-    kernel.start()
-    gateway = GatewayProcess(folder, SAFETY_KERNEL_ADDR=kernel.address, **servers).start()
-    yield gateway
-    gateway.stop()
-    kernel.stop()
-
-
-@pytest.fixture
-async def alice(stack: GatewayProcess, redis: RedisClient) -> AsyncIterator[httpx.AsyncClient]:
-    async with client(stack, "alice") as opened:
-        yield opened
+STACK_POLICY = POLICY + "output_rules: [{id: from-base, decision: redact, match: {keywords: [osprey]}}]\n"
 
 
 async def put_bundle(http: httpx.AsyncClient, name: str, content: str, *, enabled: bool = True) -> None:

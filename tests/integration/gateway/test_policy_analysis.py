@@ -1,35 +1,9 @@
 """`POST /policy/analyze` through gateway and Redis."""
 
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
-
 import httpx
 import pytest
 
-from tests.support.gateway import POLICY, GatewayProcess, client
-from tests.support.kernel import KernelProcess
 from tests.unit.cli.test_policy_lint import CLEAN, SHADOW
-
-
-@pytest.fixture(scope="module")
-def stack(
-    tmp_path_factory: pytest.TempPathFactory, emptied_redis: str, gateway_nats: str
-) -> Iterator[GatewayProcess]:
-    """A gateway and a kernel that read the same bundles."""
-    folder: Path = tmp_path_factory.mktemp("analysis")
-    servers = {"REDIS_URL": emptied_redis, "NATS_URL": gateway_nats}
-    kernel = KernelProcess(folder, POLICY, SAFETY_POLICY_CONFIG_DISABLE="", **servers)
-    kernel.start()
-    gateway = GatewayProcess(folder, SAFETY_KERNEL_ADDR=kernel.address, **servers).start()
-    yield gateway
-    gateway.stop()
-    kernel.stop()
-
-
-@pytest.fixture
-async def alice(stack: GatewayProcess) -> AsyncIterator[httpx.AsyncClient]:
-    async with client(stack, "alice") as opened:
-        yield opened
 
 
 async def test_findings_come_with_a_request_that_the_engine_decided(alice: httpx.AsyncClient) -> None:

@@ -1,44 +1,20 @@
 """Policy bundles through gateway, Redis, NATS and kernel (policy spec §18)."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from pathlib import Path
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import httpx
 import orjson
-import pytest
 
 from cordum.store import keys
 from cordum.store.connection import RedisClient
-from tests.support.gateway import POLICY, GatewayProcess, client
-from tests.support.kernel import KernelProcess
+from tests.support.gateway import GatewayProcess, client
 from tests.support.processes import wait_until
 
 STOP = "# kept to the byte\nrules:\n  - {id: allow-rest, match: {topics: ['job.*']}, decision: deny}\n"
 BROKEN = "rules: [{decision: maybe}, {match: {topic: x}}]"
 Snapshot = Callable[[], Awaitable[dict[str, Any]]]
-
-
-@pytest.fixture(scope="module")
-def stack(
-    tmp_path_factory: pytest.TempPathFactory, emptied_redis: str, gateway_nats: str
-) -> Iterator[GatewayProcess]:
-    """A gateway and a kernel that read the same bundles."""
-    folder: Path = tmp_path_factory.mktemp("bundles")
-    servers = {"REDIS_URL": emptied_redis, "NATS_URL": gateway_nats}
-    kernel = KernelProcess(folder, POLICY, SAFETY_POLICY_CONFIG_DISABLE="", **servers)
-    kernel.start()
-    gateway = GatewayProcess(folder, SAFETY_KERNEL_ADDR=kernel.address, **servers).start()
-    yield gateway
-    gateway.stop()
-    kernel.stop()
-
-
-@pytest.fixture
-async def alice(stack: GatewayProcess, redis: RedisClient) -> AsyncIterator[httpx.AsyncClient]:
-    async with client(stack, "alice") as opened:
-        yield opened
 
 
 async def decision(person: httpx.AsyncClient, topic: str = "job.echo") -> str:

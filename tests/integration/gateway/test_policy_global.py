@@ -1,7 +1,5 @@
 """Global authority and simulation of bundles through gateway, Redis and kernel (policy spec §18, §19.1)."""
 
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -9,34 +7,12 @@ import pytest
 
 from cordum.store import keys
 from cordum.store.connection import RedisClient
-from tests.support.gateway import POLICY, GatewayProcess, client
-from tests.support.kernel import KernelProcess
+from tests.support.gateway import GatewayProcess, client
 from tests.support.processes import wait_until
 
 DENY = "rules: [{id: never, match: {topics: [job.echo]}, decision: deny, reason: stop}]"
 COUNTED = "rules: [{id: c, match: {topics: [job.echo]}, velocity: {max_requests: 1, window_seconds: 60, key: tenant}}]"
 SECTIONS = {"input_rules", "output_rules", "edge_action_rules", "mcp_tool_rules", "invariants"}
-
-
-@pytest.fixture(scope="module")
-def stack(
-    tmp_path_factory: pytest.TempPathFactory, emptied_redis: str, gateway_nats: str
-) -> Iterator[GatewayProcess]:
-    """A gateway and a kernel that read the same bundles."""
-    folder: Path = tmp_path_factory.mktemp("global")
-    servers = {"REDIS_URL": emptied_redis, "NATS_URL": gateway_nats}
-    kernel = KernelProcess(folder, POLICY, SAFETY_POLICY_CONFIG_DISABLE="", **servers)
-    kernel.start()
-    gateway = GatewayProcess(folder, SAFETY_KERNEL_ADDR=kernel.address, **servers).start()
-    yield gateway
-    gateway.stop()
-    kernel.stop()
-
-
-@pytest.fixture
-async def alice(stack: GatewayProcess, redis: RedisClient) -> AsyncIterator[httpx.AsyncClient]:
-    async with client(stack, "alice") as opened:
-        yield opened
 
 
 async def stored(redis: RedisClient) -> Any:

@@ -1,18 +1,14 @@
 """The listing of rules through gateway and kernel (policy spec §18)."""
 
 import hashlib
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 
 import httpx
 import orjson
-import pytest
 
 from cordum.gateway.policy_rules import CACHED_MAX, RuleReader
 from cordum.store import keys
 from cordum.store.connection import RedisClient
 from tests.support.gateway import POLICY, GatewayProcess, client
-from tests.support.kernel import KernelProcess
 
 PACK = """\
 tier: workflow
@@ -24,27 +20,6 @@ input_rules:
 output_rules:
   - {id: p3, decision: redact}
 """
-
-
-@pytest.fixture(scope="module")
-def stack(
-    tmp_path_factory: pytest.TempPathFactory, emptied_redis: str, gateway_nats: str
-) -> Iterator[GatewayProcess]:
-    """A gateway and a kernel that read the same bundles."""
-    folder: Path = tmp_path_factory.mktemp("rules")
-    servers = {"REDIS_URL": emptied_redis, "NATS_URL": gateway_nats}
-    kernel = KernelProcess(folder, POLICY, SAFETY_POLICY_CONFIG_DISABLE="", **servers)
-    kernel.start()
-    gateway = GatewayProcess(folder, SAFETY_KERNEL_ADDR=kernel.address, **servers).start()
-    yield gateway
-    gateway.stop()
-    kernel.stop()
-
-
-@pytest.fixture
-async def alice(stack: GatewayProcess, redis: RedisClient) -> AsyncIterator[httpx.AsyncClient]:
-    async with client(stack, "alice") as opened:
-        yield opened
 
 
 async def store(redis: RedisClient, **bundles: object) -> None:

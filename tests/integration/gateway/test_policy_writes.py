@@ -1,41 +1,17 @@
 """What a policy write promises: its writer is answered under it, backups hold it (policy spec §8.1, §10, §18.2)."""
 
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
-
 import httpx
 import orjson
 import pytest
 
 from cordum.store import keys
 from cordum.store.connection import RedisClient
-from tests.support.gateway import POLICY, GatewayProcess, client
-from tests.support.kernel import KernelProcess
+from tests.support.gateway import GatewayProcess
 
 STOP = "rules:\n  - {id: allow-rest, match: {topics: ['job.*']}, decision: deny}\n"
 DOCUMENT = keys.config_document("system", "policy")
-
-
-@pytest.fixture(scope="module")
-def stack(
-    tmp_path_factory: pytest.TempPathFactory, emptied_redis: str, gateway_nats: str
-) -> Iterator[GatewayProcess]:
-    """A gateway and a kernel that looks at the bundles only when it is told."""
-    folder: Path = tmp_path_factory.mktemp("writes")
-    servers = {"REDIS_URL": emptied_redis, "NATS_URL": gateway_nats}
-    slow = {"SAFETY_POLICY_CONFIG_DISABLE": "", "SAFETY_POLICY_RELOAD_INTERVAL": "60s"}
-    kernel = KernelProcess(folder, POLICY, **slow, **servers)
-    kernel.start()
-    gateway = GatewayProcess(folder, SAFETY_KERNEL_ADDR=kernel.address, **servers).start()
-    yield gateway
-    gateway.stop()
-    kernel.stop()
-
-
-@pytest.fixture
-async def alice(stack: GatewayProcess, redis: RedisClient) -> AsyncIterator[httpx.AsyncClient]:
-    async with client(stack, "alice") as opened:
-        yield opened
+STACK_KERNEL = {"SAFETY_POLICY_RELOAD_INTERVAL": "60s"}
+"""The kernel looks at the bundles only when it is told."""
 
 
 @pytest.mark.parametrize("route", ["evaluate", "simulate", "explain"])

@@ -1,7 +1,5 @@
 """Velocity rules through gateway, Redis and kernel (policy spec §13, §19.2)."""
 
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -9,8 +7,7 @@ import pytest
 
 from cordum.store import keys
 from cordum.store.connection import RedisClient
-from tests.support.gateway import POLICY, GatewayProcess, client
-from tests.support.kernel import KernelProcess
+from tests.support.gateway import GatewayProcess, client
 from tests.support.processes import wait_until
 
 PATH = "/policy/velocity-rules"
@@ -25,27 +22,6 @@ RULE: dict[str, Any] = {
     "reason": "too many at once",
 }
 STORED = RULE | {"window": "1m30s", "decision": "require_approval", "enabled": True}
-
-
-@pytest.fixture(scope="module")
-def stack(
-    tmp_path_factory: pytest.TempPathFactory, emptied_redis: str, gateway_nats: str
-) -> Iterator[GatewayProcess]:
-    """A gateway and a kernel that read the same bundles and counters."""
-    folder: Path = tmp_path_factory.mktemp("velocity")
-    servers = {"REDIS_URL": emptied_redis, "NATS_URL": gateway_nats}
-    kernel = KernelProcess(folder, POLICY, SAFETY_POLICY_CONFIG_DISABLE="", **servers)
-    kernel.start()
-    gateway = GatewayProcess(folder, SAFETY_KERNEL_ADDR=kernel.address, **servers).start()
-    yield gateway
-    gateway.stop()
-    kernel.stop()
-
-
-@pytest.fixture
-async def alice(stack: GatewayProcess, redis: RedisClient) -> AsyncIterator[httpx.AsyncClient]:
-    async with client(stack, "alice") as opened:
-        yield opened
 
 
 def without_times(rule: dict[str, Any]) -> dict[str, Any]:

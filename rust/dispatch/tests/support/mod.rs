@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use cordum_dispatch::config::Config;
 use cordum_dispatch::record::Record;
+use cordum_dispatch::results::ResultPlan;
 use cordum_dispatch::submit::Surroundings;
 use cordum_dispatch::workers::WorkerTable;
 use cordum_wire::messages::{
@@ -168,4 +169,19 @@ pub fn approved_request() -> JobRequest {
         request.labels.insert(label.into(), value.into());
     }
     request
+}
+
+pub fn result(status: i32) -> JobResult {
+    JobResult {
+        job_id: "j".into(),
+        status,
+        worker_id: "w".into(),
+        ..JobResult::default()
+    }
+}
+
+pub fn result_change(result: JobResult) -> Option<Value> {
+    let message = reported(result);
+    let mut plan = ResultPlan::new(surroundings(), &[&message], 1);
+    plan.commits(NOW).first().map(|(_, packed)| unpack(packed))
 }

@@ -269,6 +269,9 @@ class SubmitPlan:
     def invalid(self) -> list[tuple[int, str]]:
         """Return (position, reason) of the messages that break a rule of the protocol."""
 
+    def trace(self, position: int, context: str) -> None:
+        """Keep the W3C trace headers of the message at a position with its job."""
+
     def job_of(self, position: int) -> str:
         """Return the job of a message; empty when it is not part of the plan."""
 
@@ -305,6 +308,8 @@ class SubmitEffects:
     """Per dispatch (job id, topic label, routing failures since the last confirmed one, revision that names it)."""
     configs: list[tuple[str, str, str]]
     """(key, job id, JSON) to store before the dispatch of the job, which points to it, is published."""
+    traces: list[tuple[str, str]]
+    """(job id, W3C trace headers) of dispatches that carry some, see `cordum.bus.messages.trace_headers`."""
 
 class ResultPlan:
     """One batch of results: reads → commits → effects."""
@@ -469,6 +474,9 @@ class SubmitBatch:
 
     def rename(self, index: int, job_id: str) -> None:
         """Go on under the id that the item's key already stands for."""
+
+    def trace(self, index: int, context: str) -> None:
+        """Keep the W3C trace headers of an item's request with its job, see `cordum.bus.messages.trace_text`."""
 
     def answer(
         self, index: int, status: int, body: bytes, trace_id: str = "", retry_after_s: int = 0

@@ -27,6 +27,8 @@ __all__ = [
     "is_poison",
     "poison_entry",
     "trace_context",
+    "trace_headers",
+    "trace_text",
 ]
 
 MSG_ID_HEADER: Final = "Nats-Msg-Id"
@@ -163,3 +165,13 @@ def trace_context(traceparent: str, tracestate: str) -> dict[str, str] | None:
     if not _TRACESTATE.fullmatch(tracestate):
         return {"traceparent": traceparent}
     return {"traceparent": traceparent, "tracestate": tracestate}
+
+
+def trace_text(context: Mapping[str, str]) -> str:
+    """Return trace headers as a record keeps them: a line each, the parent first."""
+    return "\n".join(context.values())
+
+
+def trace_headers(text: str) -> dict[str, str]:
+    """Return the trace headers of a record's text."""
+    return dict(zip(("traceparent", "tracestate"), text.split("\n"), strict=False))

@@ -14,7 +14,7 @@ import orjson
 
 from cordum._core import SubmitBatch
 from cordum.audit import AuditWriter, held_decisions
-from cordum.bus.messages import OutMessage
+from cordum.bus.messages import OutMessage, trace_text
 from cordum.bus.publisher import Publisher
 from cordum.config.gateway import GatewaySettings
 from cordum.domain.errors import CordumError, Unavailable
@@ -205,6 +205,9 @@ class Submitter:
         answer = await self._judge(request) if request else None
         if answer is not None:
             self._note(request, answer)
+        for index, trace in enumerate(traces):
+            if trace:
+                batch.trace(index, trace_text(trace))
         groups, jobs, messages, planned = batch.plan(answer, self._jobs.partitions)
         outcomes = [Outcome(*outcome) for outcome in planned]
         await self._take_back(admission.counted, jobs)

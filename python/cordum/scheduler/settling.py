@@ -10,7 +10,7 @@ import structlog
 
 from cordum._core import Planner, config_scope
 from cordum.bus.connection import Bus
-from cordum.bus.messages import OutMessage
+from cordum.bus.messages import OutMessage, trace_headers
 from cordum.bus.publisher import Publisher
 from cordum.bus.stream_lookup import find_message_ids
 from cordum.domain.approval_repairs import stored_hash
@@ -125,7 +125,8 @@ class Settler:
         subject, payload, message_id, _ = dispatch
         if monotonic_s() - since_s > PUBLISH_WITHIN_S:
             return
-        outcome = (await self._publisher.publish_burst([OutMessage(subject, payload, message_id)]))[0]
+        trace = trace_headers(text) if (text := record.get("trace_context")) else None
+        outcome = (await self._publisher.publish_burst([OutMessage(subject, payload, message_id, trace)]))[0]
         if outcome.ok:
             _log.info(
                 "dispatch of a lost replica published", job_id=record["id"], dispatch_id=record["dispatch_id"]

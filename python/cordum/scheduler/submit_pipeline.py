@@ -8,14 +8,23 @@ of times; the planner (`cordum._core`) holds every rule.
 import asyncio
 import os
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
 import structlog
 
 from cordum._core import Planner, SubmitEffects, SubmitPlan
-from cordum.bus.messages import MAX_DELIVERIES, InMessage, OutMessage, PubOutcome, Verdict, trace_context
+from cordum.bus.messages import (
+    MAX_DELIVERIES,
+    InMessage,
+    OutMessage,
+    PubOutcome,
+    Verdict,
+    trace_context,
+    trace_headers,
+    trace_text,
+)
 from cordum.bus.publisher import Publisher
 from cordum.domain.errors import CordumError, Unavailable
 from cordum.domain.states import ACTIVE_STATES, TERMINAL_STATES
@@ -43,8 +52,6 @@ _log = structlog.get_logger("cordum.scheduler")
 PUBLISH_WITHIN_S = 4.0
 """After its commit a dispatch may be published for so long: together with the 5 s of the publish less than the age
 at which others settle it."""
-Headers = Mapping[str, str]
-_NO_TRACES: Mapping[str, Headers] = {}
 _RESCUE_US = 30_000_000
 _EMIT_RETRY_S = 0.5
 _TAKE_WITHIN_S = 0.05
@@ -127,7 +134,8 @@ class SubmitPipeline:
             if (invalid := plan.invalid()) and self.on_refused is not None:
                 refused = [(messages[at].data, reason) for at, reason in invalid]
                 await self.on_refused(subjects.SUBMIT, refused)
-            await self._run(plan, len(messages) + len(due), due, _traces(plan, messages))
+            _note_traces(plan, messages)
+            await self._run(plan, len(messages) + len(due), due)
         reach("submit.answer")
         verdicts = await self._rescued(plan, messages)
         return await settle_verdicts(self._letters, self._consumer, subjects.STREAM_SYS, messages, verdicts)
@@ -193,14 +201,12 @@ class SubmitPipeline:
             verdicts[last[job_id]] = (0, 0.0)
         return verdicts
 
-    async def _run(
-        self, plan: SubmitPlan, size: int, due: Sequence[str], traces: Mapping[str, Headers] = _NO_TRACES
-    ) -> int:
+    async def _run(self, plan: SubmitPlan, size: int, due: Sequence[str]) -> int:
         """Take a batch through all steps; return how many jobs were dispatched. Raises Unavailable."""
         metrics.BATCH_SIZE.observe(size)
         metrics.IN_FLIGHT.inc(size)
         try:
-            return await self._steps(plan, size, traces)
+            return await self._steps(plan, size)
         except Unavailable:
             self._pace.store_failed()
             raise
@@ -208,7 +214,7 @@ class SubmitPipeline:
             metrics.IN_FLIGHT.dec(size)
             self.held.difference_update(due)
 
-    async def _steps(self, plan: SubmitPlan, size: int, traces: Mapping[str, Headers]) -> int:
+    async def _steps(self, plan: SubmitPlan, size: int) -> int:
         started_s = monotonic_s()
         reach("submit.read")
         await self._read(plan)
@@ -229,7 +235,7 @@ class SubmitPipeline:
         reach("submit.publish")
         self._side.released((*slot, reserved_us) for slot in effects.released)
         self._side.touched(effects.touched, listed_us)
-        await self._publish(effects, judged_s, traces)
+        await self._publish(effects, judged_s)
         if effects.contested:
             await self._list_anew(effects.contested, listed_us)
         published_s = monotonic_s()
@@ -322,7 +328,7 @@ class SubmitPipeline:
             elif state.decode() not in ACTIVE_STATES:
                 self._side.released([(tenant, job_id, listed_us)])
 
-    async def _publish(self, effects: SubmitEffects, since_s: float, traces: Mapping[str, Headers]) -> None:
+    async def _publish(self, effects: SubmitEffects, since_s: float) -> None:
         metrics.count(effects.counts)
         await self._safety.note_bypassed(effects.bypassed)
         self.waiting.update(effects.waiting)
@@ -333,22 +339,20 @@ class SubmitPipeline:
         self._side.assignments(effects.assignments)
         if effects.dispatches and effects.events:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._publish_dispatches(effects, since_s, traces))
+                group.create_task(self._publish_dispatches(effects, since_s))
                 group.create_task(self.publish_events(effects.events, effects.duties))
         elif effects.dispatches:
-            await self._publish_dispatches(effects, since_s, traces)
+            await self._publish_dispatches(effects, since_s)
         elif effects.events:
             await self.publish_events(effects.events, effects.duties)
 
-    async def _publish_dispatches(
-        self, effects: SubmitEffects, since_s: float, traces: Mapping[str, Headers]
-    ) -> None:
+    async def _publish_dispatches(self, effects: SubmitEffects, since_s: float) -> None:
         dispatches = await self._with_configs(effects)
         if monotonic_s() - since_s > PUBLISH_WITHIN_S:
             # A process that stood still may be taken for dead: somebody settles these dispatches by now.
             _log.warning("committed too long ago to publish, left to settling", jobs=len(dispatches))
             return
-        outcomes = await self._publisher.publish_burst(_out(dispatches, traces))
+        outcomes = await self._publisher.publish_burst(_out(dispatches, effects.traces))
         reach("submit.confirm")
         metrics.observe_latency(effects.arrivals, now_us())
         failed: list[tuple[Outgoing, PubOutcome]] = []
@@ -430,19 +434,18 @@ async def commit(
         raise
 
 
-def _traces(plan: SubmitPlan, messages: Sequence[InMessage]) -> dict[str, Headers]:
-    """Return the trace headers by job of the messages that carry any (scheduler spec §8)."""
-    traces: dict[str, Headers] = {}
+def _note_traces(plan: SubmitPlan, messages: Sequence[InMessage]) -> None:
+    """Have jobs keep the W3C trace headers of their messages (scheduler spec §8)."""
     for position, message in enumerate(messages):
         if message.has_trace and (parent := message.headers.get("traceparent")):
             context = trace_context(parent, message.headers.get("tracestate", ""))
             if context is not None:
-                traces[plan.job_of(position)] = context
-    return traces
+                plan.trace(position, trace_text(context))
 
 
-def _out(messages: Sequence[Outgoing], traces: Mapping[str, Headers] = _NO_TRACES) -> list[OutMessage]:
+def _out(messages: Sequence[Outgoing], traces: Sequence[tuple[str, str]] = ()) -> list[OutMessage]:
+    headers = {job_id: trace_headers(text) for job_id, text in traces}
     return [
-        OutMessage(subject, payload, message_id, traces.get(job_id))
+        OutMessage(subject, payload, message_id, headers.get(job_id))
         for subject, payload, message_id, job_id in messages
     ]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use cordum_wire::messages::{DispatchIdentity, JobRequest, JobStatus};
 use cordum_wire::saga::{role, Role};
 use cordum_wire::stored::{event, request_to_store, Context};
-use cordum_wire::{put_request_fields, record_tenant, Transition};
+use cordum_wire::{put_request_fields, record_tenant, Transition, TRACE_CONTEXT};
 use serde_json::Value;
 
 use crate::draft::{set_deadline, Draft};
@@ -97,11 +97,15 @@ pub struct Applied {
     pub undo: Vec<Undo>,
     /// Job id and configuration of dispatches that point to it; it has to be stored before they are published.
     pub configs: Vec<(String, Arc<JobConfig>)>,
+    /// Job id and W3C trace headers of dispatches that carry some.
+    pub traces: Vec<(String, String)>,
 }
 
 /// Transition that creates the record of a job submitted on the bus.
 pub fn creation(item: &Item, now_us: i64) -> Transition {
-    creation_of(&item.request, &item.trace_id, now_us)
+    let mut change = creation_of(&item.request, &item.trace_id, now_us);
+    change.set_if(TRACE_CONTEXT, &item.trace_context);
+    change
 }
 
 /// Transition that creates the record of a request in state PENDING.
@@ -410,6 +414,10 @@ impl Moved<'_> {
             outgoing::mark_bypass(&mut request, &bypass);
             let who = (self.job_id.clone(), self.tenant, self.topic.clone(), bypass);
             applied.bypassed.push(who);
+        }
+        if !item.traced().is_empty() {
+            let traced = (self.job_id.clone(), item.traced().to_owned());
+            applied.traces.push(traced);
         }
         if target.mode == Mode::Direct {
             applied.assignments.push((target.worker_id, self.job_id));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ahash::AHashMap;
 use cordum_wire::messages::JobRequest;
-use cordum_wire::{canonical_hash, record_tenant};
+use cordum_wire::{canonical_hash, record_tenant, TRACE_CONTEXT};
 
 use crate::backoff::Jitter;
 use crate::config::Config;
@@ -41,6 +41,8 @@ pub struct Item {
     /// Position of the message it came with; `None` for a due retry.
     pub message: Option<usize>,
     pub trace_id: String,
+    /// W3C trace headers of its message; empty without any.
+    pub(crate) trace_context: String,
     /// Sender of its message.
     pub(crate) sender: String,
     pub request: JobRequest,
@@ -199,6 +201,14 @@ impl SubmitPlan {
         }
     }
 
+    /// Keep the trace headers of the message at a position with its job.
+    pub fn trace(&mut self, position: usize, context: String) {
+        let mut items = self.items.iter_mut();
+        if let Some(item) = items.find(|item| item.message == Some(position)) {
+            item.trace_context = context;
+        }
+    }
+
     pub(crate) fn report(&mut self, kind: &'static str, about: About) {
         self.reports.push(Report { kind, about });
     }
@@ -318,6 +328,7 @@ impl Item {
         Item {
             message: None,
             trace_id: String::new(),
+            trace_context: String::new(),
             sender: String::new(),
             request,
             hash: String::new(),
@@ -399,6 +410,14 @@ impl Item {
         self.trace_id = record.text("trace_id").to_owned();
         self.record = Some(record);
         found
+    }
+
+    /// W3C trace headers of its dispatch: those of its message, else those its record came with (scheduler spec §8).
+    pub(crate) fn traced(&self) -> &str {
+        match self.trace_context.as_str() {
+            "" => self.text(TRACE_CONTEXT),
+            own => own,
+        }
     }
 
     /// Priority class among its tenant's jobs, 0 first; parking raises it (scheduler spec §32).

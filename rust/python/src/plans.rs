@@ -40,6 +40,11 @@ impl SubmitPlan {
         self.inner.reads()
     }
 
+    /// Keep the W3C trace headers of the message at a position with its job.
+    fn trace(&mut self, position: usize, context: String) {
+        self.inner.trace(position, context);
+    }
+
     fn supply(&mut self, rows: Vec<(Option<Fields>, Option<PyBackedBytes>)>, now_us: i64) {
         let rows = rows
             .into_iter()
@@ -305,6 +310,7 @@ impl SubmitPlan {
                 .into_iter()
                 .map(|(job_id, config)| (job_config::stored_key(&job_id), job_id, config.worker.clone()))
                 .collect(),
+            traces: applied.traces,
         })
     }
 
@@ -367,6 +373,7 @@ pub struct SubmitEffects {
     released: Vec<(String, String)>,
     undo: Vec<(String, String, i64, i64)>,
     configs: Vec<(String, String, String)>,
+    traces: Vec<(String, String)>,
 }
 
 pub(crate) fn verdict_tuple(verdict: &Verdict) -> (u8, f64) {

@@ -115,6 +115,10 @@ impl SubmitBatch {
         self.with(|batch| batch.rename(index, job_id))
     }
 
+    fn trace(&self, index: usize, context: String) -> PyResult<()> {
+        self.with(|batch| batch.trace(index, context))
+    }
+
     #[pyo3(signature = (index, status, body, trace_id = String::new(), retry_after_s = 0))]
     fn answer(
         &self,

@@ -6,6 +6,9 @@ use crate::messages::JobRequest;
 use crate::request::{canonical_hash, tenant_of};
 use crate::transition::Transition;
 
+/// Field of the W3C trace headers a job came with: `traceparent`, then `tracestate` on a line of its own if there is one.
+pub const TRACE_CONTEXT: &str = "trace_context";
+
 /// Write the request group of fields into `change.set`.
 pub fn put_request_fields(change: &mut Transition, request: &JobRequest, trace_id: &str) {
     let empty = Default::default();

@@ -58,6 +58,8 @@ pub struct Submission {
     pub submitted_by: String,
     /// Principal that must own the agent of label `agent_id`; none when there is nothing left to prove.
     pub agent_owner: Option<String>,
+    /// W3C trace headers of its request, see [`crate::TRACE_CONTEXT`]; may be empty.
+    pub trace_context: String,
 }
 
 /// Parse and validate one body.
@@ -98,6 +100,7 @@ pub fn parse(body: &[u8], caller: &Caller, limits: &Limits, now_us: i64) -> Outc
         idempotency_hash,
         submitted_by,
         agent_owner,
+        trace_context: String::new(),
     };
     if let Some(meta) = submission.request.meta.as_mut() {
         meta.idempotency_key.clone_from(&submission.idempotency_key);

@@ -14,7 +14,7 @@ use crate::json::rfc3339;
 use crate::messages::{
     BatchRequest, BatchResponse, JobRequest, PolicyCheckRequest, PolicyCheckResponse, Timestamp,
 };
-use crate::record::put_request_fields;
+use crate::record::{put_request_fields, TRACE_CONTEXT};
 use crate::request::{config_scope, submit_packet, tenant_of, ConfigScope};
 use crate::stored::{event, request_to_store, Context};
 use crate::transition::{DeadLetter, Transition};
@@ -136,6 +136,13 @@ impl Batch {
     pub fn rename(&mut self, index: usize, job_id: &str) {
         if let Some(Item::Open(submission, _)) = self.items.get_mut(index) {
             submission.rename(job_id);
+        }
+    }
+
+    /// Keep the trace headers of an item's request with its job.
+    pub fn trace(&mut self, index: usize, context: String) {
+        if let Some(Item::Open(submission, _)) = self.items.get_mut(index) {
+            submission.trace_context = context;
         }
     }
 
@@ -303,6 +310,7 @@ impl Job {
             ..Transition::default()
         };
         put_request_fields(&mut change, request, &self.trace_id);
+        change.set_if(TRACE_CONTEXT, &self.submission.trace_context);
         change
             .set
             .insert("submitted_by", self.submission.submitted_by.clone());

@@ -90,23 +90,23 @@ static ROWS: &[(Kind, Spelling, &str)] = &[
     (
         Kind::Target,
         Spelling::Leet,
-        "instru·^prompt·guideline·^rule·polic·restri·guardrail",
+        "directive·instru·^prompt·guideline·^rule·polic·restri·guardrail",
     ),
     (
         Kind::Target,
         Spelling::Plain,
-        "directive·^checks·^check^·^message·^safety·governance·^control·constraint·^limit·^command·\
+        "^checks·^check^·^message·^safety·governance·^control·constraint·^limit·^command·\
          ^order·^context·^filter·^training·anterior·^protocol·safeguard·programming·everything·anything·^above·told you·anweisung·\
          vorgabe·richtlinie·^regel·beschr·befehl·nachricht·consigne·^regle·ci-dessus·gles·sicherheitsr·indicacion·directri·\
          ^pauta·^norma·^regla·^regol·istruzion·indicazion·restrizion·^regra·diretriz·^ordens·\
          ^ordenes·orienta·mensage·aanwijzing·richtlijn·opdracht·beperking·polece·wytyczn·^zasad·\
          ^regu·ogranicz·wskaz·direction·direttiv",
     ),
-    (Kind::Persona, Spelling::Plain, "system override·pr0mpt"),
+    (Kind::Persona, Spelling::Plain, "pr0mpt"),
     (
         Kind::Persona,
         Spelling::Leet,
-        "jailbr·unrestricted^·unfiltered^·uncensored·anything now·never refuse·developer mode·longer bound by·\
+        "system override·jailbr·unrestricted^·unfiltered^·uncensored·anything now·never refuse·developer mode·longer bound by·\
          free from all·free of all·from all restric·from any restric·character as·freed from·you are dan·dan mode·you never refuse",
     ),
     (
@@ -118,24 +118,35 @@ static ROWS: &[(Kind, Spelling, &str)] = &[
     ),
     (
         Kind::Limit,
+        Spelling::Leet,
+        "no rule·no restrict·no limit·no filter",
+    ),
+    (
+        Kind::Limit,
         Spelling::Plain,
-        "no rule·no restrict·no limit·no filter·no ethic·no moral·no guideline·no constrain·no bound·\
+        "no ethic·no moral·no guideline·no constrain·no bound·\
          no content·no safe·no guard·no censor·any rule·any restrict·any limit·any filter·any ethic·\
          any moral·any guideline·safety guideline·without any·any constrain·without rule·without restrict·without limit·\
          without filter·without ethic·of all restrict·of restrict·of any·^dan^·unbound·amoral·\
          unaligned·god mode·debug mode·longer bound·or restrict·or limit",
     ),
+    (Kind::Ask, Spelling::Leet, "^print·^repeat·^reveal"),
     (
         Kind::Ask,
         Spelling::Plain,
-        "^print·^repeat·^reveal·^show·translate·^encode·^output·^display·^dump·^leak·disclose·\
+        "^show·translate·^encode·^output·^display·^dump·^leak·disclose·\
          ^recite·^echo·^tell ·^share·^expose·summari·^list ·^write·^return·^quote·^paste·^give ·\
          ^what·^type ·^spell·^describe·^send·^copy·^convert·^say ·^read ·^provide",
     ),
     (
         Kind::Confided,
+        Spelling::Leet,
+        "system prompt·system message·system instruction",
+    ),
+    (
+        Kind::Confided,
         Spelling::Plain,
-        "system prompt·system message·system instruction·developer message·developer prompt·\
+        "developer message·developer prompt·\
          initial instruction·initial prompt·hidden rule·hidden instruction·hidden prompt·\
          secret instruction·secret prompt·original instruction·original prompt·internal instruction·\
          internal rule·internal guideline·confidential instruction·your prompt·your instruction·your exact·your full·your complete·your entire·your actual·\

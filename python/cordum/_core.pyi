@@ -1,7 +1,7 @@
 """Native engines (crate ``rust/python``). Bytes in and out, one call per batch, the GIL released while
 working."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 __version__: str
 build_profile: str
@@ -325,9 +325,15 @@ class ResultPlan:
     def ignored(self) -> list[str]:
         """Return why results had no effect, as far as no script call was needed for it."""
 
-    def output_reads(self) -> list[tuple[str, bool]]:
-        """Return the jobs whose results are to be checked (output policy spec §2.3), and whether their content is; of a
-        job that failed it is the error text (§2.6)."""
+    def artifact_reads(self) -> list[tuple[str, str]]:
+        """Return the artifacts that results point at instead of a result of their own, as job and key."""
+
+    def accept_artifacts(self, own: Sequence[tuple[str, str]]) -> None:
+        """Say which of `artifact_reads` are those of their jobs' tenants (protocol spec §10)."""
+
+    def output_reads(self) -> list[tuple[str, str]]:
+        """Return the jobs whose results are to be checked (output policy spec §2.3), and the key of their content;
+        empty of a job that failed, whose error text is checked (§2.6)."""
 
     def supply_outputs(self, rows: list[tuple[dict[str, str] | None, bytes | None, bytes, int]]) -> None:
         """Supply per job of `output_reads`: record, stored request, first bytes of the content, bytes stored."""

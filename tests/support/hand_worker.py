@@ -53,6 +53,7 @@ class HandWorker:
         worker_id: str = "",
         error_message: str = "",
         artifact_ptrs: Sequence[str] = (),
+        result_ptr: str | None = None,
         copies: int = 1,
     ) -> None:
         """Publish a result; an empty ``dispatch_id`` is left out, as by an older worker."""
@@ -60,7 +61,7 @@ class HandWorker:
             job_id=job_id,
             status=status,
             worker_id=worker_id or self.worker_id,
-            result_ptr=f"redis://res:{job_id}",
+            result_ptr=f"redis://res:{job_id}" if result_ptr is None else result_ptr,
             error_message=error_message,
             artifact_ptrs=artifact_ptrs,
         )

@@ -11,12 +11,13 @@ from cordum.runtime.clock import now_us
 from cordum.runtime.logs import get_logger
 from cordum.security.permissions import is_allowed
 from cordum.security.principal import Caller
-from cordum.store.blobs import pointed_key
+from cordum.store.blobs import content_key, pointed_key
 from cordum.store.jobs import JobStore, Record
 
 __all__ = [
     "Quarantine",
     "Review",
+    "evidence_key",
     "is_quarantined",
     "output_record",
     "quarantine_item",
@@ -63,7 +64,8 @@ def readable_result(caller: Caller, record: Record) -> tuple[str | None, bool]:
     if record.get("output_review") == "released" and record.get("output_review_ptr"):
         pointer = record["output_review_ptr"]
     key = pointed_key(pointer, job_id)
-    if key is None or key.startswith("art:"):
+    # Whose an artifact is was asked when its result was accepted.
+    if key is None:
         return None, False
     if not is_quarantined(record):
         return key, False
@@ -81,6 +83,11 @@ def quarantine_item(record: Record, *, is_kept: bool) -> dict[str, Any]:
         "findings": safety.get("findings", []),
         "status": record.get("output_review") or (HELD if is_kept else EXPIRED),
     }
+
+
+def evidence_key(record: Record) -> str:
+    """Return the key of what a worker returned, whatever readers are shown."""
+    return content_key(str(output_record(record).get("original_ptr", "")), record["id"])
 
 
 class Quarantine:

@@ -4,16 +4,14 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-import orjson
-
 from cordum.domain.errors import InvalidInput, Unavailable
 from cordum.kernel.decisions import SharedRedis
 from cordum.runtime.logs import get_logger
 from cordum.store import keys
-from cordum.store.blobs import key_of_pointer
+from cordum.store.blobs import is_of_tenant, key_of_pointer
 from cordum.store.scripts import Command
 
-__all__ = ["Pointer", "Read", "ends_of", "is_of_tenant", "read_artifacts"]
+__all__ = ["Pointer", "Read", "ends_of", "read_artifacts"]
 
 TAIL_BYTES: Final = 1024 * 1024
 _READ_TIMEOUT_S: Final = 2.0
@@ -93,15 +91,6 @@ def ends_of(size: int, limit: int) -> list[tuple[int, int]]:
         return [(0, size - 1), (1, 0)]
     tail = min(TAIL_BYTES, limit // 2)
     return [(0, limit - tail - 1), (size - tail, size - 1)]
-
-
-def is_of_tenant(metadata: Any, tenant: str) -> bool:
-    """Tell whether the stored metadata of an artifact names this tenant."""
-    try:
-        labels = orjson.loads(metadata or b"{}").get("labels") or {}
-    except (orjson.JSONDecodeError, AttributeError, TypeError):
-        return False
-    return isinstance(labels, dict) and labels.get("tenant_id") == tenant
 
 
 def _key(pointer: str) -> str | None:

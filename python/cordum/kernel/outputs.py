@@ -6,12 +6,12 @@ from typing import Any, Final
 
 from cordum._core import PolicyEngine, check_outputs, output_artifacts, output_pointers, scan_output
 from cordum.domain.errors import CordumError, Unavailable
-from cordum.kernel.artifacts import Read, ends_of, is_of_tenant, read_artifacts
+from cordum.kernel.artifacts import Read, ends_of, read_artifacts
 from cordum.kernel.decisions import SharedRedis
 from cordum.kernel.metrics import OUTPUT_SECONDS
 from cordum.runtime.logs import get_logger
 from cordum.store import keys
-from cordum.store.blobs import pointed_key
+from cordum.store.blobs import is_of_tenant, pointed_key
 from cordum.v1.safety_batch_pb2 import BatchItem, BatchRequest, BatchResponse
 
 __all__ = ["OutputChecks", "build_detectors"]

@@ -18,6 +18,7 @@ from cordum.scheduler import metrics
 from cordum.scheduler.packets import accepted_result, cancel_notice, dead_letter_event
 from cordum.scheduler.side_writes import SideWrites
 from cordum.store import keys
+from cordum.store.blobs import content_key
 from cordum.store.dlq import DeadLetterStore
 from cordum.store.jobs import JobStore, Record
 from cordum.store.schedule import overdue
@@ -124,7 +125,7 @@ class Duties:
     def _note_sets(self, record: Record, duties: Sequence[str]) -> None:
         job_id, tenant = record["id"], record.get("tenant", "default")
         if record["state"] == JobState.OUTPUT_QUARANTINED:
-            self._side.evidence_kept([keys.result_blob(job_id)])
+            self._side.evidence_kept([content_key(record.get("result_ptr", ""), job_id)])
         else:
             self._side.results_kept([keys.result_blob(job_id)])
         # A job that was dispatched again meanwhile keeps its place in the sets.

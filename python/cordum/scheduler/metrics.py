@@ -41,7 +41,7 @@ LOCK_ABANDONED = Counter(
 )
 RESULT_POINTER_FAILURES = Counter(
     "cordum_scheduler_result_ptr_write_failure_total",
-    "Terminal jobs without their result pointer; state and pointer are one write, so it stays 0",
+    "Results stored without their pointer: it named neither their own result nor an artifact of their tenant",
 )
 PARKED_JOBS = Gauge("cordum_scheduler_parked_jobs", "Jobs parked now, on all replicas", ["cause"])
 BATCH_LIMIT = Gauge("cordum_scheduler_batch_limit", "Jobs of a submit batch at most, now")
@@ -145,6 +145,8 @@ def _named(name: str, label: str) -> Counter:
         return SAGA_COMPENSATION_FAILED
     if name == "conflict":
         return CONFLICTS
+    if name == "pointer":
+        return RESULT_POINTER_FAILURES
     if name == "ignored":
         return UNKNOWN_RESULTS if label == "unknown" else DUPLICATES.labels(label)
     if name == "safety_unavailable":

@@ -17,7 +17,7 @@ from cordum.scheduler.kernel_watch import KernelWatch
 from cordum.scheduler.outgoing import Outgoing
 from cordum.scheduler.output_modes import OutputModes
 from cordum.store import keys
-from cordum.store.blobs import BlobStore
+from cordum.store.blobs import BlobStore, is_of_tenant
 from cordum.store.breaker import CircuitBreaker
 from cordum.store.jobs import JobStore
 from cordum.store.scripts import Command
@@ -63,6 +63,7 @@ class OutputChecks:
 
     async def check(self, plan: ResultPlan, content_max_bytes: int | None = None) -> None:
         """Check the results of a plan, with their content up to a size. Raises Unavailable when the store is away."""
+        await self._accept_artifacts(plan)
         reads = plan.output_reads()
         if not reads or not self.modes.enabled:
             return
@@ -84,17 +85,39 @@ class OutputChecks:
                 plan.pass_errors()
         plan.output_duration(round((monotonic_s() - started_s) * 1000))
 
-    async def _read(self, reads: Sequence[tuple[str, bool]], limit: int) -> list[Any]:
+    async def _accept_artifacts(self, plan: ResultPlan) -> None:
+        """Tell which results point at artifacts of their own tenant (protocol spec §10): others lose their pointer."""
+        pointed = plan.artifact_reads()
+        if not pointed:
+            return
+        commands: list[Command] = []
+        for job_id, key in pointed:
+            meta = keys.job_meta(self._jobs.tag(job_id), job_id)
+            commands += [("HGET", meta, "tenant"), ("GET", keys.artifact_meta(key.removeprefix("art:")))]
+        replies = await self._jobs.client.pipeline(commands)
+        for reply in replies:
+            if isinstance(reply, Unavailable):
+                raise reply
+        told = zip(pointed, replies[::2], replies[1::2], strict=True)
+        plan.accept_artifacts(
+            [
+                pair
+                for pair, tenant, metadata in told
+                if isinstance(tenant, bytes) and is_of_tenant(metadata, tenant.decode())
+            ]
+        )
+
+    async def _read(self, reads: Sequence[tuple[str, str]], limit: int) -> list[Any]:
         """Read what counts of records, requests, and contents up to a size, in one round trip per node; the sizes of
         larger contents in a second one. Of a job that failed the content is not looked at."""
         commands: list[Command] = []
-        for job_id, reads_content in reads:
-            tag, result = self._jobs.tag(job_id), keys.result_blob(job_id)
+        for job_id, content_key in reads:
+            tag, result = self._jobs.tag(job_id), content_key or keys.result_blob(job_id)
             commands += [
                 ("HMGET", keys.job_meta(tag, job_id), *_FIELDS),
                 ("GET", keys.job_request(tag, job_id)),
                 # One byte more tells whether that is all.
-                ("GETRANGE", result, 0, limit) if limit > 0 and reads_content else ("STRLEN", result),
+                ("GETRANGE", result, 0, limit) if limit > 0 and content_key else ("STRLEN", result),
             ]
         replies = await self._jobs.client.pipeline(commands)
         rows: list[list[Any]] = []
@@ -109,15 +132,15 @@ class OutputChecks:
             content = found if isinstance(found, bytes) else b""
             size = found if isinstance(found, int) else len(content)
             rows.append([_record(job_id, fields), request, content, size])
-        await self._measure([job_id for job_id, _ in reads], rows, limit)
+        await self._measure([key for _, key in reads], rows, limit)
         return [tuple(row) for row in rows]
 
-    async def _measure(self, ids: Sequence[str], rows: Sequence[list[Any]], limit: int) -> None:
+    async def _measure(self, content_keys: Sequence[str], rows: Sequence[list[Any]], limit: int) -> None:
         """Put the sizes of contents beyond the limit; what was read of them is of no use."""
-        large = [(job_id, row) for job_id, row in zip(ids, rows, strict=True) if len(row[2]) > limit]
+        large = [(key, row) for key, row in zip(content_keys, rows, strict=True) if len(row[2]) > limit]
         if not large:
             return
-        commands: list[Command] = [("STRLEN", keys.result_blob(job_id)) for job_id, _ in large]
+        commands: list[Command] = [("STRLEN", key) for key, _ in large]
         for (_, row), size in zip(large, await self._jobs.client.pipeline(commands), strict=True):
             if isinstance(size, Unavailable):
                 raise size

@@ -20,7 +20,7 @@ from cordum.scheduler.duties import Duties
 from cordum.scheduler.job_locks import under_job_lock
 from cordum.scheduler.packets import output_audit
 from cordum.scheduler.side_writes import SideWrites
-from cordum.store import keys
+from cordum.store.blobs import content_key
 from cordum.store.jobs import JobStore, Record
 from cordum.v1.output_policy_pb2 import OutputCheckResponse
 
@@ -160,7 +160,7 @@ class OutputOutcomes:
         self._note(record, verdict)
         reach("scan.tell")
         if verdict.decision == "QUARANTINE":
-            self._side.evidence_kept([keys.result_blob(job_id)])
+            self._side.evidence_kept([content_key(record.get("result_ptr", ""), job_id)])
         if verdict.decision in {"QUARANTINE", "REDACT"}:
             await self._tell(record, verdict)
             await self._duties.perform([job_id])

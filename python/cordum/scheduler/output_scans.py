@@ -22,8 +22,7 @@ from cordum.scheduler.kernel_watch import KernelWatch
 from cordum.scheduler.output_checks import CIRCUIT_OPEN
 from cordum.scheduler.output_modes import OutputModes
 from cordum.scheduler.output_outcomes import OutputOutcomes, Verdict, record_json
-from cordum.store import keys
-from cordum.store.blobs import BlobStore, pointer_to, redacted_key
+from cordum.store.blobs import BlobStore, content_key, pointer_to, redacted_key
 from cordum.store.breaker import CircuitBreaker
 from cordum.store.jobs import JobStore, Record, number_of
 from cordum.v1.output_policy_pb2 import OutputCheckRequest, OutputCheckResponse, OutputDecision
@@ -71,6 +70,10 @@ class _NotAnswered(Exception):
 
 class _Broken(Exception):
     """The scan breaks in the kernel, and will again."""
+
+
+def _key(record: Record) -> str:
+    return content_key(record.get("result_ptr", ""), record["id"])
 
 
 class OutputScans:
@@ -214,9 +217,11 @@ class OutputScans:
             job_id=job_id, result_ptr=record.get("result_ptr", ""), worker_id=record.get("worker_id", "")
         )
         result.execution_ms = number_of(record, "execution_ms")
-        if not result.result_ptr:
+        # Those of a result that passed its first check without an answer.
+        result.artifact_ptrs.extend(record.get("scan_artifacts", "").split())
+        if not result.result_ptr and not result.artifact_ptrs:
             return Verdict("")
-        head, size = await self._content(job_id)
+        head, size = await self._content(record) if result.result_ptr else (b"", 0)
         request = OutputCheckRequest.FromString(
             output_scan_request(
                 request_json, result.SerializeToString(), head if len(head) == size else b"", size
@@ -245,10 +250,10 @@ class OutputScans:
             verdict.decision = "ALLOW"
         return verdict
 
-    async def _content(self, job_id: str) -> tuple[bytes, int]:
+    async def _content(self, record: Record) -> tuple[bytes, int]:
         """Return the first bytes and the size of a job's result. Raises _NotAnswered when it does not come."""
         for attempt in range(_READS):
-            found = (await self._blobs.heads([keys.result_blob(job_id)], _SENT_MAX_BYTES))[0]
+            found = (await self._blobs.heads([_key(record)], _SENT_MAX_BYTES))[0]
             if found is not None:
                 return found
             if attempt + 1 < _READS:
@@ -297,7 +302,7 @@ class OutputScans:
         job_id = record["id"]
         content: bytes | None = head
         if len(head) < size:
-            content = await self._blobs.get(keys.result_blob(job_id))
+            content = await self._blobs.get(_key(record))
         spans = [(span.offset, span.length) for span in response.redaction_spans]
         copy = await asyncio.to_thread(redact_output, content, spans) if content is not None else None
         if copy is not None:

@@ -26,7 +26,7 @@ from cordum.store.job_sets import (
 )
 from cordum.store.jobs import JobStore
 from cordum.store.output_stats import OutputCheckNote, note_commands
-from cordum.store.scripts import Command
+from cordum.store.scripts import Command, script
 
 _FLUSH_S = 0.05
 _EVIDENCE_S = 7 * 24 * 3600
@@ -160,7 +160,12 @@ class SideWrites:
             commands += self._blobs.keep_commands(self._results)
         # Last: a result that was kept as such in the same moment is evidence by now.
         ttl_s = max(self._blobs.data_ttl_s, _EVIDENCE_S)
-        commands += [("EXPIRE", key, ttl_s) for key in sorted(self._evidence)]
+        for key in sorted(self._evidence):
+            # A result has the data TTL by now, an artifact that of its class, which may be longer.
+            is_artifact = key.startswith("art:")
+            commands.append(
+                script("keep_longer").command([key], [ttl_s]) if is_artifact else ("EXPIRE", key, ttl_s)
+            )
         self._evidence = set()
         self._tenants, self._recent, self._released, self._traces = [], [], [], []
         self._workers, self._letters = [], []

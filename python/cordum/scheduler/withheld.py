@@ -3,14 +3,16 @@ comes. A durable duty of their job, like the later scans.
 """
 
 import asyncio
+import base64
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 import structlog
 
 from cordum.domain.errors import CordumError
+from cordum.protocol.cap import JobResult
 from cordum.runtime.clock import monotonic_s, now_us
-from cordum.store import keys
+from cordum.store.blobs import content_key
 from cordum.store.jobs import JobStore, Record
 
 __all__ = ["Withheld"]
@@ -26,6 +28,12 @@ _log = structlog.get_logger("cordum.scheduler")
 
 CheckAgain = Callable[[Sequence[Record], int | None], Awaitable[None]]
 """Check kept results again, with content up to a size (None: the usual one)."""
+
+
+def _content_key(record: Record) -> str:
+    """Return the key of what a kept result points at: its own content, or an artifact."""
+    result = JobResult.FromString(base64.b64decode(record.get("pending_result", "")))
+    return content_key(result.result_ptr, record["id"])
 
 
 class Withheld:
@@ -80,7 +88,7 @@ class Withheld:
     async def _again(self, job_ids: Sequence[str]) -> None:
         await self._jobs.touch_after(job_ids, now_us=now_us())
         records = await self._kept(job_ids)
-        sizes = await self._sizes([record["id"] for record in records])
+        sizes = await self._sizes(records)
         small = [record for record in records if sizes[record["id"]] <= self._inline_max_bytes]
         if small:
             await self._check(small, self._inline_max_bytes)
@@ -99,18 +107,17 @@ class Withheld:
             self._waits_s.pop(job_id, None)
         return kept
 
-    async def _sizes(self, job_ids: Sequence[str]) -> dict[str, int]:
+    async def _sizes(self, records: Sequence[Record]) -> dict[str, int]:
         """Return the sizes of results; one whose key is not there may still be replicating (protocol spec §10)."""
-        sizes = dict.fromkeys(job_ids, 0)
+        kept = {record["id"]: _content_key(record) for record in records}
+        sizes = dict.fromkeys(kept, 0)
         for attempt in range(_READS):
             missing = [job_id for job_id, size in sizes.items() if not size]
             if not missing:
                 break
             if attempt:
                 await asyncio.sleep(_READ_AGAIN_S)
-            replies = await self._jobs.client.pipeline(
-                [("STRLEN", keys.result_blob(name)) for name in missing]
-            )
+            replies = await self._jobs.client.pipeline([("STRLEN", kept[name]) for name in missing])
             sizes |= {
                 name: reply for name, reply in zip(missing, replies, strict=True) if isinstance(reply, int)
             }

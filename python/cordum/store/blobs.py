@@ -4,13 +4,25 @@ write them."""
 import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import orjson
 
 from cordum.domain.errors import InvalidInput, Unavailable
 from cordum.store import keys
 from cordum.store.connection import RedisClient
 from cordum.store.scripts import Command
 
-__all__ = ["BlobStore", "key_of_pointer", "pointed_key", "pointer_to", "redacted_key", "result_key"]
+__all__ = [
+    "BlobStore",
+    "content_key",
+    "is_of_tenant",
+    "key_of_pointer",
+    "pointed_key",
+    "pointer_to",
+    "redacted_key",
+    "result_key",
+]
 
 _SCHEME = "redis://"
 _READABLE = ("ctx:", "res:", "art:", "mem:")
@@ -57,6 +69,20 @@ def pointed_key(pointer: str, job_id: str) -> str | None:
     except InvalidInput:
         return None
     return key if key.startswith("art:") else None
+
+
+def is_of_tenant(metadata: Any, tenant: str) -> bool:
+    """Tell whether the stored metadata of an artifact names this tenant."""
+    try:
+        labels = orjson.loads(metadata or b"{}").get("labels") or {}
+    except (orjson.JSONDecodeError, AttributeError, TypeError):
+        return False
+    return isinstance(labels, dict) and labels.get("tenant_id") == tenant
+
+
+def content_key(pointer: str, job_id: str) -> str:
+    """Return the key of what a job's accepted result pointer names; without one, or with another, its own result."""
+    return pointed_key(pointer, job_id) or keys.result_blob(job_id)
 
 
 class BlobStore:

@@ -198,6 +198,19 @@ impl Item {
         }
     }
 
+    /// Name the artifacts of a result that passed without an answer: the scan that follows looks at them too.
+    pub(crate) fn put_artifacts(&self, change: &mut Transition) {
+        let is_unseen = self
+            .output
+            .as_ref()
+            .is_some_and(|check| check.checked == Checked::FailedOpen && check.needs_scan);
+        if is_unseen && !self.result.artifact_ptrs.is_empty() {
+            change
+                .set
+                .insert("scan_artifacts", self.result.artifact_ptrs.join("\n"));
+        }
+    }
+
     /// Whether a scan of the content has to follow.
     pub(crate) fn needs_scan(&self) -> bool {
         self.to == "SUCCEEDED" && self.output.as_ref().is_some_and(|check| check.needs_scan)

@@ -2,6 +2,7 @@
 
 use base64::engine::general_purpose::STANDARD;
 use base64::Engine as _;
+use cordum_wire::artifact_key;
 use cordum_wire::messages::{BatchRequest, BatchResponse, JobRequest, JobResult};
 use cordum_wire::output_messages::OutputCheckResponse;
 use prost::bytes::Bytes;
@@ -46,11 +47,37 @@ impl ResultPlan {
         plan
     }
 
-    /// Jobs whose results are to be checked, and whether their content is; else it is the error text.
-    pub fn output_reads(&self) -> Vec<(String, bool)> {
+    /// Artifacts that results point at instead of a result of their own: (job, key).
+    pub fn artifact_reads(&self) -> Vec<(String, String)> {
+        let pointed = self.items.iter().filter(|item| item.is_success());
+        pointed
+            .filter_map(|item| {
+                let key = artifact_key(&item.result.result_ptr)?;
+                Some((item.result.job_id.clone(), key.to_owned()))
+            })
+            .collect()
+    }
+
+    /// These artifacts are those of their jobs' tenants.
+    pub fn accept_artifacts(&mut self, own: &[(String, String)]) {
+        for item in &mut self.items {
+            let is_own = |(job, key): &(String, String)| {
+                *job == item.result.job_id && artifact_key(&item.result.result_ptr) == Some(key)
+            };
+            item.is_own_artifact = own.iter().any(is_own);
+        }
+    }
+
+    /// Jobs whose results are to be checked, and the key of their content; empty: it is the error text.
+    pub fn output_reads(&self) -> Vec<(String, String)> {
         let checked = self.items.iter().filter(|item| item.needs_check());
+        let key = |item: &Item| match artifact_key(&item.result.result_ptr) {
+            _ if !item.is_success() => String::new(),
+            Some(key) if item.is_own_artifact => key.to_owned(),
+            _ => format!("res:{}", item.result.job_id),
+        };
         checked
-            .map(|item| (item.result.job_id.clone(), item.is_success()))
+            .map(|item| (item.result.job_id.clone(), key(item)))
             .collect()
     }
 
@@ -75,7 +102,8 @@ impl ResultPlan {
                 .as_ref()
                 .is_some_and(|record| is_stored || item.may_end(record));
             if is_due {
-                let check = OutputCheck::new(&item.result, row.request.as_ref(), row.read, is_stored);
+                let own = item.is_own_artifact;
+                let check = OutputCheck::new(&item.result, row.request.as_ref(), row.read, is_stored, own);
                 item.output = Some(Box::new(check));
             }
         }
@@ -172,7 +200,8 @@ impl ResultPlan {
             match check.checked {
                 Checked::Unanswered(_) | Checked::OverBudget => {
                     check.checked = Checked::FailedOpen;
-                    check.needs_scan = !check.request.failed && !check.is_empty();
+                    let has_parts = !check.is_empty() || !check.request.artifact_ptrs.is_empty();
+                    check.needs_scan = !check.request.failed && has_parts;
                 }
                 Checked::Truncated => check.checked = Checked::Allowed,
                 _ => {}
@@ -307,7 +336,9 @@ pub fn scan_request(request: &JobRequest, result: &JobResult, content: &[u8], si
         size,
     };
     let mut batch = Vec::new();
-    OutputCheck::new(result, Some(request), read, true).put_request(&mut batch);
+    // Whose an artifact is was asked when its result was accepted.
+    let is_own_artifact = artifact_key(&result.result_ptr).is_some();
+    OutputCheck::new(result, Some(request), read, true, is_own_artifact).put_request(&mut batch);
     let one = BatchRequest::decode(batch.as_slice()).unwrap_or_default();
     one.requests.into_iter().next().unwrap_or_default()
 }

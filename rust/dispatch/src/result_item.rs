@@ -44,6 +44,10 @@ pub(crate) struct Item {
     pub(crate) is_withheld: bool,
     /// What the dead letter says, when it is not the error text.
     pub(crate) letter_reason: Option<String>,
+    /// The artifact its pointer names is its tenant's.
+    pub(crate) is_own_artifact: bool,
+    /// Its pointer named something else, and is gone.
+    pub(crate) is_pointer_dropped: bool,
 }
 
 impl Item {
@@ -69,6 +73,8 @@ impl Item {
             output: None,
             is_withheld: false,
             letter_reason: None,
+            is_own_artifact: false,
+            is_pointer_dropped: false,
         }
     }
 
@@ -164,13 +170,16 @@ impl Item {
         }
         change.after = Some(after);
         self.put_output(change, now_us);
-        // A pointer may only name the job's own result; anything else is dropped (protocol spec §10).
+        self.put_artifacts(change);
+        // A pointer may only name the job's own result or an artifact of its tenant; anything else is dropped (protocol
+        // spec §10).
         let own = cordum_wire::result_pointer(&self.result.job_id);
         let is_copy = self
             .output
             .as_ref()
             .is_some_and(|check| check.record.redacted_ptr == self.result.result_ptr);
-        if self.result.result_ptr != own && !is_copy {
+        if self.result.result_ptr != own && !is_copy && !self.is_own_artifact {
+            self.is_pointer_dropped = !self.result.result_ptr.is_empty();
             self.result.result_ptr.clear();
         }
         change.set_if("result_ptr", &self.result.result_ptr);
@@ -335,9 +344,20 @@ impl Item {
                 .push((tenant.to_owned(), job_id.clone(), false, false));
         }
         if is_quarantined {
-            applied.outputs.evidence.push(format!("res:{job_id}"));
+            let original = self
+                .output
+                .as_ref()
+                .map(|check| check.record.original_ptr.as_str());
+            let kept = original.and_then(cordum_wire::artifact_key).map(str::to_owned);
+            applied
+                .outputs
+                .evidence
+                .push(kept.unwrap_or_else(|| format!("res:{job_id}")));
         } else if !result.result_ptr.is_empty() {
             applied.result_keys.push(format!("res:{job_id}"));
+        }
+        if self.is_pointer_dropped {
+            applied.counts.push(("pointer", String::new()));
         }
         let label = surroundings.config.metric_topic(topic).to_owned();
         let word = match is_quarantined {

@@ -58,7 +58,7 @@ fn failed_with(text: &str, answer: Option<OutputCheckResponse>, passes: bool) ->
         ..result(6)
     });
     let mut plan = ResultPlan::new(surroundings(), &[&message], 1);
-    assert_eq!(plan.output_reads(), [("j".to_owned(), false)]);
+    assert_eq!(plan.output_reads(), [("j".to_owned(), String::new())]);
     plan.supply_outputs(vec![OutputRow {
         request: Some(JobRequest::default()),
         ..OutputRow::default()

@@ -54,8 +54,17 @@ impl ResultPlan {
         );
     }
 
-    /// Jobs whose results are to be checked, and whether their content is.
-    fn output_reads(&self) -> Vec<(String, bool)> {
+    /// Artifacts that results point at: (job, key).
+    fn artifact_reads(&self) -> Vec<(String, String)> {
+        self.inner.artifact_reads()
+    }
+
+    fn accept_artifacts(&mut self, own: Vec<(String, String)>) {
+        self.inner.accept_artifacts(&own);
+    }
+
+    /// Jobs whose results are to be checked, and the key of their content; empty: the error text is.
+    fn output_reads(&self) -> Vec<(String, String)> {
         self.inner.output_reads()
     }
 

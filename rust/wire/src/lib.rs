@@ -25,7 +25,7 @@ pub use canonical::canonical_bytes;
 pub use claims::Claim;
 pub use decision::{constraints_json, decision_word, remediations_json};
 pub use partition::partition;
-pub use pointer::{context_pointer, result_pointer};
+pub use pointer::{artifact_key, context_pointer, result_pointer};
 pub use record::{put_request_fields, record_tenant, TRACE_CONTEXT};
 pub use request::{canonical_hash, config_scope, submit_packet, tenant_of, ConfigScope};
 pub use seal::{SealError, Sealer};

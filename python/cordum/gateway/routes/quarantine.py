@@ -8,11 +8,10 @@ from starlette.responses import Response
 from cordum.domain.errors import Conflict, InvalidInput
 from cordum.gateway.api import Api
 from cordum.gateway.http import cursor_of, json_object, json_reply, limit_of, page_reply
-from cordum.gateway.quarantine import Review, output_record, quarantine_item
+from cordum.gateway.quarantine import Review, evidence_key, output_record, quarantine_item
 from cordum.gateway.routes.jobs import tenant_of
 from cordum.gateway.state import Gateway
 from cordum.security.principal import Caller
-from cordum.store import keys
 from cordum.store.job_list import JobQuery, list_jobs
 
 __all__ = ["add_quarantine_routes"]
@@ -69,7 +68,7 @@ async def list_held(gateway: Gateway, caller: Caller, request: Request) -> Respo
             cursor=cursor_of(request),
         ),
     )
-    kept = await gateway.redis.pipeline([("EXISTS", keys.result_blob(record["id"])) for record in page])
+    kept = await gateway.redis.pipeline([("EXISTS", evidence_key(record)) for record in page])
     items = [
         # What the store does not tell is held.
         quarantine_item(record, is_kept=found != 0)
@@ -90,7 +89,7 @@ async def release(gateway: Gateway, caller: Caller, request: Request) -> Respons
     mode = body.get("mode") or "original"
     if mode not in _MODES:
         raise InvalidInput("mode: expected `original` or `redacted`", field="mode")
-    if not await gateway.redis.execute("EXISTS", keys.result_blob(record["id"])):
+    if not await gateway.redis.execute("EXISTS", evidence_key(record)):
         raise Conflict("the output is not kept any more", code="output_not_held")
     pointer = str(output_record(record).get("redacted_ptr", "")) if mode == "redacted" else ""
     if mode == "redacted" and not pointer:

@@ -23,6 +23,7 @@ from cordum.store import keys
 from cordum.store.blobs import BlobStore
 from cordum.store.dlq import DeadLetterStore, dead_letter_commands
 from cordum.store.job_sets import tenant_commands
+from cordum.store.job_times import taken_ms
 from cordum.store.jobs import JobStore, Record
 
 __all__ = ["JobActions"]
@@ -62,7 +63,8 @@ class JobActions:
     async def cancel(self, record: Record) -> str:
         """Cancel a job; return the state it has now, `CANCELLED` or the terminal one it had before."""
         now = now_us()
-        event = {"ts": now, "state": "CANCELLED", "ctx": {"reason": CANCEL_REASON}}
+        context = {"reason": CANCEL_REASON, "duration_ms": taken_ms(record, now)}
+        event = {"ts": now, "state": "CANCELLED", "ctx": context}
         reply = await self._jobs.move(
             {
                 "id": record["id"],

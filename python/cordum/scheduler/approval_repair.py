@@ -25,12 +25,13 @@ from cordum.protocol.cap import PolicyCheckResponse
 from cordum.runtime.clock import now_us, rfc3339
 from cordum.scheduler.duties import Duties
 from cordum.scheduler.job_locks import APPROVAL_TTL_S, under_job_lock
-from cordum.scheduler.moves import taken_ms, transition_event
+from cordum.scheduler.moves import transition_event
 from cordum.scheduler.payloads import payload_of
 from cordum.scheduler.safety import SafetyClient
 from cordum.store import keys
 from cordum.store.blobs import BlobStore
 from cordum.store.effective_config import EffectiveConfigs
+from cordum.store.job_times import taken_ms
 from cordum.store.jobs import JobStore, Record
 
 _log = structlog.get_logger("cordum.scheduler")

@@ -3,7 +3,6 @@
 import asyncio
 from typing import Any
 
-import orjson
 import structlog
 from nats.aio.msg import Msg
 
@@ -14,9 +13,11 @@ from cordum.protocol import subjects
 from cordum.runtime.clock import now_us
 from cordum.scheduler import metrics
 from cordum.scheduler.duties import Duties
+from cordum.scheduler.moves import transition_event
 from cordum.scheduler.protocol_alerts import ProtocolAlerts, fault_of, read_packet
 from cordum.scheduler.side_writes import SideWrites
-from cordum.store.jobs import JobStore
+from cordum.store.job_times import taken_ms
+from cordum.store.jobs import JobStore, Record
 
 _log = structlog.get_logger("cordum.scheduler")
 _TRIES = 3
@@ -53,7 +54,10 @@ class BusEvents:
     async def _cancel(self, job_id: str, reason: str) -> None:
         for attempt in range(1, _TRIES + 1):
             try:
-                reply = await self._jobs.move(_cancel_change(job_id, reason), now_us=now_us())
+                record = await self._jobs.get(job_id)
+                if record is None:
+                    return
+                reply = await self._jobs.move(_cancel_change(record, reason), now_us=now_us())
             except CordumError as error:
                 _log.warning("cancel not stored", job_id=job_id, attempt=attempt, error=str(error))
                 await asyncio.sleep(_WAIT_S)
@@ -66,14 +70,14 @@ class BusEvents:
         metrics.CANCEL_FAILURES.inc()
 
 
-def _cancel_change(job_id: str, reason: str) -> dict[str, Any]:
+def _cancel_change(record: Record, reason: str) -> dict[str, Any]:
     now = now_us()
-    event = {"ts": now, "state": "CANCELLED", "ctx": {"reason": reason}}
+    taken = taken_ms(record, now)
     return {
-        "id": job_id,
+        "id": record["id"],
         "from": [state for state in JobState if state not in TERMINAL_STATES],
         "to": str(JobState.CANCELLED),
         "set": {"failure_reason": reason},
         "after": ["result"],
-        "events": [orjson.dumps(event).decode()],
+        "events": [transition_event(now, JobState.CANCELLED, reason=reason, duration_ms=taken)],
     }

@@ -12,10 +12,11 @@ from cordum.runtime.clock import now_us, rfc3339
 from cordum.scheduler import metrics
 from cordum.scheduler.duties import Duties
 from cordum.scheduler.side_writes import SideWrites
-from cordum.store.jobs import JobStore, Record, number_of
+from cordum.store.job_times import taken_ms
+from cordum.store.jobs import JobStore, Record
 from cordum.telemetry import approvals
 
-__all__ = ["Change", "Moves", "taken_ms", "transition_event"]
+__all__ = ["Change", "Moves", "transition_event"]
 
 Change = dict[str, Any]
 Plan = Callable[[Record], Change | None]
@@ -32,12 +33,6 @@ def transition_event(now: int, state: str, **context: object) -> str:
     if context:
         event["ctx"] = context
     return orjson.dumps(event).decode()
-
-
-def taken_ms(record: Record, now: int) -> int:
-    """Return how long a job took that ends ``now`` (µs): since its last dispatch, or since it came to us."""
-    since = number_of(record, "dispatched_at") or number_of(record, "created_at")
-    return max(0, now - since) // 1_000 if since else 0
 
 
 class Moves:

@@ -21,6 +21,7 @@ from cordum.scheduler.job_locks import under_job_lock
 from cordum.scheduler.packets import output_audit
 from cordum.scheduler.side_writes import SideWrites
 from cordum.store.blobs import content_key
+from cordum.store.job_times import taken_ms
 from cordum.store.jobs import JobStore, Record
 from cordum.v1.output_policy_pb2 import OutputCheckResponse
 
@@ -231,7 +232,14 @@ def _change(record: Record, verdict: Verdict) -> dict[str, Any]:
 
 def _quarantine(record: Record, verdict: Verdict, left: Sequence[str], now: int) -> dict[str, Any]:
     reason = verdict.reason or "output quarantined by async policy"
-    context = {"rule": verdict.rule_id, "reason": reason, "findings": len(verdict.findings)}
+    context = {
+        "rule": verdict.rule_id,
+        "reason": reason,
+        "findings": len(verdict.findings),
+        "error_code": _CODE,
+        "error_msg": reason,
+        "duration_ms": taken_ms(record, now),
+    }
     event = {
         "ts": now,
         "state": str(JobState.OUTPUT_QUARANTINED),

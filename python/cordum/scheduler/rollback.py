@@ -5,7 +5,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
 import structlog
 
 from cordum._core import Planner
@@ -13,7 +12,10 @@ from cordum.bus.messages import PubOutcome
 from cordum.domain.states import JobState
 from cordum.runtime.clock import now_us, rfc3339
 from cordum.scheduler import metrics
+from cordum.scheduler.moves import transition_event
 from cordum.scheduler.outgoing import Outgoing
+from cordum.scheduler.side_writes import SideWrites
+from cordum.store.job_times import taken_ms
 from cordum.store.jobs import JobStore
 
 _log = structlog.get_logger("cordum.scheduler")
@@ -51,16 +53,16 @@ def rollback_change(
         "set": {"last_cause": "dispatch_failed"},
         "due": 0,
         "retry": now + delay_us,
-        "events": [
-            orjson.dumps({"ts": now, "state": "SCHEDULED", "ctx": {"reason": "dispatch_failed"}}).decode()
-        ],
+        "events": [transition_event(now, JobState.SCHEDULED, reason="dispatch_failed")],
     }
 
 
-def too_large_change(job_id: str, dispatch_id: str, rev: int, now: int) -> dict[str, Any]:
-    """Return the change that ends a job whose dispatch can never fit the broker's limit."""
+def too_large_change(job_id: str, dispatch_id: str, rev: int, taken: int, now: int) -> dict[str, Any]:
+    """Return the change that ends a job, after ``taken`` ms, whose dispatch can never fit the broker's limit."""
     reason = "dispatch does not fit the broker's message size"
-    event = {"ts": now, "state": "FAILED", "ctx": {"error_code": "payload_too_large", "error_msg": reason}}
+    event = transition_event(
+        now, JobState.FAILED, error_code="payload_too_large", error_msg=reason, duration_ms=taken
+    )
     return {
         "id": job_id,
         "from": [JobState.DISPATCHED],
@@ -75,7 +77,7 @@ def too_large_change(job_id: str, dispatch_id: str, rev: int, now: int) -> dict[
             "created_at": rfc3339(now),
         },
         "after": ["result", "dlq"],
-        "events": [orjson.dumps(event).decode()],
+        "events": [event],
     }
 
 
@@ -84,23 +86,43 @@ async def roll_back(
     jobs: JobStore,
     failed: Iterable[tuple[Outgoing, PubOutcome]],
     undo: Mapping[str, Undo],
-) -> None:
-    """Undo dispatches nobody can have received; ``undo`` has the job ids.
+    side: SideWrites,
+) -> list[str]:
+    """Undo dispatches nobody can have received; ``undo`` has the job ids. Return the jobs that ended by it, whose
+    duties are left to the caller. Raises Unavailable.
 
     A time-out or a lost connection proves nothing: such a job keeps its `job:disp` entry and is settled
     against the stream later.
     """
+    fates = {out[3]: (out[2].removeprefix("dispatch:"), _told(out[3], outcome)) for out, outcome in failed}
+    hopeless = [job_id for job_id, (_, kind) in fates.items() if kind == "too_large"]
+    records = dict(zip(hopeless, await jobs.get_many(hopeless), strict=True)) if hopeless else {}
     now = now_us()
     changes: list[Mapping[str, Any]] = []
-    for outgoing, outcome in failed:
-        job_id, dispatch_id = outgoing[3], outgoing[2].removeprefix("dispatch:")
+    for job_id, (dispatch_id, kind) in fates.items():
         how = undo[job_id]
-        _log.warning("dispatch not published", job_id=job_id, kind=outcome.kind, error=outcome.error)
-        if outcome.kind == "too_large":
-            changes.append(too_large_change(job_id, dispatch_id, how.rev, now))
-        elif outcome.kind in ("no_stream", "refused"):
+        if kind == "too_large":
+            taken = taken_ms(records[job_id] or {}, now)
+            changes.append(too_large_change(job_id, dispatch_id, how.rev, taken, now))
+        elif kind in ("no_stream", "refused"):
             metrics.ROLLBACKS.labels(how.topic).inc()
             changes.append(rollback_change(planner, job_id, dispatch_id, how.rev, how.failures, now))
-    if changes:
-        groups = [(jobs.partition(change["id"]), (jobs.pack(change),)) for change in changes]
-        await jobs.apply("job_move", groups, now_us=now)
+    if not changes:
+        return []
+    groups = [(jobs.partition(change["id"]), (jobs.pack(change),)) for change in changes]
+    replies = await jobs.apply("job_move", groups, now_us=now)
+    moved = [
+        (change["id"], reply)
+        for change, (reply,) in zip(changes, replies, strict=True)
+        if reply[0] == b"moved"
+    ]
+    side.touched([(reply[5].decode(), job_id) for job_id, reply in moved], now)
+    ended = [job_id for job_id, _ in moved if job_id in records]
+    for job_id in ended:
+        metrics.COMPLETED.labels(undo[job_id].topic, "failed").inc()
+    return ended
+
+
+def _told(job_id: str, outcome: PubOutcome) -> str:
+    _log.warning("dispatch not published", job_id=job_id, kind=outcome.kind, error=outcome.error)
+    return outcome.kind

@@ -370,7 +370,9 @@ class SubmitPipeline:
         undo = {job_id: Undo(topic, failures, rev) for job_id, topic, failures, rev in effects.undo}
         self._side.confirmed(confirmed, [job_id for job_id, _ in confirmed if undo[job_id].failures])
         if failed:
-            await roll_back(self._planner, self._jobs, failed, undo)
+            ended = await roll_back(self._planner, self._jobs, failed, undo, self._side)
+            if ended and self.perform_duties is not None:
+                await self.perform_duties(ended)
 
     async def _with_configs(self, effects: SubmitEffects) -> Sequence[Outgoing]:
         """Store the configurations dispatches point to; return the dispatches that can be published now.

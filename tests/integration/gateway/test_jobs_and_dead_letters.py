@@ -74,6 +74,8 @@ async def test_a_cancelled_job_stays_cancelled_and_everybody_hears(
     job_id = await submit(alice)
     answer = await alice.post(f"/jobs/{job_id}/cancel")
     assert (answer.status_code, answer.json()) == (200, {"id": job_id, "state": "CANCELLED"})
+    events = await jobs.events(job_id)
+    assert 0 <= events[-1]["ctx"]["duration_ms"] < 60_000
     again = await alice.post(f"/jobs/{job_id}/cancel")
     assert again.json() == {"id": job_id, "state": "CANCELLED", "reason": "job already terminal"}
     record = await jobs.get(job_id)

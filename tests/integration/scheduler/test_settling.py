@@ -99,7 +99,8 @@ async def test_a_dispatch_somebody_else_took_over_is_not_taken_back(house: House
     await unconfirmed(house)
     dispatch_id, rev = (await house.record("j"))["dispatch_id"], int((await house.record("j"))["rev"])
     assert await settler(house).sweep(leading=True) == 1
-    await roll_back(house.planner, house.jobs, refused(dispatch_id, kind), {"j": Undo("job.a", 0, rev)})
+    undo = {"j": Undo("job.a", 0, rev)}
+    assert await roll_back(house.planner, house.jobs, refused(dispatch_id, kind), undo, house.side) == []
     assert await house.state("j") == "DISPATCHED"
 
 
@@ -110,8 +111,20 @@ async def test_a_dispatch_nobody_took_over_is_taken_back(house: House, kind: Fai
     await unconfirmed(house)
     record = await house.record("j")
     undo = {"j": Undo("job.a", 0, int(record["rev"]))}
-    await roll_back(house.planner, house.jobs, refused(record["dispatch_id"], kind), undo)
-    assert await house.state("j") == state
+    failed = refused(record["dispatch_id"], kind)
+    ended = await roll_back(house.planner, house.jobs, failed, undo, house.side)
+    assert ended == (["j"] if state == "FAILED" else [])
+    after = await house.record("j")
+    assert after["state"] == state
+    # Its tenant lists it by this change.
+    await house.side.flush()
+    listed = await house.jobs.client.execute("ZSCORE", keys.tenant_recent(after["tenant"]), "j")
+    assert int(float(listed)) == int(after["updated_at"]) > int(record["updated_at"])
+    context = (await house.jobs.events("j"))[-1]["ctx"]
+    if state == "FAILED":
+        assert context["error_code"] == "payload_too_large"
+        taken = (int(after["updated_at"]) - int(record["dispatched_at"])) // 1_000
+        assert 0 <= taken - context["duration_ms"] <= 1_000
 
 
 def moves_before_it_is_read(house: House, patch: pytest.MonkeyPatch, change: Mapping[str, Any]) -> None:

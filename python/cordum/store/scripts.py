@@ -48,7 +48,7 @@ def _parse(name: str, text: str, parts: dict[str, str]) -> Script:
     header = _HEADER.match(text)
     if header is None or header["name"] != name:
         raise CordumError(f"script `{name}`: header does not follow the convention")
-    source = _INCLUDE.sub(lambda found: parts[found[1]], text)
+    source = _spliced(text, parts)
     argv = _ITEM.findall(header["argv"])
     return Script(
         name=name,
@@ -58,6 +58,11 @@ def _parse(name: str, text: str, parts: dict[str, str]) -> Script:
         min_args=sum(1 for _, dots in argv if not dots),
         variadic=any(dots for _, dots in argv),
     )
+
+
+def _spliced(text: str, parts: dict[str, str]) -> str:
+    """Return a text with the parts it includes, and those that they include."""
+    return _INCLUDE.sub(lambda found: _spliced(parts[found[1]].rstrip("\n"), parts), text)
 
 
 @cache

@@ -35,7 +35,7 @@ pub const SCRIPT_EDITS: &[(&str, Edit)] = &[
     edit("records never expire", COMMON, "if final then expire(id, r.output_safety) end", ""),
     edit("open records expire", COMMON, "if final then expire(id, r.output_safety) end", "expire(id, r.output_safety)"),
     edit("events never expire", COMMON, "call('EXPIRE', 'job:events:' .. tag .. id, ttl)", ""),
-    edit("time-outs are not final", COMMON, "TIMEOUT = true, DENIED = true", "DENIED = true"),
+    edit("time-outs are not final", "_final_states", "TIMEOUT = true, DENIED = true", "DENIED = true"),
     edit("parked for ever", COMMON, "for _, name in ipairs({'next_attempt_at', 'last_cause', 'parked_at'}) do dels[#dels + 1] = name end", ""),
     edit("parked nowhere", COMMON, "add(RETRY, j.retry, id)", ""),
     edit("pools keep waiting", COMMON, "for pool in string.gmatch(old, '[^,]+') do remove(WAIT .. pool, id) end", ""),

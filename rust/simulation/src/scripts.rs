@@ -50,16 +50,21 @@ fn sources(edit: Option<Edit>) -> BTreeMap<String, String> {
         .collect();
     texts.retain(|name, _| !name.starts_with('_'));
     for text in texts.values_mut() {
-        let lines: Vec<&str> = text
-            .lines()
-            .map(|line| {
-                line.strip_prefix("-- include ")
-                    .map_or(line, |part| parts[part].as_str())
-            })
-            .collect();
-        *text = lines.join("\n");
+        *text = spliced(text, &parts);
     }
     texts
+}
+
+/// A text with the parts it includes, and those that they include.
+fn spliced(text: &str, parts: &BTreeMap<String, String>) -> String {
+    let lines: Vec<String> = text
+        .lines()
+        .map(|line| match line.strip_prefix("-- include ") {
+            Some(part) => spliced(&parts[part], parts),
+            None => line.to_owned(),
+        })
+        .collect();
+    lines.join("\n")
 }
 
 /// How often an edit's text occurs in its file.

@@ -1,7 +1,7 @@
 -- Shared by the scripts that end post-commit duties.
 local tag = string.match(KEYS[1], '{[^}]*}')
 local META, AFTER = 'job:meta:' .. tag .. ':', 'job:after:' .. tag
-local FINAL = {SUCCEEDED = true, FAILED = true, CANCELLED = true, TIMEOUT = true, DENIED = true, OUTPUT_QUARANTINED = true}
+-- include final_states
 
 -- Of a job that is over and told, nobody asks whose dispatch it was.
 local function forget_duties(meta, state)

@@ -10,7 +10,7 @@ local tag = slot .. ':'
 local META, INDEX, RECENT = 'job:meta:' .. tag, 'job:index:' .. tag, 'job:recent:' .. slot
 local DUE, DISP, RETRY, WAIT = 'job:due:' .. slot, 'job:disp:' .. slot, 'job:retry:' .. slot, 'job:wait:' .. tag
 local DEADLINE, AFTER = 'job:deadline:' .. slot, 'job:after:' .. slot
-local FINAL = {SUCCEEDED = true, FAILED = true, CANCELLED = true, TIMEOUT = true, DENIED = true, OUTPUT_QUARANTINED = true}
+-- include final_states
 
 -- Sorted-set changes are collected as argument lists and written once per key: a call for several jobs touches each index
 -- twice at most. A removal goes before an addition to the same key.

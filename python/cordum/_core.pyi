@@ -133,6 +133,9 @@ class Planner:
     def take_refused(self) -> list[str]:
         """Return the workers that the licence refused since the last call."""
 
+    def take_misnamed(self) -> list[tuple[str, str]]:
+        """Return (sender, worker named) of heartbeats and handshakes that name another one since the last call."""
+
     def worker_ages(self, now_us: int) -> list[tuple[str, float]]:
         """Return (worker id, seconds since its last sign of life)."""
 
@@ -375,6 +378,8 @@ class ResultPlan:
     def apply(self, replies: list[list[bytes | int]], now_us: int) -> ResultEffects: ...
     def verdicts(self) -> list[tuple[int, float]]: ...
     def invalid(self) -> list[tuple[int, str]]: ...
+    def misnamed(self) -> list[tuple[str, str]]:
+        """Return (sender, worker named) of results that name another worker."""
 
 class ResultEffects:
     """What follows from a committed result batch."""

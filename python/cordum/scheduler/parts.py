@@ -232,3 +232,5 @@ class Parts:
         self.configuration.on_routing.append(self.registry.drop_dead_pools)
         for hears in (self.submits, self.results, self.registry):
             hears.on_refused = self.alerts.refused
+        self.registry.on_misnamed = self.alerts.misnamed
+        self.results.on_misnamed = self.alerts.misnamed

@@ -16,13 +16,16 @@ from cordum.runtime.ids import new_id
 from cordum.scheduler import metrics
 from cordum.scheduler.packets import SENDER
 
-__all__ = ["ProtocolAlerts", "Refused", "fault_of", "read_packet"]
+__all__ = ["Misnamed", "ProtocolAlerts", "Refused", "fault_of", "read_packet"]
 
 Refused = Callable[[str, Iterable[tuple[bytes, str]]], Awaitable[None]]
 """Takes the subject, and the packets refused there with their reasons."""
+Misnamed = Callable[[str, Iterable[tuple[str, str]]], None]
+"""Takes the kind of packets, and their senders with the workers they name."""
 
 _TOLD_MAX: Final = 10_000
 _MINUTE_S: Final = 60.0
+_HOUR_S: Final = 3_600.0
 _TEXT_MAX: Final = 256
 _VERSION: Final = 1
 
@@ -73,6 +76,7 @@ class ProtocolAlerts:
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
         self._told: TTLCache[tuple[str, int], bool] = TTLCache(_TOLD_MAX, _MINUTE_S, timer=monotonic_s)
+        self._misnamed: TTLCache[str, bool] = TTLCache(_TOLD_MAX, _HOUR_S, timer=monotonic_s)
 
     async def refused(self, subject: str, packets: Iterable[tuple[bytes, str]]) -> None:
         """Note packets that were dropped, each with the reason label of its count."""
@@ -89,6 +93,18 @@ class ProtocolAlerts:
                 await self._bus.publish_core(subjects.ALERT, _alert(packet, subject, reason, kind))
             except CordumError as error:
                 _log.warning("alert not sent", reason=error.message)
+
+    def misnamed(self, packet: str, pairs: Iterable[tuple[str, str]]) -> None:
+        """Warn of packets, taken all the same, whose sender names another worker than itself; once an hour each."""
+        for sender, named in pairs:
+            if sender not in self._misnamed:
+                self._misnamed[sender] = True
+                _log.warning(
+                    "packet names another worker than its sender",
+                    packet=packet,
+                    sender_id=sender[:_TEXT_MAX],
+                    worker_id=named[:_TEXT_MAX],
+                )
 
 
 def _decoded(data: bytes) -> Any:

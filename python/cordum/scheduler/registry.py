@@ -18,7 +18,7 @@ from cordum.protocol.cap import Handshake
 from cordum.runtime.clock import monotonic_s, now_s, now_us, rfc3339
 from cordum.scheduler import metrics
 from cordum.scheduler.presence_gate import PresenceGate
-from cordum.scheduler.protocol_alerts import Refused, fault_of
+from cordum.scheduler.protocol_alerts import Misnamed, Refused, fault_of
 from cordum.store.locks import Lock
 from cordum.store.worker_snapshot import WorkerSnapshots
 
@@ -58,6 +58,8 @@ class Registry:
         """Hears at every look which workers fell silent."""
         self.on_refused: Refused | None = None
         """Hears of packets that are neither heartbeat nor handshake."""
+        self.on_misnamed: Misnamed = lambda _packet, _pairs: None
+        """Hears of packets whose sender names another worker, where nobody has to prove anything."""
         self._authenticated: set[str] = set()
         self.recall_sessions: Callable[[list[str]], Awaitable[None]] | None = None
         """Hears of workers before they are restored; it may know who of the silent ones lives."""
@@ -80,6 +82,8 @@ class Registry:
             )
         self._note_pools({pool for _, pools in beats for pool in pools})
         self._report_refused()
+        if (misnamed := self._planner.take_misnamed()) and self._gate.is_open:
+            self.on_misnamed("presence", misnamed)
         await self._count([worker_id for worker_id, _ in beats])
         await self._recall([worker_id for worker_id, _ in beats])
         for worker_id, ready_topics, sdk_version in shakes:

@@ -14,7 +14,7 @@ from cordum.runtime.failpoints import reach
 from cordum.scheduler import metrics, output_metrics
 from cordum.scheduler.output_checks import OutputChecks
 from cordum.scheduler.pace import Pace
-from cordum.scheduler.protocol_alerts import Refused
+from cordum.scheduler.protocol_alerts import Misnamed, Refused
 from cordum.scheduler.side_writes import SideWrites
 from cordum.scheduler.submit_pipeline import SubmitPipeline, commit
 from cordum.scheduler.verdicts import settle_verdicts
@@ -55,6 +55,8 @@ class ResultPipeline:
         self._publisher = publisher
         self._pace = pace
         self._outputs = outputs
+        self.on_misnamed: Misnamed = lambda _packet, _pairs: None
+        """Hears of results whose sender names another worker, where nobody has to prove anything."""
         self.on_refused: Refused | None = None
         """Hears of packets that break the protocol."""
         self.on_scans: Callable[[Sequence[str]], None] = lambda _: None
@@ -83,6 +85,8 @@ class ResultPipeline:
         if (invalid := plan.invalid()) and self.on_refused is not None:
             refused = [(messages[at].data, reason) for at, reason in invalid]
             await self.on_refused(subjects.RESULT, refused)
+        if misnamed := plan.misnamed():
+            self.on_misnamed("result", misnamed)
         reach("result.read")
         ids = plan.reads()
         if ids:

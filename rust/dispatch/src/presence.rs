@@ -9,6 +9,8 @@ use crate::grants::Limits;
 use crate::intake::decode_presence;
 use crate::workers::{Capacity, WorkerTable};
 
+/// Most packets in another name than their sender's remembered until somebody asks.
+const MAX_MISNAMED: usize = 100;
 /// Role of workers in handshakes.
 const WORKER: i32 = 3;
 
@@ -57,6 +59,7 @@ impl WorkerTable {
         for (position, packet) in packets.enumerate() {
             match decode_presence(packet.bytes) {
                 Some((envelope, Payload::Heartbeat(beat))) => {
+                    self.note_sender(&envelope.sender_id, &beat.worker_id);
                     if packet.informs && self.has_session(&beat.worker_id, now_us) {
                         self.inform(&beat);
                         continue;
@@ -67,6 +70,7 @@ impl WorkerTable {
                     found.beats.extend(self.beat_of(beat));
                 }
                 Some((envelope, Payload::Handshake(shake))) if shake.role == WORKER => {
+                    self.note_sender(&envelope.sender_id, &shake.component_id);
                     if packet.informs && self.has_session(&shake.component_id, now_us) {
                         continue;
                     }
@@ -83,6 +87,17 @@ impl WorkerTable {
             }
         }
         found
+    }
+
+    fn note_sender(&mut self, sender_id: &str, named: &str) {
+        if sender_id != named && self.misnamed.len() < MAX_MISNAMED {
+            self.misnamed.push((sender_id.to_owned(), named.to_owned()));
+        }
+    }
+
+    /// Senders of packets that name another worker, with that one, since the last call.
+    pub fn take_misnamed(&mut self) -> Vec<(String, String)> {
+        std::mem::take(&mut self.misnamed)
     }
 
     fn grant_with(&mut self, worker_id: &str, limits: Option<Limits>, now_us: i64) {

@@ -29,6 +29,8 @@ pub struct ResultPlan {
     pub invalid: Vec<&'static str>,
     /// Positions of the refused messages, in the order of `invalid`.
     pub invalid_at: Vec<usize>,
+    /// Senders of results that name another worker, with that one; at most one per message.
+    pub misnamed: Vec<(String, String)>,
     /// Words for the counters of results without effect that need no script call.
     pub ignored: Vec<&'static str>,
     /// Messages that repeat another of the batch, after the one they repeat.
@@ -71,6 +73,7 @@ impl ResultPlan {
             verdicts: vec![Verdict::Ack; messages.len()],
             invalid: Vec::new(),
             invalid_at: Vec::new(),
+            misnamed: Vec::new(),
             ignored: Vec::new(),
             repeated: Vec::new(),
             jitter: Jitter::new(seed),
@@ -95,6 +98,10 @@ impl ResultPlan {
                 "api-gateway" | "workflow-engine" | SENDER
             ) {
                 continue;
+            }
+            if packet.sender_id != body.worker_id {
+                plan.misnamed
+                    .push((packet.sender_id.clone(), body.worker_id.clone()));
             }
             let fence = (
                 body.worker_id.clone(),

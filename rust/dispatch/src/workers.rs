@@ -40,6 +40,7 @@ pub struct WorkerTable {
     /// Workers the licence allows at once, 0: any number. Known ones stay when it shrinks.
     max_workers: usize,
     refused: Vec<String>,
+    pub(crate) misnamed: Vec<(String, String)>,
     /// Turns of tenants at scarce pools.
     pub(crate) rotation: Rotation,
     /// Places of parked jobs.

@@ -127,6 +127,11 @@ impl Planner {
         lock(&self.table).take_refused()
     }
 
+    /// Senders of heartbeats and handshakes that name another worker, with that one, since the last call.
+    fn take_misnamed(&self) -> Vec<(String, String)> {
+        lock(&self.table).take_misnamed()
+    }
+
     /// Seconds since the last sign of life of every worker.
     fn worker_ages(&self, now_us: i64) -> Vec<(String, f64)> {
         let table = lock(&self.table);

@@ -235,6 +235,11 @@ impl ResultPlan {
         self.inner.verdicts.iter().map(verdict_tuple).collect()
     }
 
+    /// Senders of results that name another worker, with that one.
+    fn misnamed(&self) -> Vec<(String, String)> {
+        self.inner.misnamed.clone()
+    }
+
     fn invalid(&self) -> Vec<(usize, &'static str)> {
         let positions = self.inner.invalid_at.iter().copied();
         positions.zip(self.inner.invalid.iter().copied()).collect()

@@ -16,7 +16,7 @@ import yaml
 
 from tests.quality.values import fill
 
-__all__ = ["GROUPS", "Sample", "detectors", "samples"]
+__all__ = ["GROUPS", "Sample", "detectors", "filled", "samples"]
 
 _DATA = Path(__file__).parent / "data"
 _FILES = {
@@ -104,7 +104,7 @@ def _encode(text: str) -> str:
     return encoders[name](plain)
 
 
-def _filled(template: str, rng: Random) -> str:
+def filled(template: str, rng: Random) -> str:
     """Fill the placeholders; what merely looks like one stays."""
 
     def value(match: re.Match[str]) -> str:
@@ -144,7 +144,7 @@ def _of_detector(group: str, detector: str, entry: dict[str, Any]) -> Iterator[S
         for number, template in enumerate(templates):
             for wrapping in names:
                 rng = Random(f"{detector}/{is_hit}/{number}/{wrapping}")
-                text = _encode(template) if entry.get("encoded") else _filled(template, rng)
+                text = _encode(template) if entry.get("encoded") else filled(template, rng)
                 parts = ("", text, "") if is_text else _split(text)
                 data, start, end = _wrapped(wrapping, parts)
                 yield Sample(group, detector, wrapping, data, start, end, is_hit, bool(entry.get("named")))

@@ -53,6 +53,8 @@ ENCODINGS: dict[str, Callable[[bytes], bytes]] = {
     "UTF-16": lambda data: b"\xff\xfe" + data.decode().encode("utf-16-le"),
     "diff": lambda data: b"@@ -1,2 +1,3 @@\n" + b"\n".join(b"+" + line for line in data.split(b"\n")),
     "JSON in JSON": lambda data: json.dumps({"out": json.dumps({"line": data.decode()})}).encode(),
+    "CSV": lambda data: b'1,"' + data.replace(b'"', b'""') + b'",2\n',
+    "bytes like a mark": lambda data: b"\xff\xfe\xfd raw: " + data + b" \x80\n",
     "HTML": lambda data: f"<td>{escape(data.decode(), quote=False)}</td>".encode(),
 }
 
@@ -69,13 +71,15 @@ def encoded(name: str) -> Iterator[Sample]:
         if b"\n" in line:
             continue
         data = b"x " + encode(b"note: " + line + b" end of it") + b"\n"
-        if name in ("UTF-16", "base64 in JSON", "JSON in JSON"):
+        if name in ("UTF-16", "base64 in JSON", "JSON in JSON", "bytes like a mark"):
             data = encode(b"note: " + line + b" end of it")
         yield replace(sample, wrapping=name, data=data, start=0, end=len(data))
 
 
 EDGES = {
     "added line": "+{}\n",
+    "removed line": "@@ -1,2 +1,1 @@\n-{}\n",
+    "colours": "\x1b[32mINFO\x1b[0m \x1b[1m{}\x1b[0m done\n",
     "end of a sentence": "The result is {}.",
     "cell": "1,{},x\n",
     "typographic quotes": "\u201c{}\u201d",

@@ -1,11 +1,12 @@
 """Encodings, tables and redaction (output policy spec §7, §16.6): what is found is found whole, wherever it stands."""
 
 import json
+from random import Random
 
 import pytest
 
 from cordum.output import redact, scan
-from tests.quality.samples import Sample, samples
+from tests.quality.samples import Sample, filled, samples
 from tests.quality.surroundings import (
     COLUMNS,
     EDGES,
@@ -118,3 +119,33 @@ def test_references_and_placeholders_are_no_secrets() -> None:
     texts = list(assignments())
     assert len(texts) > 500
     assert [text for text in texts if scan(text, scanners=["secret"])] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "detector"),
+    [
+        ("@@ -1 +1 @@\n+{}\n", "credit_card"),
+        ("@@ -1 +1 @@\n-{}\n", "credit_card"),
+        ("\x1b[1m{}\x1b[0m\n", "credit_card"),
+        ("id=7&note={}&text=a%2Cb", "credit_card"),
+        ("1,{},2\r\n", "us_ssn"),
+        ("@@ -1 +1 @@\n+{}\n", "us_ssn"),
+        ("\x1b[32m{}\x1b[0m\n", "us_ssn"),
+        ("id,{},2\n", "br_cpf"),
+        ("@@ -1 +1 @@\n+{}\n", "phone_number"),
+        ("@@ -1 +1 @@\n-{}\n", "phone_number"),
+    ],
+)
+def test_numbers_are_found_beside_signs_colours_and_commas(text: str, detector: str) -> None:
+    rng = Random(f"{text}/{detector}")
+    forms = {
+        "credit_card": ("{card:37:15}", "{cardgroups:4:16}"),
+        "us_ssn": ("{ssn:-}",),
+        "br_cpf": ("{digits:3}.{digits:3}.{digits:3}-{digits:2}",),
+        "phone_number": ("({nanp:3}) {nanp:3}-{digits:4}",),
+    }
+    for form in forms[detector]:
+        value = "760.806.006-92" if detector == "br_cpf" else filled(form, rng)
+        written = value.replace(" ", "+") if "id=7&" in text else value
+        found = [one.detector for one in scan(text.format(written), scanners=["pii"])]
+        assert detector in found, (value, found)

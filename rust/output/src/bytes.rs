@@ -82,6 +82,15 @@ pub(crate) fn follows_escape(content: &[u8], at: usize) -> bool {
     )
 }
 
+/// Whether the sign of a line that a diff adds or takes away stands before `at`: it is no part of what follows.
+pub(crate) fn follows_sign(content: &[u8], at: usize) -> bool {
+    match slice(content, at.saturating_sub(3), at) {
+        [.., b'\n', b'-' | b'+'] | [b'\\', b'n', b'-' | b'+'] => true,
+        [b'-' | b'+'] => at == 1,
+        _ => false,
+    }
+}
+
 /// End of the bytes of the class that begin at `at`, at most `limit` of them.
 pub(crate) fn end_of(content: &[u8], at: usize, class: u8, limit: usize) -> usize {
     let tail = content.get(at..).unwrap_or_default();

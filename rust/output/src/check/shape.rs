@@ -1,6 +1,6 @@
 //! Checks that forms of several families share.
 
-use crate::bytes::{follows_escape, is, is_before, slice, ALNUM, DIGIT, WORD};
+use crate::bytes::{follows_escape, follows_sign, is, is_before, slice, ALNUM, DIGIT, WORD};
 use crate::check::encoded::{decode_base64, is_jwt};
 use crate::definition::{Candidate, Verdict};
 use crate::rarity::{is_hex, is_random};
@@ -130,7 +130,9 @@ pub(crate) fn terraform(candidate: &Candidate<'_>) -> Verdict {
         return Verdict::Reject;
     };
     let length = id.iter().rev().take_while(|byte| is(**byte, WORD)).count();
-    let is_id = length == 14 && id.iter().rev().take(14).all(|byte| is(*byte, ALNUM));
+    // The sign of a line that a diff takes away may stand before it.
+    let is_alone = length == 14 || length == 15 && id.iter().rev().nth(14) == Some(&b'-');
+    let is_id = is_alone && id.iter().rev().take(14).all(|byte| is(*byte, ALNUM));
     if is_id {
         Verdict::At(candidate.whole.start.saturating_sub(23), candidate.whole.end)
     } else {
@@ -150,7 +152,9 @@ pub(crate) fn openshift(candidate: &Candidate<'_>) -> Verdict {
 
 /// Whether a token may begin at `start`.
 fn begins(candidate: &Candidate<'_>, start: usize) -> bool {
-    !is_before(candidate.content, start, WORD) || follows_escape(candidate.content, start)
+    !is_before(candidate.content, start, WORD)
+        || follows_escape(candidate.content, start)
+        || follows_sign(candidate.content, start)
 }
 
 /// Telegram: the bot's number and a colon before.
@@ -162,9 +166,9 @@ pub(crate) fn telegram(candidate: &Candidate<'_>) -> Verdict {
     let beside = id.iter().rev().nth(digits);
     // The path of the bot interface writes `bot` before the number.
     let is_alone = beside.is_none_or(|byte| !is(*byte, WORD))
-        || id
-            .get(..id.len().saturating_sub(digits))
-            .is_some_and(|head| head.ends_with(b"bot") || matches!(head, [.., b'\\', b'n' | b'r' | b't']));
+        || id.get(..id.len().saturating_sub(digits)).is_some_and(|head| {
+            head.ends_with(b"bot") || matches!(head, [.., b'\\', b'n' | b'r' | b't'] | [.., b'\n', b'-'])
+        });
     if (8..=10).contains(&digits) && is_alone {
         let start = candidate.whole.start.saturating_sub(digits).saturating_sub(1);
         Verdict::At(start, candidate.whole.end)

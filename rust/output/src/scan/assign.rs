@@ -117,7 +117,8 @@ impl Block<'_> {
         let token = head
             .get(head.iter().rposition(ends).map_or(0, |at| at.saturating_add(1))..)
             .unwrap_or_default();
-        token.ends_with(b":") && (token.starts_with(b"arn:") || token.starts_with(b"urn:"))
+        let is_name = memchr::memmem::find(token, b"arn:aws").is_some() || token.starts_with(b"urn:");
+        token.ends_with(b":") && (is_name || token.starts_with(b"arn:"))
     }
 
     /// What is assigned to the name.
@@ -135,6 +136,10 @@ impl Block<'_> {
             .iter()
             .take_while(|byte| is(**byte, SPACE) || matches!(byte, b'"' | b'\'' | b',' | b'\\'))
             .count();
+        let gap = gap.saturating_add(next_line(
+            tail.get(gap..).unwrap_or_default(),
+            slice(tail, 0, gap),
+        ));
         let name = slice(tail, gap, gap.saturating_add(5));
         let is_field = gap > 0 && name.eq_ignore_ascii_case(b"value");
         is_field.then(|| self.after_operator(end.saturating_add(gap).saturating_add(5)))?
@@ -181,6 +186,10 @@ impl Block<'_> {
         let quote = at.saturating_add(escapes);
         if matches!(byte(quote), b'"' | b'\'') || byte(at) == b'`' {
             at = quote.saturating_add(1);
+            // In a cell of a table it is written twice.
+            at = at.saturating_add(usize::from(
+                escapes == 0 && byte(at) == b'"' && byte(quote) == b'"',
+            ));
             is_key = true;
         }
         // Index of a map, or length of an array: `password[32] = "…"`.
@@ -292,6 +301,8 @@ impl Block<'_> {
         let quoted = tail.get(prefix..).unwrap_or_default();
         let escapes = self.escapes(at.saturating_add(prefix));
         let (open, quote): (usize, u8) = match quoted.get(escapes) {
+            // In a cell of a table, and in SQL, a quote is written twice.
+            Some(quote @ (b'"' | b'\'')) if escapes == 0 && is_doubled(quoted) => (2, *quote),
             Some(quote @ (b'"' | b'\'')) => (escapes.saturating_add(1), *quote),
             Some(b'`') if escapes == 0 => (1, b'`'),
             _ => (0, 0),
@@ -315,6 +326,9 @@ impl Block<'_> {
                 .take_while(|byte| matches!(byte, b'.' | b')' | b'}' | b']' | b':'))
                 .count();
             let length = length.saturating_sub(trailing);
+            // Bold in Markdown.
+            let text = tail.get(..length).unwrap_or_default();
+            let length = text.strip_suffix(b"**").map_or(length, <[u8]>::len);
             // What goes on behind is an expression.
             let is_code = matches!(tail.get(length), Some(b'(' | b'['));
             return (length >= MIN_BARE && !is_code).then_some(Value {
@@ -344,6 +358,12 @@ impl Block<'_> {
     }
 }
 
+/// Two quotes that open a value together: `""value""`. Before anything else they are an empty one.
+fn is_doubled(text: &[u8]) -> bool {
+    matches!(text, [first, second, third, ..]
+        if first == second && third != first && !is(*third, SPACE) && !matches!(third, b',' | b';' | b')' | b'}' | b']' | b'\\'))
+}
+
 /// Length up to a typographic mark: quotes and full stops of other scripts end a value as those of ASCII do.
 fn before_mark(text: &[u8]) -> usize {
     let Some(at) = text.iter().position(|byte| !byte.is_ascii()) else {
@@ -355,6 +375,21 @@ fn before_mark(text: &[u8]) -> usize {
     } else {
         at
     }
+}
+
+/// What stands between two lines of a list that is a comment, an added text or a quotation, or is written in one string: the letter
+/// of `\n`, signs, blanks.
+fn next_line(rest: &[u8], gap: &[u8]) -> usize {
+    let letter = usize::from(gap.ends_with(b"\\") && rest.first() == Some(&b'n'));
+    if letter == 0 && !gap.contains(&b'\n') {
+        return 0;
+    }
+    let signs = rest
+        .iter()
+        .skip(letter)
+        .take_while(|byte| is(**byte, SPACE) || matches!(byte, b'#' | b'/' | b'+' | b'-' | b'>' | b'*'))
+        .count();
+    letter.saturating_add(signs)
 }
 
 /// A long base64 value named as the session token of AWS.

@@ -2,7 +2,9 @@
 
 use std::ops::Range;
 
-use crate::bytes::{end_of, follows_escape, is, is_at, is_before, slice, ALNUM, DIGIT, HEX, WORD};
+use crate::bytes::{
+    end_of, follows_escape, follows_sign, is, is_at, is_before, slice, ALNUM, DIGIT, HEX, WORD,
+};
 use crate::catalogue::detector;
 use crate::definition::{Candidate, Rank, Trigger, Verdict};
 use crate::rarity::{is_documented, is_worn_out};
@@ -50,7 +52,9 @@ impl Block<'_> {
             .rev()
             .take_while(|byte| is(**byte, WORD) || **byte == b'.')
             .count();
-        at.saturating_sub(count)
+        let from = at.saturating_sub(count);
+        // The sign of a line that a diff takes away.
+        from.saturating_add(usize::from(self.content.get(from) == Some(&b'-')))
     }
 
     /// Tries the tokens and runs between the marks of a run.
@@ -179,6 +183,7 @@ impl Block<'_> {
                 .and_then(|before| self.content.get(before))
                 .is_some_and(is_part)
                 && !follows_escape(self.content, start)
+                && !follows_sign(self.content, start)
         {
             return;
         }
@@ -308,8 +313,12 @@ impl Block<'_> {
         if !is_shaped {
             return false;
         }
-        let joins =
-            |separator: u8| !matches!(separator, 0 | b' ' | b'(' | b')') || separator == b' ' && kind == b' ';
+        // A comma stands between two fields of a row.
+        let is_comma = |separator: u8| separator == b',' && last > first;
+        let joins = |separator: u8| {
+            !(matches!(separator, 0 | b' ' | b'(' | b')') || is_comma(separator))
+                || separator == b' ' && kind == b' '
+        };
         let before = first
             .checked_sub(1)
             .and_then(|at| groups.get(at))

@@ -189,7 +189,7 @@ fn inside(block: &mut Block<'_>, plain: &[u8], decoding: &Decoding, hides_text: 
 fn escapes(block: &mut Block<'_>, decoding: &Decoding) {
     let content = block.content;
     let text = slice(content, block.range.start, block.range.end);
-    let mut regions: Vec<Range<usize>> = Vec::new();
+    let (mut regions, mut coloured): (Vec<Range<usize>>, Vec<Range<usize>>) = (Vec::new(), Vec::new());
     for place in memchr::memchr3_iter(b'%', b'\\', b'&', text) {
         let at = block.range.start.saturating_add(place);
         if !opens_escape(slice(content, at, at.saturating_add(12))) {
@@ -201,6 +201,18 @@ fn escapes(block: &mut Block<'_>, decoding: &Decoding) {
             _ => regions.push(at.saturating_sub(MARGIN)..end),
         }
     }
+    for place in memchr::memchr_iter(0x1b, text) {
+        let at = block.range.start.saturating_add(place);
+        if colour_code(slice(content, at, at.saturating_add(24))).is_none() {
+            continue;
+        }
+        let end = at.saturating_add(MARGIN).min(content.len());
+        match coloured.last_mut() {
+            Some(last) if at < last.end && at.saturating_sub(last.start) < MAX_REGION => last.end = end,
+            _ => coloured.push(at.saturating_sub(MARGIN)..end),
+        }
+    }
+    regions.append(&mut coloured);
     regions.append(&mut block.escaped);
     for region in regions {
         if block.work.is_over() || !decoding.take(region.len()) {
@@ -230,8 +242,18 @@ fn unescape_region(block: &mut Block<'_>, region: Range<usize>, decoding: &Decod
     let mut origins: Vec<u32> = Vec::with_capacity(text.len().saturating_add(1));
     let mut percents = 0usize;
     let mut at = 0usize;
+    let is_form = memchr::memchr_iter(b'%', text).any(|place| {
+        let digits = slice(text, place.saturating_add(1), place.saturating_add(3));
+        digits.len() == 2 && digits.iter().all(|byte| is(*byte, HEX))
+    }) && memchr::memchr(b'=', text).is_some();
     while let Some(byte) = text.get(at) {
-        let (character, width) = unescape(text.get(at..).unwrap_or_default());
+        // A form writes blanks as plus signs, and what else is no letter with percent signs.
+        let is_form_blank = *byte == b'+' && is_form && plain.last().is_some_and(|last| *last != b'\n');
+        let (character, width) = if is_form_blank {
+            (Some(Character::byte(b' ')), 1)
+        } else {
+            unescape(text.get(at..).unwrap_or_default())
+        };
         percents = percents.saturating_add(usize::from(*byte == b'%' && width == 3));
         let before = plain.len();
         match character {
@@ -275,6 +297,11 @@ struct Character {
 }
 
 impl Character {
+    const NONE: Character = Character {
+        bytes: [0; 4],
+        length: 0,
+    };
+
     fn byte(byte: u8) -> Character {
         Character {
             bytes: [byte, 0, 0, 0],
@@ -311,8 +338,20 @@ fn unescape(text: &[u8]) -> (Option<Character>, usize) {
         [b'\\', b'r', ..] => (Some(Character::byte(b'\r')), 2),
         [b'\\', b't', ..] => (Some(Character::byte(b'\t')), 2),
         [b'&', ..] => entity(text).map_or((None, 1), |(code, width)| (Character::of(code), width)),
+        [0x1b, ..] => colour_code(text).map_or((None, 1), |width| (Some(Character::NONE), width)),
         _ => (None, 1),
     }
+}
+
+/// Length of a code that sets a colour: what it stands before is none of its letters.
+fn colour_code(text: &[u8]) -> Option<usize> {
+    let rest = text.strip_prefix(b"\x1b[")?;
+    let digits = rest
+        .iter()
+        .take(20)
+        .take_while(|byte| byte.is_ascii_digit() || **byte == b';')
+        .count();
+    (rest.get(digits) == Some(&b'm')).then_some(digits.saturating_add(3))
 }
 
 /// What follows `\u`: four digits, or two times four for a pair.

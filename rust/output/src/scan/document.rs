@@ -12,7 +12,7 @@ use crate::definition::{Candidate, Verdict};
 use crate::scan::block::Block;
 
 /// Two lines of 44, or three of 30, with real or escaped line ends.
-const ZONE: &str = r"^(?:[A-Z][A-Z0-9<][A-Z<]{3}[A-Z0-9<]{39}(?:\\r)?(?:\\n|\s{1,4})[A-Z0-9<]{44}|[A-Z][A-Z0-9<][A-Z<]{3}[A-Z0-9<]{25}(?:(?:\\r)?(?:\\n|\s{1,4})[A-Z0-9<]{30}){2})";
+const ZONE: &str = r"^(?:[A-Z][A-Z0-9<][A-Z<]{3}[A-Z0-9<]{39}(?:\\r)?(?:\\n|\s{1,4})[ \t#/>+*-]{0,12}[A-Z0-9<]{44}|[A-Z][A-Z0-9<][A-Z<]{3}[A-Z0-9<]{25}(?:(?:\\r)?(?:\\n|\s{1,4})[ \t#/>+*-]{0,12}[A-Z0-9<]{30}){2})";
 const HOST: &str = r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}|(?:[0-9A-Fa-f]{1,4}:){7}[0-9A-Fa-f]{1,4}|(?:[0-9A-Fa-f]{1,4}:){1,6}(?::[0-9A-Fa-f]{1,4}){1,6}|(?:[0-9A-Fa-f]{1,4}:){2,7}:";
 
 static ZONES: LazyLock<Option<Regex>> = LazyLock::new(|| RegexBuilder::new(ZONE).unicode(false).build().ok());
@@ -44,7 +44,7 @@ impl Block<'_> {
             if self.content.get(start) == Some(&b'n') {
                 start = start.saturating_add(1);
             }
-            let window = slice(self.content, start, start.saturating_add(112));
+            let window = slice(self.content, start, start.saturating_add(128));
             self.work.spend(window.len());
             if let Some(zone) = regex.find(window) {
                 let end = start.saturating_add(zone.end());

@@ -1,6 +1,6 @@
 //! Numbers whose grouping is free: payment cards, phone numbers, IBAN (output policy spec §16.3).
 
-use crate::bytes::{follows_escape, is, is_at, is_before, slice, ALNUM, DIGIT, SPACE};
+use crate::bytes::{follows_escape, follows_sign, is, is_at, is_before, slice, ALNUM, DIGIT, SPACE};
 use crate::catalogue::detector;
 use crate::check::digits::{all_equal, luhn, part, Digits};
 use crate::check::iban::{is_iban_as_written, length_for};
@@ -187,7 +187,13 @@ impl Block<'_> {
             [.., b'('] => (false, first.start.saturating_sub(1)),
             _ => (false, first.start),
         };
-        let found = if plus {
+        let is_signed = plus && follows_sign(self.content, start.saturating_add(1));
+        let found = if is_signed && self.is_other_number(groups) {
+            None
+        } else if is_signed {
+            self.international(groups)
+                .or_else(|| self.national(groups, start.saturating_add(1)))
+        } else if plus {
             self.international(groups)
         } else if is_inner && matches!(before.last(), Some(b'-' | b'.' | b'/')) {
             None
@@ -207,7 +213,9 @@ impl Block<'_> {
             .get(count.saturating_sub(1))
             .map_or(0, |group| group.separator);
         let is_joined = is(beside, ALNUM) && !follows_escape(self.content, start)
-            || matches!(beside, b'_' | b'.' | b'-' | b'/' | b'@' | b'#' | b'$') && !plus
+            || matches!(beside, b'_' | b'.' | b'-' | b'/' | b'@' | b'#' | b'$')
+                && !plus
+                && !follows_sign(self.content, start)
             || matches!(next, b'.' | b'-' | b'/')
             || is_at(self.content, end, ALNUM)
             || matches!(self.content.get(end), Some(b'_' | b'@' | b'%' | b':'))
@@ -223,6 +231,14 @@ impl Block<'_> {
             self.push(id, definition, start..end, Verdict::Accept, weight);
         }
         count
+    }
+
+    /// Behind the sign of an added line: digits of a card, and groups that no telephone has.
+    fn is_other_number(&self, groups: &[DigitGroup]) -> bool {
+        let lengths: Vec<usize> = groups.iter().take(4).map(|group| group.length).collect();
+        let digits = self.first_digits(groups, 19);
+        matches!(lengths.as_slice(), [3, 2, 4, ..] | [3, 3, 3, 2, ..])
+            || lengths.first().is_some_and(|first| *first >= 13) && luhn(&digits) && has_issuer(&digits)
     }
 
     /// `+` and eight to fifteen digits of a known country code.

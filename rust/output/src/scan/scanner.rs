@@ -1,5 +1,6 @@
 //! A content from end to end: encoding, blocks, threads, layers, overlap (output policy spec §16.7.4).
 
+use crate::catalogue::is_prompt;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::LazyLock;
@@ -28,6 +29,23 @@ pub(crate) fn scan(content: &[u8], mask: &Mask, options: &ScanOptions, customs: 
         };
         let mut result = scan_bytes(&text.bytes, mask, &options, customs);
         result.hits.iter_mut().for_each(|hit| text.map_back(hit));
+        // Two bytes before a text of another kind must not hide what stands in it.
+        let plain = scan_bytes(content, mask, &options, customs);
+        let head = content.get(..content.len().min(64 * 1024)).unwrap_or_default();
+        let letters = head.iter().filter(|byte| (b' '..=b'~').contains(byte)).count();
+        // Orders in bytes that only look like a text are read by nobody.
+        let is_text = letters.saturating_mul(5) >= head.len().saturating_mul(4);
+        let is_beside = |hit: &Hit| {
+            (is_text || !is_prompt(hit.detector))
+                && result
+                    .hits
+                    .iter()
+                    .all(|other| hit.end() <= other.offset || other.end() <= hit.offset)
+        };
+        let more: Vec<Hit> = plain.hits.into_iter().filter(is_beside).collect();
+        result.is_over_budget |= plain.is_over_budget;
+        result.hits.extend(more);
+        result.hits.sort_by_key(|hit| (hit.offset, hit.detector));
         return result;
     }
     scan_bytes(content, mask, options, customs)

@@ -11,21 +11,14 @@ import structlog
 from pydantic import ValidationError
 
 from cordum._core import Planner
-from cordum.config.files import (
-    PoolsFile,
-    SchedulerSection,
-    StoredPools,
-    TimeoutsFile,
-    load_file,
-    section_hash,
-    stored_section,
-)
+from cordum.config.files import SchedulerSection, StoredPools, TimeoutsFile, stored_section
 from cordum.config.scheduler import SchedulerSettings
-from cordum.domain.errors import ConfigError, CordumError
+from cordum.domain.errors import CordumError
 from cordum.licensing import Entitlements
 from cordum.runtime.clock import monotonic_s, rfc3339
 from cordum.scheduler import metrics
 from cordum.scheduler.boundary import Boundary
+from cordum.scheduler.routing_files import RoutingFiles
 from cordum.scheduler.worker_agents import WorkerAgents
 from cordum.store.boundary import BoundaryReader
 from cordum.store.config_documents import ConfigDocuments
@@ -35,19 +28,6 @@ from cordum.store.topics import seed_topics
 M = TypeVar("M")
 
 _log = structlog.get_logger("cordum.scheduler")
-
-
-def read_files(settings: SchedulerSettings, *, production: bool) -> tuple[PoolsFile, TimeoutsFile]:
-    """Read both files. Raises ConfigError: the pools file is mandatory, the time-outs file in production when named."""
-    pools = load_file(settings.pools_path, PoolsFile)
-    try:
-        timeouts = load_file(settings.timeouts_path, TimeoutsFile)
-    except ConfigError as error:
-        if production and "timeouts_path" in settings.model_fields_set:
-            raise
-        _log.warning("time-outs file not used, defaults apply", error=error.message)
-        timeouts = TimeoutsFile()
-    return pools, timeouts
 
 
 class Configuration:
@@ -60,17 +40,16 @@ class Configuration:
         redis: RedisClient,
         boundary: Boundary,
         limits: Entitlements,
-        *,
-        production: bool,
+        files: RoutingFiles,
     ) -> None:
         self._settings = settings
+        self._files = files
         self._boundary = boundary
         self._planner = planner
         self._documents = ConfigDocuments(redis)
         self._registry = BoundaryReader(redis, settings.schema_mode, settings.config_reload_s, monotonic_s)
         self._registered = self._registry.current
         self._agents = WorkerAgents(self._documents, redis)
-        self._production = production
         self._active = b""
         self._limits = limits
         self._pools: StoredPools | None = None
@@ -81,35 +60,26 @@ class Configuration:
         """Called after the routing table has changed."""
 
     async def start(self) -> None:
-        """Bootstrap the stored sections from the files where nothing is stored, then load them. Raises
-        ConfigError, Unavailable."""
-        pools, timeouts = read_files(self._settings, production=self._production)
-        sections = {
-            "pools": pools.model_dump(mode="json", exclude_defaults=True),
-            "timeouts": timeouts.model_dump(mode="json"),
-        }
-        hashes = {name: section_hash(section) for name, section in sections.items()}
+        """Bootstrap the stored sections from the files where nothing is stored, then load those. Raises Unavailable, or
+        CordumError for a document that is none."""
+        sections = self._files.sections()
         defaults = {"safety": {"enabled": True, "mode": "enforce"}, "rate_limits": {"enabled": True}}
-        drifted = await self._documents.bootstrap(sections, hashes, defaults, updated_at=rfc3339())
+        drifted = await self._documents.bootstrap(
+            sections, self._files.hashes(), defaults, updated_at=rfc3339()
+        )
         for name in sections:
             metrics.CONFIG_DRIFT.labels(name).set(float(name in drifted))
-        if drifted:
-            _log.warning(
-                "config file differs from stored section; "
-                "delete cfg:system:default or apply the file to load it",
-                sections=sorted(drifted),
-            )
-        await self.reload()
+        self._files.tell_drift(await self.reload(), drifted)
 
-    async def reload(self) -> None:
-        """Load the stored sections; invalid ones are reported and ignored."""
+    async def reload(self) -> dict[str, Any]:
+        """Load the stored sections, and return them as they are; invalid ones are reported and ignored."""
         document = await self._documents.get("system", "default")
         data: dict[str, Any] = dict(document.data) if document else {}
         self._pools = self._section(data, "pools", StoredPools, self._pools)
         self.timeouts = self._section(data, "timeouts", TimeoutsFile, self.timeouts)
         self._scheduler = self._section(data, "scheduler", SchedulerSection, self._scheduler)
         if self._pools is None:
-            return
+            return data
         self._boundary.read(data.get("boundary"))
         await self._seed(self._pools)
         registered = await self._registry.refresh()
@@ -124,6 +94,7 @@ class Configuration:
             if undeclared := self._pools.undeclared:
                 _log.warning("pools that only topics name offer no capability", pools=undeclared[:20])
             _log.info("routing loaded", topics=len(self._pools.topics), pools=len(self._pools.pools))
+        return data
 
     async def _seed(self, pools: StoredPools) -> None:
         """Register the routed topics where nothing was ever registered (scheduler spec §19.5)."""
@@ -173,12 +144,14 @@ class Configuration:
         )
 
     async def keep_current(self) -> None:
-        """Reload on notice and on every poll interval; a deleted document is bootstrapped again."""
+        """Reload on notice and on every poll interval; a deleted document is bootstrapped again, from what was last
+        readable of the files."""
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._settings.config_reload_s):
                     await self.changed.wait()
             self.changed.clear()
+            self._files.read_again()
             try:
                 await self.start()
             except CordumError as error:

@@ -31,9 +31,9 @@ from cordum.runtime.kernel_dial import open_kernel
 from cordum.runtime.logs import get_logger
 from cordum.runtime.service import Service, run_service, wait_for_dependency
 from cordum.scheduler.background import background
-from cordum.scheduler.configuration import read_files
 from cordum.scheduler.gauges import keep_dead_letter_depth
 from cordum.scheduler.parts import NAME, Ground, Parts, ResultLane
+from cordum.scheduler.routing_files import RoutingFiles
 from cordum.scheduler.worker_ages import WorkerAges
 from cordum.store.connection import RedisClient
 from cordum.store.jobs import JobStore
@@ -223,7 +223,7 @@ async def serve(service: Service, settings: SchedulerSettings) -> None:
     if service.production and settings.policy_fail_mode == "open":
         raise ConfigError("POLICY_CHECK_FAIL_MODE: expected `closed` in production")
     # Wrong files are told at once, whatever else is missing.
-    read_files(settings, production=service.production)
+    files = RoutingFiles(settings, production=service.production)
     kernel = open_kernel(settings, production=service.production)
     failpoints.arm(settings.failpoints, production=service.production)
     redis_settings, store_settings, nats_settings, trust, audit_settings = load_all(
@@ -243,7 +243,20 @@ async def serve(service: Service, settings: SchedulerSettings) -> None:
     await keep_streams(results_bus, nats_settings)
     lane = ResultLane(results_bus, await JobStore.open(results_redis, store_settings))
     scheduler = Scheduler(
-        Ground(service, settings, trust, store_settings, nats_settings, redis, bus, jobs, audit, lane, kernel)
+        Ground(
+            service,
+            settings,
+            trust,
+            store_settings,
+            nats_settings,
+            redis,
+            bus,
+            jobs,
+            audit,
+            lane,
+            kernel,
+            files,
+        )
     )
     service.health.required |= {"redis": redis.ping, "nats": bus.ping}
     service.health.soft["safety"] = lambda: _check_kernel(kernel)

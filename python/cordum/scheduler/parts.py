@@ -32,6 +32,7 @@ from cordum.scheduler.pace import Pace
 from cordum.scheduler.protocol_alerts import ProtocolAlerts
 from cordum.scheduler.registry import Registry
 from cordum.scheduler.result_pipeline import ResultPipeline
+from cordum.scheduler.routing_files import RoutingFiles
 from cordum.scheduler.safety import SafetyClient
 from cordum.scheduler.saga import Sagas
 from cordum.scheduler.settling import SERVICE, Settler
@@ -81,6 +82,7 @@ class Ground:
     audit: AuditWriter
     results: ResultLane
     kernel: PolicyClient
+    files: RoutingFiles
 
 
 class Parts:
@@ -218,7 +220,7 @@ class Parts:
         )
         self.departures = Departures(settings.worker_ttl_s)
         self.configuration = Configuration(
-            settings, self.planner, ground.redis, boundary, self.limits, production=ground.service.production
+            settings, self.planner, ground.redis, boundary, self.limits, ground.files
         )
 
     def _tie(self) -> None:

@@ -1,6 +1,7 @@
 """Dispatches to workers that are gone (scheduler spec §15, row 2a)."""
 
 import os
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
@@ -24,6 +25,10 @@ __all__ = ["Departures", "LostDispatches"]
 DRAIN_S: Final = 30.0
 """A worker of the published SDK works on without heartbeats for so long while it stops."""
 
+_SILENT_MAX: Final = 1_000
+_HELD_MAX: Final = 1_000
+_NAMED_MAX: Final = 20
+
 _log = structlog.get_logger("cordum.scheduler")
 
 
@@ -35,6 +40,7 @@ class Departures:
         self._clock_s = clock_s
         self._listening_since_s = clock_s()
         self._left_s: dict[str, float] = {}
+        self._silent: deque[str] = deque(maxlen=_SILENT_MAX)
 
     def left(self, worker_ids: Iterable[str]) -> list[str]:
         """Note workers whose TTL passed; return those that are silent for the drain time on top since the last call."""
@@ -42,8 +48,15 @@ class Departures:
         gone = [worker for worker, at in self._left_s.items() if now - at >= DRAIN_S]
         for worker in gone:
             del self._left_s[worker]
+        self._silent.extend(gone)
         self._left_s.update((worker, now) for worker in worker_ids)
         return gone
+
+    def take_silent(self) -> list[str]:
+        """Return the workers that are silent for TTL and drain time since the last call."""
+        silent = list(self._silent)
+        self._silent.clear()
+        return silent
 
     async def deaf(self) -> None:
         """Begin anew: what was sent meanwhile was not heard."""
@@ -100,7 +113,32 @@ class LostDispatches:
             lost += len(records)
             moved = await self._handle(records)
             walk.stayed([job_id for job_id in ids if job_id not in moved])
+        await self._tell_running(self._departures.take_silent())
         return lost
+
+    async def _tell_running(self, workers: Sequence[str]) -> None:
+        """Log the running jobs of workers that fell silent: they may still finish, their time-out decides."""
+        for worker_id in workers:
+            if self._planner.alive(worker_id, "", now_us()):
+                continue
+            key = keys.worker_jobs(worker_id)
+            ids = [
+                job_id.decode()
+                for job_id in await self._jobs.client.execute("ZREVRANGE", key, 0, _HELD_MAX - 1)
+            ]
+            rows = await self._jobs.fields(ids, ("state", "worker_id")) if ids else []
+            running = [
+                job_id
+                for job_id, row in zip(ids, rows, strict=True)
+                if row == [JobState.RUNNING.encode(), worker_id.encode()]
+            ]
+            if running:
+                _log.warning(
+                    "a silent worker has running jobs, their time-out decides",
+                    worker_id=worker_id,
+                    jobs=len(running),
+                    job_ids=running[:_NAMED_MAX],
+                )
 
     def _is_lost(self, record: Record) -> bool:
         worker_id = record.get("worker_id", "")

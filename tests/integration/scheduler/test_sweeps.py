@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 import pytest
 from cap.heartbeat import heartbeat_payload
+from structlog.testing import capture_logs
 
 from cordum._core import Planner
 from cordum.bus.connection import Bus
@@ -293,6 +294,27 @@ async def test_a_worker_that_stops_may_work_on_for_a_while(house: House) -> None
     house.clock.now_s = 130
     assert house.departures.left([]) == ["stops"]
     assert await house.lost.sweep() == 1
+
+
+async def test_running_jobs_of_a_silent_worker_are_told_once_and_left_alone(house: House) -> None:
+    for job_id, state in (("runs", "RUNNING"), ("over", "SUCCEEDED"), ("moved", "RUNNING")):
+        worker = "other" if job_id == "moved" else "silent"
+        await house.put(job_id, state, set={"worker_id": worker})
+        house.side.assignments([("silent", job_id)])
+    house.side.assignments([("back", "runs")])
+    await house.side.flush()
+    house.departures.left(["silent", "back", "idle"])
+    house.clock.now_s = 130
+    house.departures.left([])
+    house.beat("back")
+    with capture_logs() as logs:
+        assert await house.lost.sweep() == 0
+        assert await house.lost.sweep() == 0
+    told = [entry for entry in logs if "silent worker" in entry["event"]]
+    assert [(entry["log_level"], entry["worker_id"], entry["job_ids"]) for entry in told] == [
+        ("warning", "silent", ["runs"])
+    ]
+    assert await house.state("runs") == "RUNNING"
 
 
 async def test_who_was_deaf_calls_nobody_silent(house: House) -> None:

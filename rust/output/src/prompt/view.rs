@@ -124,10 +124,29 @@ impl<'c> View<'c> {
             Origin::Plain(start) => start + span.start..start + span.end,
             Origin::Each(origin) => {
                 let start = origin.get(span.start).copied().unwrap_or(0);
-                let end = origin.get(span.end).copied().unwrap_or(start);
-                start..end.max(start)
+                let last = span
+                    .end
+                    .checked_sub(1)
+                    .and_then(|at| origin.get(at))
+                    .copied()
+                    .unwrap_or(start);
+                // Behind the last character of the content stand words joined from letters, which came from before.
+                let end = origin.get(span.end).copied().filter(|end| *end > last);
+                start..end.unwrap_or_else(|| self.character_end(last)).max(start)
             }
         }
+    }
+
+    /// Where the character of the content that begins at `at` ends.
+    fn character_end(&self, at: usize) -> usize {
+        let rest = self.content.get(at + 1..).unwrap_or(&[]);
+        (at + 1
+            + rest
+                .iter()
+                .take(3)
+                .take_while(|byte| *byte & 0xc0 == 0x80)
+                .count())
+        .min(self.content.len())
     }
 
     /// Bytes that the word at `place` is reported as.

@@ -50,6 +50,12 @@ def delivered_messages(
     The position of what a durable consumer delivered: deliveries so far, sequence in the stream, Unix time in µs.
     """
 
+def pack_commands(commands: list[tuple[str | bytes | float, ...]]) -> bytes:
+    """Return redis commands of str, bytes, int and float as they go over the wire (RESP), all in one buffer.
+
+    Raises TypeError for anything else in them.
+    """
+
 def request_to_store(text: bytes) -> bytes:
     """Return the stored form of a request given in protojson, without its job id; what is none is returned as it is."""
 

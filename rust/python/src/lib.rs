@@ -8,6 +8,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 mod analysis;
 mod boundary;
+mod commands;
 mod dispatch;
 mod output;
 mod plans;
@@ -45,6 +46,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     seal::register(module)?;
     saga::register(module)?;
     submit::register(module)?;
+    commands::register(module)?;
     wire::register(module)?;
     Ok(())
 }

@@ -82,7 +82,9 @@ class Reconciler:
             raise
         finally:
             if not self.leading:
+                # Whoever leads now tells; what this process told as a leader would be counted twice.
                 self._publish_stale(Counter())
+                approvals.QUEUE_DEPTH.labels("all").set(0)
         if self.leading:
             await self._leader.lead(self._sweep)
 

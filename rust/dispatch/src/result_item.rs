@@ -87,12 +87,16 @@ impl Item {
     }
 
     pub(crate) fn needs_record(&self) -> bool {
-        matches!(self.status(), JobStatus::FailedRetryable | JobStatus::Running)
+        let status = self.status();
+        matches!(
+            status,
+            JobStatus::FailedRetryable | JobStatus::Running | JobStatus::Denied
+        )
     }
 
     /// Why the result has no effect, as far as the record that was read tells.
     pub(crate) fn needless(&self) -> Option<&'static str> {
-        if !self.needs_record() {
+        if !self.needs_record() || self.status() == JobStatus::Denied {
             return None;
         }
         match self.record.as_ref().map_or("", Record::state) {
@@ -138,8 +142,10 @@ impl Item {
             JobStatus::Timeout => {
                 self.dead(&mut change, "TIMEOUT", JobStatus::Timeout, &code, &reason, now_us)
             }
-            // No edge from an active state to DENIED: FAILED is stored (scheduler spec §2.2 †).
-            JobStatus::Denied => self.dead(&mut change, "FAILED", JobStatus::Denied, &code, &reason, now_us),
+            JobStatus::Denied => {
+                let to = self.denied(&mut change);
+                self.dead(&mut change, to, JobStatus::Denied, &code, &reason, now_us);
+            }
             JobStatus::Failed => self.dead(&mut change, "FAILED", JobStatus::Failed, &code, &reason, now_us),
             JobStatus::FailedFatal => self.dead(
                 &mut change,
@@ -152,6 +158,19 @@ impl Item {
         }
         self.end(&mut change, now_us);
         Some(change)
+    }
+
+    /// The state of a job whose worker reports DENIED: only one that waits for its next dispatch has an edge to it, for any
+    /// other FAILED is stored (scheduler spec §2.2 †).
+    fn denied(&self, change: &mut Transition) -> &'static str {
+        match self.record.as_ref() {
+            Some(record) if record.state() == "SCHEDULED" => {
+                change.from = vec!["SCHEDULED"];
+                change.rev = Some(record.revision());
+                "DENIED"
+            }
+            _ => "FAILED",
+        }
     }
 
     fn end(&mut self, change: &mut Transition, now_us: i64) {

@@ -36,6 +36,38 @@ fn results_map_to_states() {
     }
 }
 
+/// Only SCHEDULED has an edge to DENIED among the states a result may end (scheduler spec §2.2).
+#[test]
+fn a_worker_that_denies_is_believed_where_the_table_allows_it() {
+    for (state, to, from) in [
+        ("SCHEDULED", "DENIED", vec!["SCHEDULED"]),
+        (
+            "DISPATCHED",
+            "FAILED",
+            vec!["DISPATCHED", "RUNNING", "SCHEDULED", "RETRYING"],
+        ),
+        (
+            "RETRYING",
+            "FAILED",
+            vec!["DISPATCHED", "RUNNING", "SCHEDULED", "RETRYING"],
+        ),
+    ] {
+        let message = reported(result(8));
+        let mut plan = ResultPlan::new(surroundings(), &[&message], 1);
+        assert_eq!(plan.reads(), ["j"]);
+        plan.supply(vec![Some(record(&[
+            ("rev", "5"),
+            ("topic", "job.a"),
+            ("state", state),
+        ]))]);
+        let change = unpack(&plan.commits(NOW)[0].1);
+        assert_eq!(change["to"], to, "{state}");
+        assert_eq!(change["from"], serde_json::json!(from), "{state}");
+        assert_eq!(change.get("rev").is_some(), to == "DENIED", "{state}");
+        assert_eq!(change["dlq"]["status"], "JOB_STATUS_DENIED", "{state}");
+    }
+}
+
 #[test]
 fn a_result_cannot_end_a_job_that_was_never_dispatched() {
     let from = &result_change(result(5)).unwrap()["from"];

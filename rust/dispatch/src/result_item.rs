@@ -165,8 +165,9 @@ impl Item {
     fn denied(&self, change: &mut Transition) -> &'static str {
         match self.record.as_ref() {
             Some(record) if record.state() == "SCHEDULED" => {
+                let rev = record.revision();
                 change.from = vec!["SCHEDULED"];
-                change.rev = Some(record.revision());
+                change.rev = Some(rev);
                 "DENIED"
             }
             _ => "FAILED",

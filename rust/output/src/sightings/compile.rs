@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::{is_blank, is_word, Automaton, Phrase, Spelling, CLASSES, COMPLETE, STATES};
+use super::{is_blank, is_word, number_of, Automaton, Phrase, Spelling, CELLS, CLASSES, COMPLETE, UNIT};
 
 /// One byte of a phrase.
 #[derive(Clone)]
@@ -152,16 +152,19 @@ fn starts<K: Copy + Ord>(places: &Places<K>) -> (Vec<Start>, Vec<usize>) {
 /// state holds besides only what began before.
 pub(super) fn build<K: Copy + Ord>(places: &Places<K>, classes: [u8; 256]) -> Automaton<K> {
     let (starts, start_of) = starts(places);
+    let mut table = Table::new();
     // The state before everything has started nothing; it is none of the others.
-    let mut sets: Vec<(Option<usize>, Set)> = vec![(None, Set::new())];
-    let mut numbers: HashMap<(usize, Set), u16> = HashMap::new();
-    let mut table = vec![[0; CLASSES]; STATES];
+    let mut sets: Vec<(Option<usize>, Set, u16)> = vec![(None, Set::new(), table.place(false))];
+    let mut states: HashMap<(usize, Set), u16> = HashMap::new();
     let mut built = 0;
     let mut kinds: Vec<K> = Vec::new();
     let mut ends = Vec::new();
-    while let Some((start, set)) = sets.get(built).cloned() {
+    while let Some((start, set, state)) = sets.get(built).cloned() {
         let start = start.and_then(|start| starts.get(start));
+        // Numbers without a state complete nothing.
+        ends.resize(number_of(usize::from(state)), end_of(&kinds));
         kinds.extend(places.kinds(start.map(|start| &start.set).into_iter().chain([&set])));
+        ends.push(end_of(&kinds));
         let mut row = [0; CLASSES];
         for ((class, cell), mut next) in row.iter_mut().enumerate().zip(places.moved(&set)) {
             let number = start_of.get(class).copied().unwrap_or(0);
@@ -177,35 +180,74 @@ pub(super) fn build<K: Copy + Ord>(places: &Places<K>, classes: [u8; 256]) -> Au
             next.retain(|place| entered.set.binary_search(place).is_err());
             next.sort_unstable();
             next.dedup();
-            *cell = *numbers
-                .entry((number, next))
-                .or_insert_with_key(|(number, next)| {
-                    let fresh = u16::try_from(sets.len()).unwrap_or(u16::MAX) & !COMPLETE;
-                    sets.push((Some(*number), next.clone()));
-                    let is_complete = !places.kinds([&entered.set, next]).is_empty();
-                    if is_complete {
-                        fresh | COMPLETE
-                    } else {
-                        fresh
-                    }
-                });
+            *cell = *states.entry((number, next)).or_insert_with_key(|(number, next)| {
+                let fresh = table.place(!places.kinds([&entered.set, next]).is_empty());
+                sets.push((Some(*number), next.clone(), fresh));
+                fresh
+            });
         }
-        if let Some(place) = table.get_mut(built) {
-            *place = row;
-        }
-        ends.push(u32::try_from(kinds.len()).unwrap_or(u32::MAX));
+        table.write(state, &row);
         built += 1;
     }
     Automaton {
         classes,
-        table,
+        cells: table.cells,
+        skipped: table.skipped,
         kinds,
         ends,
     }
 }
 
+fn end_of<K>(kinds: &[K]) -> u32 {
+    u32::try_from(kinds.len()).unwrap_or(u32::MAX)
+}
+
+/// Rows of cells in the making.
+struct Table {
+    cells: Vec<u16>,
+    skipped: usize,
+    /// Number of the next state.
+    next: usize,
+}
+
+impl Table {
+    fn new() -> Self {
+        // Rows begin with lines of the cache: what is looked up mostly is in the first line of a row.
+        const LINE: usize = 64;
+        let cells = vec![0; CELLS + LINE];
+        let skipped = cells.as_ptr().align_offset(LINE);
+        Self {
+            skipped: if skipped < LINE { skipped } else { 0 },
+            cells,
+            next: 0,
+        }
+    }
+
+    /// A state of its own. The row of a complete state reaches into the next one, which has no state.
+    fn place(&mut self, is_complete: bool) -> u16 {
+        let mark = if is_complete { COMPLETE } else { 0 };
+        let state = self.next * CLASSES / UNIT | mark;
+        self.next += 1 + usize::from(is_complete);
+        u16::try_from(state).unwrap_or(0)
+    }
+
+    fn write(&mut self, state: u16, row: &[u16; CLASSES]) {
+        let start = self.skipped + usize::from(state) * UNIT;
+        if let Some(cells) = self.cells.get_mut(start..start + CLASSES) {
+            cells.copy_from_slice(row);
+        }
+    }
+}
+
 fn has(set: &[bool; 256], byte: u8) -> bool {
     set.get(usize::from(byte)).copied().unwrap_or(false)
+}
+
+/// Bytes in the order in which classes are numbered: those of nearly all text first.
+fn by_frequency() -> impl Iterator<Item = u8> {
+    const FREQUENT: &[u8] = b" etaoinsrhldcumfpgwybvkxjqz._,-/\"";
+    let others = (0..=u8::MAX).filter(|byte| !FREQUENT.contains(byte));
+    FREQUENT.iter().copied().chain(others)
 }
 
 /// Number bytes by the sets they are in; also one sample byte of each class.
@@ -219,12 +261,15 @@ pub(super) fn classes_of(elements: &[Element]) -> ([u8; 256], Vec<u8>) {
     let mut numbers: HashMap<Vec<bool>, u8> = HashMap::new();
     let mut classes = [0; 256];
     let mut samples = Vec::new();
-    for (class, byte) in classes.iter_mut().zip(0..=u8::MAX) {
+    for byte in by_frequency() {
         let signature: Vec<bool> = distinct.iter().map(|set| has(set, byte)).collect();
-        *class = *numbers.entry(signature).or_insert_with(|| {
+        let number = *numbers.entry(signature).or_insert_with(|| {
             samples.push(byte);
             u8::try_from(samples.len() - 1).unwrap_or(u8::MAX)
         });
+        if let Some(class) = classes.get_mut(usize::from(byte)) {
+            *class = number;
+        }
     }
     (classes, samples)
 }

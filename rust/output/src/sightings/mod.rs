@@ -13,10 +13,17 @@ use compile::{build, classes_of, elements, escape, Element, Places};
 const CLASSES: usize = 64;
 /// Longest phrase in bytes; lanes start this far before their part.
 pub(crate) const LONGEST: usize = 40;
-/// States of an automaton, at most. A table of exactly so many rows needs no check of the place in it.
-const STATES: usize = 8192;
-/// Set in a state that completes a phrase.
-const COMPLETE: u16 = 0x8000;
+/// A state is the place of its row in the table, in so many cells: with the class added it is the place of a cell. A table of
+/// all the places there can be needs no check of them; what no state has of it is never touched.
+const UNIT: usize = 16;
+const CELLS: usize = u16::MAX as usize * UNIT + u8::MAX as usize + 1;
+/// Set in a state that completes a phrase, whose row stands one unit further.
+const COMPLETE: usize = 1;
+
+/// Number of a state in the order of their rows.
+fn number_of(state: usize) -> usize {
+    state * UNIT / CLASSES
+}
 
 /// How the letters of a phrase may be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,10 +69,13 @@ pub(crate) struct Sighting<K> {
 #[derive(Debug)]
 pub(crate) struct Automaton<K> {
     classes: [u8; 256],
-    table: Vec<[u16; CLASSES]>,
+    /// Rows of the states: in each the states that the classes lead to.
+    cells: Vec<u16>,
+    /// Cells before the first row.
+    skipped: usize,
     /// Kinds of the phrases the states complete, state after state.
     kinds: Vec<K>,
-    /// Where the kinds of each state end.
+    /// Where the kinds of each state end, by number.
     ends: Vec<u32>,
 }
 

@@ -2,7 +2,9 @@
 
 use std::ops::Range;
 
-use super::{Automaton, Sighting, CLASSES, COMPLETE, LONGEST, STATES};
+use crate::bits::ones;
+
+use super::{number_of, Automaton, Sighting, CELLS, COMPLETE, LONGEST, UNIT};
 
 /// Parts searched at a time.
 const LANES: usize = 8;
@@ -37,7 +39,7 @@ impl<K: Copy + Ord> Automaton<K> {
             return;
         };
         let start = |lane: usize| parts.get(lane).map_or(text.len(), |part| part.start);
-        let mut states: [u16; LANES] = std::array::from_fn(|lane| self.state_before(text, start(lane)));
+        let mut states: [usize; LANES] = std::array::from_fn(|lane| self.state_before(text, start(lane)));
         let longest = parts.iter().map(Range::len).max().unwrap_or(0);
         let mut strides = [BEHIND; LANES];
         for done in (0..longest).step_by(STRIDE) {
@@ -58,35 +60,45 @@ impl<K: Copy + Ord> Automaton<K> {
     #[inline(never)]
     fn report(
         &self,
-        states: [u16; LANES],
+        states: [usize; LANES],
         parts: &[Range<usize>],
         count: usize,
         found: &mut [Vec<Sighting<K>>; LANES],
     ) {
-        for ((state, part), found) in states.into_iter().zip(parts).zip(found) {
+        // Mostly it is one of them.
+        let complete = states
+            .iter()
+            .rev()
+            .fold(0, |all, state| all << 1 | (state & COMPLETE) as u64);
+        for lane in ones(complete).map(|lane| lane as usize) {
+            let (Some(part), Some(state), Some(found)) =
+                (parts.get(lane), states.get(lane), found.get_mut(lane))
+            else {
+                continue;
+            };
             let end = part.start + count;
-            if state & COMPLETE != 0 && end <= part.end {
-                let kinds = self.kinds_of(state).iter();
+            if end <= part.end {
+                let kinds = self.kinds_of(*state).iter();
                 found.extend(kinds.map(|kind| Sighting { end, kind: *kind }));
             }
         }
     }
 
     /// Kinds of the phrases that a state completes.
-    fn kinds_of(&self, state: u16) -> &[K] {
-        let state = usize::from(state & !COMPLETE);
+    fn kinds_of(&self, state: usize) -> &[K] {
+        let state = number_of(state);
         let end_of =
             |state: Option<usize>| state.and_then(|state| self.ends.get(state)).copied().unwrap_or(0);
         let (from, to) = (end_of(state.checked_sub(1)), end_of(Some(state)));
         self.kinds.get(from as usize..to as usize).unwrap_or(&[])
     }
 
-    fn cells(&self) -> Option<&[u16; STATES * CLASSES]> {
-        self.table.as_flattened().first_chunk()
+    fn cells(&self) -> Option<&[u16; CELLS]> {
+        self.cells.get(self.skipped..)?.first_chunk()
     }
 
     /// State of the automaton just before offset `at`.
-    fn state_before(&self, text: &[u8], at: usize) -> u16 {
+    fn state_before(&self, text: &[u8], at: usize) -> usize {
         let Some(table) = self.cells() else {
             return 0;
         };
@@ -123,13 +135,14 @@ impl<K: Copy + Ord> Automaton<K> {
 /// so that all states stay in registers.
 #[inline(never)]
 fn walk(
-    table: &[u16; STATES * CLASSES],
+    table: &[u16; CELLS],
     classes: &[u8; 256],
     strides: &[[u8; STRIDE]; LANES],
-    states: &mut [u16; LANES],
+    states: &mut [usize; LANES],
     place: usize,
 ) -> usize {
-    let mut here = *states;
+    // Told so, the compiler knows that no place is outside of the table.
+    let mut here = states.map(|state| state & usize::from(u16::MAX));
     let mut place = place;
     let mut any = 0;
     while place < STRIDE && any & COMPLETE == 0 {
@@ -147,11 +160,10 @@ fn walk(
 
 /// One step; the sizes of the tables make the checks of the places in them vanish.
 #[inline(always)]
-fn step(table: &[u16; STATES * CLASSES], classes: &[u8; 256], state: u16, byte: u8) -> u16 {
+fn step(table: &[u16; CELLS], classes: &[u8; 256], state: usize, byte: u8) -> usize {
     let class = classes.get(usize::from(byte)).copied().unwrap_or(0);
-    // The mark of a complete state lies beyond the table.
-    let cell = ((usize::from(state) * CLASSES) | usize::from(class)) % (STATES * CLASSES);
-    table.get(cell).copied().unwrap_or(0)
+    let cell = state.wrapping_mul(UNIT).wrapping_add(usize::from(class));
+    table.get(cell).copied().map_or(0, usize::from)
 }
 
 /// Bytes of the text from `at` on, and what stands behind its end.

@@ -23,7 +23,9 @@ pub(crate) fn padded(chunk: &[u8]) -> [u8; 64] {
         return *whole;
     }
     let mut bytes = [0; 64];
-    bytes.iter_mut().zip(chunk).for_each(|(slot, byte)| *slot = *byte);
+    if let Some(head) = bytes.get_mut(..chunk.len()) {
+        head.copy_from_slice(chunk);
+    }
     bytes
 }
 

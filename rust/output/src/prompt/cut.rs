@@ -20,6 +20,8 @@ pub(super) struct Word {
     pub is_spaced: bool,
     /// Has more in it than small letters of ASCII.
     pub is_mixed: bool,
+    /// All of that may stand for letters, and there is a letter besides.
+    pub may_be_leet: bool,
 }
 
 impl Word {
@@ -82,7 +84,8 @@ fn letter_before(text: &str, at: usize) -> bool {
 /// cannot be guessed wrongly.
 fn ascii_words(text: &[u8], words: &mut Vec<Word>) {
     // What the chunk before left open. Text begins with a sentence.
-    let (mut before, mut is_word, mut ends, mut pauses, mut mixes) = (false, false, true, false, false);
+    let (mut before, mut is_word, mut ends, mut pauses) = (false, false, true, false);
+    let (mut mixes, mut spoils, mut spells) = (false, false, false);
     // Words whose end is known.
     let mut closed = 0;
     for (base, chunk) in (0u32..).step_by(64).zip(text.chunks(64)) {
@@ -90,10 +93,12 @@ fn ascii_words(text: &[u8], words: &mut Vec<Word>) {
         let marks = Marks::of(&padded(chunk), before, behind);
         let inner = marks.words << 1 | u64::from(is_word);
         let (starts, stops) = (marks.words & !inner, !marks.words & inner);
-        let (sentences, clauses, mixed);
+        let (sentences, clauses, mixed, spoilt, spelt);
         (sentences, ends) = carry(!marks.words, marks.ends, ends);
         (clauses, pauses) = carry(!marks.words, marks.pauses, pauses);
         (mixed, mixes) = carry(marks.words, marks.mixed, mixes);
+        (spoilt, spoils) = carry(marks.words, marks.spoilt, spoils);
+        (spelt, spells) = carry(marks.words, marks.spelt, spells);
         for place in ones(starts) {
             let starts_sentence = sentences >> place & 1 == 1;
             words.push(Word {
@@ -103,12 +108,14 @@ fn ascii_words(text: &[u8], words: &mut Vec<Word>) {
                 starts_clause: starts_sentence | (clauses >> place & 1 == 1),
                 is_spaced: false,
                 is_mixed: false,
+                may_be_leet: false,
             });
         }
         for place in ones(stops) {
             if let Some(word) = words.get_mut(closed) {
                 word.end = base.wrapping_add(place);
                 word.is_mixed = mixed >> place & 1 == 1;
+                word.may_be_leet = (mixed & spelt & !spoilt) >> place & 1 == 1;
             }
             closed = closed.wrapping_add(1);
         }
@@ -116,6 +123,7 @@ fn ascii_words(text: &[u8], words: &mut Vec<Word>) {
     }
     if let Some(word) = words.get_mut(closed) {
         word.is_mixed = mixes;
+        word.may_be_leet = mixes && spells && !spoils;
     }
 }
 
@@ -140,6 +148,10 @@ struct Marks {
     pauses: u64,
     /// Parts of words that are no small letters.
     mixed: u64,
+    /// Those that stand for no letter either.
+    spoilt: u64,
+    /// Small letters, and `1`.
+    spelt: u64,
 }
 
 impl Marks {
@@ -163,12 +175,19 @@ impl Marks {
         let (dots, lines) = (one(b'.'), one(b'\n'));
         let next_lines = lines >> 1 | u64::from(behind == b'\n') << 63;
         let ends = (dots | two(b'?', b'!')) & !followed | lines & next_lines;
+        let mixed = words & !small;
+        let (spoilt, spelt) = match mixed {
+            0 => (0, small),
+            mixed => (mixed & (two(b'2', b'6') | one(b'\'')), small | one(b'1')),
+        };
         Self {
             letters,
             words,
             ends,
             pauses: !(words | quiet | dots | ends),
-            mixed: words & !small,
+            mixed,
+            spoilt,
+            spelt,
         }
     }
 }
@@ -185,6 +204,9 @@ mod tests {
         let mut words = Vec::new();
         let mut finish = |place: Range<usize>, ended: &mut bool, paused: &mut bool| {
             let is_mixed = !text[place.clone()].bytes().all(|byte| byte.is_ascii_lowercase());
+            let word = &text[place.clone()];
+            let is_spelt = word.bytes().any(|byte| byte.is_ascii_lowercase() || byte == b'1');
+            let is_spoilt = word.contains(['2', '6', '\'']);
             words.push(Word {
                 start: place.start as u32,
                 end: place.end as u32,
@@ -192,6 +214,7 @@ mod tests {
                 starts_clause: *ended || *paused,
                 is_spaced: false,
                 is_mixed,
+                may_be_leet: is_mixed && is_spelt && !is_spoilt,
             });
             (*ended, *paused) = (false, false);
         };

@@ -27,7 +27,7 @@ impl<'a> Read<'a> {
     pub(super) fn new(view: &'a View<'a>) -> Self {
         let mut read = Self {
             view,
-            meanings: Vec::with_capacity(view.words.len()),
+            meanings: vec![(0, 0); view.words.len()],
             wakers: Vec::with_capacity(view.words.len() / 4 + 1),
             awake: 0,
             all: 0,
@@ -36,10 +36,18 @@ impl<'a> Read<'a> {
         };
         let reader = Reader::new();
         for (word, place) in view.words.iter().zip(0..) {
-            let (text, head) = (view.word(word), view.head(word));
+            let head = view.head(word);
+            // Most words stand for nothing.
+            if !word.is_spaced && !reader.may_know(head, word.place().len()) {
+                let is_itself = view.is_plain() && !word.may_be_leet && !reader.may_be_disguised(head);
+                if !word.is_mixed || is_itself {
+                    continue;
+                }
+            }
+            let text = view.word(word);
             let (mut roles, mut wakes) = reader.read(text, head, word.is_mixed);
-            // Nearly all words are small letters.
-            if let Some(meant) = word.is_mixed.then(|| vocabulary::meant(text)).flatten() {
+            // Nearly all words are small letters, and most others have something in them that is none.
+            if let Some(meant) = word.may_be_leet.then(|| vocabulary::meant(text)).flatten() {
                 let from = read.letters.len();
                 read.letters.extend(meant);
                 let meant = read.letters.get(from..).unwrap_or("");
@@ -51,7 +59,9 @@ impl<'a> Read<'a> {
             if word.is_spaced {
                 wakes |= WAKES_OVERRIDE;
             }
-            read.meanings.push((roles, wakes));
+            if let Some(meaning) = read.meanings.get_mut(place as usize) {
+                *meaning = (roles, wakes);
+            }
             read.all |= roles;
             read.awake |= wakes;
             if wakes != 0 {

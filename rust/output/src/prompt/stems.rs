@@ -32,6 +32,8 @@ pub(super) struct Stems {
 struct Whole {
     factor: u64,
     buckets: Vec<Bucket>,
+    /// For each bucket a bit for more of the hash of each of its words: most words of a text are none of them.
+    hints: Vec<u64>,
     /// What words stand for, by number; the first is what no word stands for.
     meanings: Vec<Meaning>,
 }
@@ -153,6 +155,7 @@ impl Whole {
         let mut whole = Self {
             factor,
             buckets: vec![Bucket::default(); BUCKETS],
+            hints: vec![0; BUCKETS],
             meanings: vec![(0, 0)],
         };
         let mut known: HashMap<u64, Meaning> = HashMap::new();
@@ -171,7 +174,10 @@ impl Whole {
         if same.is_none() {
             self.meanings.push(meaning);
         }
-        let place = self.place(head);
+        let (place, hint) = self.place(head);
+        if let Some(hints) = self.hints.get_mut(place) {
+            *hints |= hint;
+        }
         let bucket = self.buckets.get_mut(place);
         let places = bucket.map(|bucket| bucket.heads.iter_mut().zip(&mut bucket.numbers));
         let free = places.and_then(|mut places| places.find(|(head, _)| **head == 0));
@@ -184,14 +190,22 @@ impl Whole {
         }
     }
 
+    /// The bucket of a word, and its bit among the hints.
     #[inline]
-    fn place(&self, head: u64) -> usize {
-        (head.wrapping_mul(self.factor) >> 56) as usize % BUCKETS
+    fn place(&self, head: u64) -> (usize, u64) {
+        let hash = head.wrapping_mul(self.factor);
+        ((hash >> 56) as usize % BUCKETS, 1 << (hash >> 50 & 63))
+    }
+
+    #[inline]
+    fn may_hold(&self, head: u64) -> bool {
+        let (place, hint) = self.place(head);
+        self.hints.get(place).is_some_and(|hints| hints & hint != 0)
     }
 
     #[inline]
     fn at(&self, head: u64) -> Meaning {
-        let Some(bucket) = self.buckets.get(self.place(head)) else {
+        let Some(bucket) = self.buckets.get(self.place(head).0) else {
             return (0, 0);
         };
         let places = bucket.heads.iter().zip(&bucket.numbers);
@@ -226,12 +240,26 @@ impl Stems {
         }
     }
 
+    /// Whether a word of so many bytes that begins with `head` may stand for anything as it is spelled.
+    #[inline]
+    pub(super) fn may_know(&self, head: u64, length: usize) -> bool {
+        length <= 8 && self.whole.may_hold(head) || self.has_begun(head)
+    }
+
+    #[inline]
+    fn has_begun(&self, head: u64) -> bool {
+        let (place, bit) = begin(head);
+        self.begun.get(place).is_some_and(|bits| bits & 1 << bit != 0)
+    }
+
     /// What a word that begins with `head` stands for as it is spelled, and which detectors it wakes.
     #[inline]
     pub(super) fn read(&self, word: &str, head: u64) -> Meaning {
-        let (mut roles, mut wakes) = self.whole.at(if word.len() <= 8 { head } else { 0 });
-        let (place, bit) = begin(head);
-        if self.begun.get(place).is_some_and(|bits| bits & 1 << bit != 0) {
+        let (mut roles, mut wakes) = match word.len() <= 8 && self.whole.may_hold(head) {
+            true => self.whole.at(head),
+            false => (0, 0),
+        };
+        if self.has_begun(head) {
             for stem in self.longer.at(slot(four_of(head))) {
                 if stem.begins(word, head) {
                     roles |= stem.roles;

@@ -172,11 +172,12 @@ impl<'c> View<'c> {
 
     fn cut_words(&mut self) {
         self.words = words_of(&self.text);
-        let (mut in_a_row, mut most) = (0, 0);
-        for word in &self.words {
-            in_a_row = if self.is_letter(word) { in_a_row + 1 } else { 0 };
-            most = most.max(in_a_row);
-        }
+        // Few texts have so many letters that stand alone, in a row or not.
+        let most = if self.is_plain() {
+            most_in_a_row(&self.words, |word| word.end - word.start == 1)
+        } else {
+            most_in_a_row(&self.words, |word| self.is_letter(word))
+        };
         if most >= LETTERS {
             self.join_spaced_letters();
         }
@@ -193,7 +194,7 @@ impl<'c> View<'c> {
     }
 
     /// Whether the text is ASCII, byte for byte.
-    fn is_plain(&self) -> bool {
+    pub(super) fn is_plain(&self) -> bool {
         matches!(self.origin, Origin::Plain(_))
     }
 
@@ -267,6 +268,7 @@ impl<'c> View<'c> {
                     end: u32::try_from(self.text.len() + joined.text.len()).unwrap_or(u32::MAX),
                     is_spaced: true,
                     is_mixed: group.iter().any(|letter| letter.is_mixed),
+                    may_be_leet: group.iter().any(|letter| letter.is_mixed),
                     ..*letter
                 });
                 joined.sources.push(first.start..last.end);
@@ -287,6 +289,17 @@ impl<'c> View<'c> {
         self.origin = Origin::Each(all);
         self.text.push_str(text);
     }
+}
+
+/// How many words in a row the test holds for, at most; without a branch to guess.
+#[inline]
+fn most_in_a_row(words: &[Word], is_one: impl Fn(&Word) -> bool) -> usize {
+    let (mut in_a_row, mut most) = (0, 0);
+    for word in words {
+        in_a_row = (in_a_row + 1) * usize::from(is_one(word));
+        most = most.max(in_a_row);
+    }
+    most
 }
 
 /// The words of a view in which letters were joined.

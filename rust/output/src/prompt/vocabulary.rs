@@ -135,6 +135,20 @@ impl Reader {
         Self(&STEMS)
     }
 
+    /// Whether a word of small letters that begins with `head` may stand for anything.
+    #[inline]
+    pub(super) fn may_know(&self, head: u64, length: usize) -> bool {
+        self.0.may_know(head, length)
+    }
+
+    /// Whether a word of ASCII that begins with `head` may stand for anything with its leet characters read as letters.
+    #[inline]
+    pub(super) fn may_be_disguised(&self, head: u64) -> bool {
+        let [first, second, third, ..] = head.to_le_bytes();
+        let (as_i, as_l) = may_begin(first, second, third);
+        as_i || as_l
+    }
+
     /// What a word of the view that begins with `head` stands for, 0 for any other word, and which detectors it wakes.
     /// `is_mixed` says that there is more in it than small letters.
     #[inline]
@@ -179,27 +193,25 @@ fn roles_in_disguise(word: &str) -> Roles {
     0
 }
 
+/// Whether some stem may begin with these bytes, leet characters read as letters: those that can be two as the one, or the other.
+#[inline]
+fn may_begin(first: u8, second: u8, third: u8) -> (bool, bool) {
+    // Numbers mostly begin with a digit that is no letter.
+    if !is(plain_letter(first, b'i'), LOWER) && first.is_ascii() {
+        return (false, false);
+    }
+    let bytes = [first, second, third];
+    let with = |one: u8| STEMS.may_begin(bytes.map(|byte| plain_letter(byte, one)));
+    let may_be_i = with(b'i');
+    let is_either = bytes.iter().any(|byte| matches!(byte, b'1' | b'!'));
+    (may_be_i, if is_either { with(b'l') } else { may_be_i })
+}
+
 /// Roles of a word whose leet characters may be letters. Without any it says what it says as it is spelled.
 fn roles_in_letters(word: &str) -> Roles {
     // The first three letters tell nearly always that it is no stem.
     let byte = |place: usize| word.as_bytes().get(place).copied().unwrap_or(0);
-    let (first, second, third) = (byte(0), byte(1), byte(2));
-    let may_begin = |one: u8| {
-        let three = [
-            plain_letter(first, one),
-            plain_letter(second, one),
-            plain_letter(third, one),
-        ];
-        STEMS.may_begin(three)
-    };
-    // Numbers mostly begin with a digit that is no letter.
-    if !is(plain_letter(first, b'i'), LOWER) && first.is_ascii() {
-        return 0;
-    }
-    let (may_be_i, may_be_l) = (may_begin(b'i'), may_begin(b'l'));
-    if !may_be_i && !may_be_l {
-        return 0;
-    }
+    let (may_be_i, may_be_l) = may_begin(byte(0), byte(1), byte(2));
     let other = if may_be_l && word.contains(['1', '!']) {
         as_letters(word, b'l')
     } else {

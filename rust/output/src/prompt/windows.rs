@@ -138,7 +138,7 @@ fn wide_character(bytes: &[u8], at: usize) -> Option<char> {
 /// Where the first byte beyond ASCII stands.
 pub(super) fn first_beyond_ascii(bytes: &[u8]) -> Option<usize> {
     /// Long stretches are looked at together; the one that has such a byte is looked at in parts.
-    const STRIDES: [usize; 3] = [1024, 64, 1];
+    const STRIDES: [usize; 3] = [1024, 64, 8];
     let mut at = 0;
     for stride in STRIDES {
         let rest = bytes.get(at..).unwrap_or(&[]);
@@ -148,11 +148,12 @@ pub(super) fn first_beyond_ascii(bytes: &[u8]) -> Option<usize> {
             .count()
             * stride;
     }
-    (at < bytes.len()).then_some(at)
+    let rest = bytes.get(at..).unwrap_or(&[]);
+    Some(at + rest.iter().take(8).position(|byte| !byte.is_ascii())?)
 }
 
 fn has_address(near: &[u8]) -> bool {
-    memchr::memmem::find(near, b"://").is_some()
+    memchr::memchr_iter(b':', near).any(|at| near.get(at..at + 3) == Some(b"://"))
         || memchr::memchr(b'@', near).is_some()
         || memchr::memchr_iter(b'.', near).any(|dot| {
             let around = near.get(dot.saturating_sub(1)..dot + 2);

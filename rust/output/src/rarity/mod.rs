@@ -1,6 +1,7 @@
 //! Whether a value is rare enough to be a secret, or is a word, a placeholder, a reference (output policy spec §16.6).
 
 mod bigrams;
+mod makeup;
 mod placeholder;
 
 use std::cell::RefCell;
@@ -9,7 +10,9 @@ use std::sync::LazyLock;
 use ahash::AHashSet;
 
 use bigrams::SURPRISE;
-pub(crate) use placeholder::{is_documented, is_placeholder, is_worn_out};
+pub(crate) use makeup::Makeup;
+pub(crate) use makeup::{BASE64, BEYOND_ASCII, BLANK, CONSTANT, DOTTED, HEX, LETTER, MARK, NUMBER};
+pub(crate) use placeholder::{is_documented, is_placeholder, is_placeholder_of, is_worn_out};
 
 static WORDS: LazyLock<AHashSet<&'static [u8]>> =
     LazyLock::new(|| include_bytes!("words.txt").split(|byte| *byte == b'\n').collect());
@@ -21,9 +24,15 @@ const RANDOM_SURPRISE: f32 = 4.6;
 
 /// Count times its logarithm, for every count there can be.
 static COUNT_LOG: LazyLock<Vec<f32>> = LazyLock::new(|| {
-    let weigh = |count: usize| count as f32 * (count.max(1) as f32).log2();
+    let weigh = |count: usize| count as f32 * log_of(count);
     (0..=MAX_JUDGED).map(weigh).collect()
 });
+/// Those logarithms.
+static LOGS: LazyLock<Vec<f32>> = LazyLock::new(|| (0..=MAX_JUDGED).map(log_of).collect());
+
+fn log_of(count: usize) -> f32 {
+    (count.max(1) as f32).log2()
+}
 
 /// How often each byte occurs.
 pub(crate) struct Counts {
@@ -63,18 +72,18 @@ impl Counts {
             return 0.0;
         }
         // -Σ p·log p is log n - Σ c·log c / n, and a single byte adds nothing.
-        let mut sum = 0.0f32;
+        let (mut sum, weights) = (0.0f32, COUNT_LOG.as_slice());
         for (bits, base) in self.repeated.iter().zip((0u32..).step_by(64)) {
             let mut left = *bits;
             while left != 0 {
                 let byte = base.saturating_add(left.trailing_zeros()) as usize;
                 let count = self.of.get(byte).copied().unwrap_or(0);
-                sum += COUNT_LOG.get(usize::from(count)).copied().unwrap_or(0.0);
+                sum += weights.get(usize::from(count)).copied().unwrap_or(0.0);
                 left &= left.wrapping_sub(1);
             }
         }
-        let total = self.total as f32;
-        total.log2() - sum / total
+        let log = LOGS.get(self.total).copied().unwrap_or_default();
+        log - sum / self.total as f32
     }
 
     /// Occurrences of the commonest byte.
@@ -231,11 +240,7 @@ fn is_word(word: &[u8]) -> bool {
 
 /// Number of character classes: lower, upper, digits, others.
 pub(crate) fn class_count(value: &[u8]) -> usize {
-    let has = |test: &dyn Fn(&u8) -> bool| usize::from(value.iter().any(test));
-    has(&u8::is_ascii_lowercase)
-        + has(&u8::is_ascii_uppercase)
-        + has(&u8::is_ascii_digit)
-        + has(&|byte| !byte.is_ascii_alphanumeric())
+    Makeup::of(value).classes()
 }
 
 pub(crate) fn is_hex(value: &[u8]) -> bool {
@@ -282,16 +287,14 @@ pub(crate) fn is_random(value: &[u8]) -> bool {
 }
 
 fn looks_random(value: &[u8]) -> bool {
-    if is_hex(value) {
+    let made = Makeup::of(value);
+    if made.is_all(makeup::HEX) {
         let digits = value.iter().filter(|byte| byte.is_ascii_digit()).count();
         return entropy(value) >= 3.0 && digits > 0 && digits < value.len();
     }
-    let is_base64 = value
-        .iter()
-        .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=' | b'-' | b'_'));
     // Short values cannot reach the floor: n different characters have log2(n) bits.
     let reachable = (value.len() as f32).log2() - 0.4;
-    let floor = if is_base64 { 3.5f32 } else { 3.0 };
+    let floor = if made.is_all(makeup::BASE64) { 3.5f32 } else { 3.0 };
     entropy(value) >= floor.min(reachable) && surprise(value) >= RANDOM_SURPRISE && word_coverage(value) < 0.5
 }
 

@@ -4,7 +4,8 @@ use std::sync::LazyLock;
 
 use aho_corasick::AhoCorasick;
 
-use super::{Counts, MAX_JUDGED};
+use super::makeup::{letter, MARK, OTHER};
+use super::{Counts, Makeup, MAX_JUDGED};
 
 /// Keys that vendors print in their documentation, in two parts so that they are no token here.
 const DOCUMENTED: &[(&str, &str, &str)] = &[
@@ -157,27 +158,46 @@ fn most_of(text: &[u8]) -> usize {
 }
 
 /// Parts that only hints have.
-static HINTS: LazyLock<Option<AhoCorasick>> = LazyLock::new(|| {
-    let parts = [
-        "example",
-        "placeholder",
-        "changeme",
-        "redacted",
-        "your-",
-        "your_",
-        "xxxx",
-        "****",
-        "-here",
-        "_here",
-    ];
-    AhoCorasick::builder()
-        .ascii_case_insensitive(true)
-        .build(parts)
-        .ok()
+const HINTS: &[&str] = &[
+    "example",
+    "placeholder",
+    "changeme",
+    "redacted",
+    "your-",
+    "your_",
+    "xxxx",
+    "****",
+    "-here",
+    "_here",
+];
+static HINT_SEARCH: LazyLock<Option<AhoCorasick>> = LazyLock::new(|| {
+    let mut builder = AhoCorasick::builder();
+    builder.ascii_case_insensitive(true).build(HINTS).ok()
 });
+/// The letters of each.
+static HINT_LETTERS: LazyLock<Vec<u32>> = LazyLock::new(|| {
+    let letters = |hint: &&str| hint.bytes().fold(0, |all, byte| all | letter(byte));
+    HINTS.iter().map(letters).collect()
+});
+
+/// Most values lack a letter of every hint, and are not searched.
+fn has_hint(value: &[u8], made: Makeup) -> bool {
+    HINT_LETTERS
+        .iter()
+        .any(|letters| made.letters & letters == *letters)
+        && HINT_SEARCH.as_ref().is_some_and(|hints| hints.is_match(value))
+}
+
+/// Longer values are none of `WORDS`.
+const LONGEST_WORD: usize = 11;
 
 /// A placeholder, a variable, a call or one of the words people write instead of a value.
 pub(crate) fn is_placeholder(value: &[u8]) -> bool {
+    is_placeholder_of(value, Makeup::of(value))
+}
+
+/// The same, of a value made up like this.
+pub(crate) fn is_placeholder_of(value: &[u8], made: Makeup) -> bool {
     let first = value.first().copied().unwrap_or(b' ');
     let lower = first.to_ascii_lowercase();
     let begins = |start: &&str| {
@@ -187,38 +207,39 @@ pub(crate) fn is_placeholder(value: &[u8]) -> bool {
                 .is_some_and(|head| head.eq_ignore_ascii_case(start.as_bytes()))
     };
     let is_word = |word: &&str| value.eq_ignore_ascii_case(word.as_bytes());
-    if WORDS.iter().any(is_word) || REFERENCES.iter().any(begins) {
+    if value.len() <= LONGEST_WORD && WORDS.iter().any(is_word) || REFERENCES.iter().any(begins) {
         return true;
     }
     let last = value.last().copied().unwrap_or(b' ');
-    let is_call = memchr::memchr(b'(', value).is_some() && memchr::memchr(b')', value).is_some();
+    let is_call = made.has(MARK) && value.contains(&b'(') && value.contains(&b')');
     let is_percent = value.len() > 2 && first == b'%' && last == b'%';
-    let is_template = memchr::memchr3_iter(b'$', b'{', b'<', value).any(|at| {
-        matches!(
-            value.get(at..at.saturating_add(2)),
-            Some(b"${" | b"{{" | b"$(" | b"<%")
-        )
-    });
+    let is_template = made.has(OTHER)
+        && memchr::memchr3_iter(b'$', b'{', b'<', value).any(|at| {
+            matches!(
+                value.get(at..at.saturating_add(2)),
+                Some(b"${" | b"{{" | b"$(" | b"<%")
+            )
+        });
     let is_variable = first == b'$'
         && value
             .iter()
             .skip(1)
             .all(|b| b.is_ascii_alphanumeric() || *b == b'_');
     // `$serde_json::private::Number`: a name within a program.
-    let is_path = memchr::memmem::find(value, b"::").is_some()
+    let is_path = made.has(MARK)
+        && memchr::memmem::find(value, b"::").is_some()
         && value.split(|byte| *byte == b':').all(|part| {
             part.iter()
                 .all(|byte| byte.is_ascii_alphabetic() || matches!(byte, b'_' | b'$'))
         });
     let is_enclosed = matches!((first, last), (b'{', b'}') | (b'[', b']'));
-    let is_hint = HINTS.as_ref().is_some_and(|hints| hints.is_match(value));
     is_call
         || is_path
         || is_percent
         || is_template
         || is_variable
         || is_enclosed
-        || is_hint
+        || has_hint(value, made)
         || is_repeated(value)
 }
 
@@ -231,6 +252,11 @@ fn is_repeated(value: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_word_is_longer() {
+        assert!(WORDS.iter().all(|word| word.len() <= LONGEST_WORD));
+    }
 
     #[test]
     fn placeholders_are_told_from_values() {

@@ -8,7 +8,7 @@ use crate::definition::Verdict;
 use crate::rarity::{class_count, is_random, is_worn_out, word_coverage};
 use crate::scan::block::Block;
 use crate::scan::context::has_word;
-use crate::scan::manifest::word_around;
+use crate::scan::manifest::{end_of_name, word_around};
 use crate::scan::secrecy::{is_secret_name, is_secret_value, words_of};
 
 const MIN_QUOTED: usize = 8;
@@ -21,6 +21,13 @@ impl Block<'_> {
             return;
         }
         self.work.spend(64);
+        let fragment = slice(self.content, found.start, found.end);
+        // A manifest may be named whatever follows.
+        if !may_precede_value(self.content, end_of_name(self.content, found.end))
+            && !fragment.eq_ignore_ascii_case(b"cret")
+        {
+            return;
+        }
         let (start, end) = word_around(self.content, found.start, found.end);
         let name = slice(self.content, start, end);
         if name.ends_with(b"ecret") && name.len() == 6 {
@@ -364,6 +371,17 @@ fn is_doubled(text: &[u8]) -> bool {
         if first == second && third != first && !is(*third, SPACE) && !matches!(third, b',' | b';' | b')' | b'}' | b']' | b'\\'))
 }
 
+/// Whether what stands at `at`, behind a name, may lead to a value: most names are spoken of, called or passed on.
+fn may_precede_value(content: &[u8], at: usize) -> bool {
+    content.get(at).is_some_and(|byte| {
+        is(*byte, SPACE)
+            || matches!(
+                byte,
+                b'"' | b'\'' | b'`' | b',' | b'\\' | b'[' | b']' | b'>' | b':' | b'=' | b'|'
+            )
+    })
+}
+
 /// Length up to a typographic mark: quotes and full stops of other scripts end a value as those of ASCII do.
 fn before_mark(text: &[u8]) -> usize {
     let Some(at) = text.iter().position(|byte| !byte.is_ascii()) else {
@@ -398,7 +416,7 @@ fn is_session_token(name: &[u8], value: &[u8]) -> bool {
     if value.len() < 100 {
         return false;
     }
-    let joined = words_of(name).concat();
+    let joined = words_of(name).joined;
     let is_named = ["sessiontoken", "securitytoken"]
         .iter()
         .any(|end| joined.ends_with(end.as_bytes()));

@@ -326,7 +326,8 @@ pub(crate) fn word_around(content: &[u8], start: usize, end: usize) -> (usize, u
     (start.saturating_sub(before), after)
 }
 
-fn end_of_name(content: &[u8], end: usize) -> usize {
+/// End of the name that the bytes before `end` are part of.
+pub(crate) fn end_of_name(content: &[u8], end: usize) -> usize {
     let mut at = end;
     while at.saturating_sub(end) < 64 {
         let next = end_of(content, at, ALNUM, 64);

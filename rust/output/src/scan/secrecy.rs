@@ -5,10 +5,13 @@ use std::sync::LazyLock;
 use ahash::AHashSet;
 use aho_corasick::AhoCorasick;
 
-use crate::bytes::{is, ALNUM, SPACE};
+use smallvec::SmallVec;
+
+use crate::bytes::{is, ALNUM};
+use crate::rarity::{self, Makeup};
 use crate::rarity::{
-    class_count, entropy, is_common_word, is_documented, is_hex, is_placeholder, is_random, is_worn_out,
-    surprise, word_coverage,
+    entropy, is_common_word, is_documented, is_placeholder_of, is_random, is_worn_out, surprise,
+    word_coverage,
 };
 
 /// Longer values are documents.
@@ -169,63 +172,87 @@ static DESCRIPTIVE_WORDS: LazyLock<AHashSet<&[u8]>> =
     LazyLock::new(|| DESCRIPTIVE.iter().map(|word| word.as_bytes()).collect());
 
 /// Words of a name, lower-case: `dbPassword_2` is `db`, `password`, `2`.
-pub(crate) fn words_of(name: &[u8]) -> Vec<Vec<u8>> {
-    let mut words: Vec<Vec<u8>> = Vec::new();
-    let mut word: Vec<u8> = Vec::new();
+#[derive(Default)]
+pub(crate) struct NameWords {
+    /// All of them, one behind the other.
+    pub joined: SmallVec<[u8; 64]>,
+    /// Where the words but the first begin.
+    starts: SmallVec<[usize; 16]>,
+}
+
+pub(crate) fn words_of(name: &[u8]) -> NameWords {
+    let mut words = NameWords::default();
+    let mut start = 0usize;
     let mut previous = 0u8;
     for byte in name {
         let is_hump = byte.is_ascii_uppercase() && previous.is_ascii_lowercase();
         let is_part = is(*byte, ALNUM);
-        if (!is_part || is_hump || byte.is_ascii_digit() != previous.is_ascii_digit()) && !word.is_empty() {
-            words.push(std::mem::take(&mut word));
+        let ends = !is_part || is_hump || byte.is_ascii_digit() != previous.is_ascii_digit();
+        if ends && words.joined.len() > start {
+            start = words.joined.len();
+            words.starts.push(start);
         }
         if is_part {
-            word.push(byte.to_ascii_lowercase());
+            words.joined.push(byte.to_ascii_lowercase());
         }
         previous = *byte;
     }
-    if !word.is_empty() {
-        words.push(word);
-    }
     words
+}
+
+impl NameWords {
+    /// The last word that is no number.
+    fn last(&self) -> Option<&[u8]> {
+        let mut end = self.joined.len();
+        let starts = self.starts.iter().rev().chain([&0]);
+        let mut words = starts.map(|start| {
+            let word = self.joined.get(*start..end).unwrap_or_default();
+            end = *start;
+            word
+        });
+        words.find(|word| !word.iter().all(u8::is_ascii_digit))
+    }
+
+    fn holds(&self, part: &[u8]) -> bool {
+        self.joined.windows(part.len()).any(|text| text == part)
+    }
 }
 
 /// Whether a value with this name is the secret itself.
 pub(crate) fn is_secret_name(name: &[u8]) -> bool {
     let words = words_of(name);
-    let joined: Vec<u8> = words.concat();
-    let holds = |part: &str| memchr::memmem::find(&joined, part.as_bytes()).is_some();
-    if !PARTS.as_ref().is_some_and(|parts| parts.is_match(&joined)) {
+    if !PARTS
+        .as_ref()
+        .is_some_and(|parts| parts.is_match(words.joined.as_slice()))
+    {
         return false;
     }
-    let is_public = holds("public") || holds("publishable") || holds("csrftokenname") || holds("tokenizer");
-    let last = words
-        .iter()
-        .rev()
-        .find(|word| !word.iter().all(u8::is_ascii_digit));
-    let is_descriptive = last.is_some_and(|last| DESCRIPTIVE_WORDS.contains(last.as_slice()));
+    let public: [&[u8]; 4] = [b"public", b"publishable", b"csrftokenname", b"tokenizer"];
+    let is_public = public.into_iter().any(|part| words.holds(part));
+    let last = words.last();
+    let is_descriptive = last.is_some_and(|last| DESCRIPTIVE_WORDS.contains(last));
     // `max_tokens`, `secretary`, `passwords`: names of something else, or of many.
     let is_other = last.is_some_and(|last| {
-        last.as_slice() == b"tokens" || last.starts_with(b"secretar") || last.starts_with(b"tokeni")
+        last == b"tokens" || last.starts_with(b"secretar") || last.starts_with(b"tokeni")
     });
     !is_public && !is_descriptive && !is_other
 }
 
 /// Whether the value is one somebody would keep secret.
 pub(crate) fn is_secret_value(value: &[u8], name: &[u8], is_quoted: bool) -> bool {
-    if value.len() > MAX_JUDGED
-        || is_worn_out(value)
+    if value.len() > MAX_JUDGED {
+        return false;
+    }
+    let made = Makeup::of(value);
+    if is_ordinary(value, made, is_quoted)
         || is_documented(value)
-        || is_ordinary(value, is_quoted)
-        || is_placeholder(value)
+        || is_placeholder_of(value, made)
+        || is_worn_out(value)
     {
         return false;
     }
     // A type or a constant behind a colon: `sas_token: AzureSasToken`.
-    let is_identifier = value.iter().all(u8::is_ascii_alphabetic)
-        || value
-            .iter()
-            .all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || *byte == b'_');
+    let is_identifier = made.is_all(rarity::LETTER) || made.is_all(rarity::CONSTANT);
     if !is_quoted && is_identifier && names_secrets(value) {
         return false;
     }
@@ -234,22 +261,19 @@ pub(crate) fn is_secret_value(value: &[u8], name: &[u8], is_quoted: bool) -> boo
     }
     // `SuperSecret123!` has what rules for passwords ask for.
     let is_compliant =
-        is_quoted && class_count(value) >= 4 && value.iter().any(|byte| b"!@#$%^&*?".contains(byte));
+        is_quoted && made.classes() >= 4 && value.iter().any(|byte| b"!@#$%^&*?".contains(byte));
     let is_chosen = is_quoted && is_chosen(value);
     if !is_compliant && !is_chosen && is_self_descriptive(value, name) {
         return false;
     }
-    let is_base64 = value
-        .iter()
-        .all(|byte| is(*byte, ALNUM) || matches!(byte, b'+' | b'/' | b'=' | b'-' | b'_'));
-    if is_base64 && value.len() >= LONG_BASE64 && class_count(value) >= 3 {
+    if made.is_all(rarity::BASE64) && value.len() >= LONG_BASE64 && made.classes() >= 3 {
         return true;
     }
     if !is_quoted {
-        return class_count(value) >= 3 && word_coverage(value) < 0.5 && surprise(value) > 3.8;
+        return made.classes() >= 3 && word_coverage(value) < 0.5 && surprise(value) > 3.8;
     }
     let digits = value.iter().filter(|byte| byte.is_ascii_digit()).count();
-    class_count(value) >= 3
+    made.classes() >= 3
         && (digits > 0
             || value
                 .iter()
@@ -292,7 +316,7 @@ fn is_in_letters(value: &[u8], name: &[u8]) -> bool {
     let lower = value.to_ascii_lowercase();
     let rest = value.get(1..).unwrap_or_default();
     let is_plain = value.iter().all(u8::is_ascii_alphabetic) && rest.iter().all(u8::is_ascii_lowercase);
-    let joined = words_of(name).concat();
+    let joined = words_of(name).joined;
     is_plain
         && memchr::memmem::find(&joined, b"token").is_none()
         && !is_common_word(&lower)
@@ -327,9 +351,14 @@ fn is_phrase(value: &[u8]) -> bool {
 }
 
 /// Text, paths, identifiers, dates, versions, digests with their name, UUIDs.
-fn is_ordinary(value: &[u8], is_quoted: bool) -> bool {
+fn is_ordinary(value: &[u8], made: Makeup, is_quoted: bool) -> bool {
+    if made.has(rarity::BLANK | rarity::BEYOND_ASCII) || made.is_all(rarity::NUMBER) {
+        return true;
+    }
+    if made.is_all(rarity::HEX) && value.len() < 16 || is_number_of_code(value) {
+        return true;
+    }
     let has = |byte: u8| value.contains(&byte);
-    let blanks = value.iter().filter(|byte| is(**byte, SPACE)).count();
     let is_uuid = value.len() == 36
         && value.iter().enumerate().all(|(at, byte)| match at {
             8 | 13 | 18 | 23 => *byte == b'-',
@@ -339,8 +368,9 @@ fn is_ordinary(value: &[u8], is_quoted: bool) -> bool {
         || value.starts_with(b"./")
         || value.starts_with(b"../")
         || value.starts_with(b"~/")
-        || memchr::memmem::find(value, b"://").is_some()
-        || memchr::memmem::find(value, b":\\").is_some();
+        || made.has(rarity::MARK)
+            && (memchr::memmem::find(value, b"://").is_some()
+                || memchr::memmem::find(value, b":\\").is_some());
     // In quotes one bracket alone is a character like any other.
     let pairs = |open: u8, close: u8| {
         if is_quoted {
@@ -349,13 +379,11 @@ fn is_ordinary(value: &[u8], is_quoted: bool) -> bool {
             has(open) || has(close)
         }
     };
-    let is_markup =
-        pairs(b'<', b'>') || pairs(b'{', b'}') || pairs(b'(', b')') || pairs(b'[', b']') || has(b'\n');
-    let is_dotted = value.split(|byte| *byte == b'.').count() >= 2
-        && value
-            .iter()
-            .all(|byte| is(*byte, ALNUM) || matches!(byte, b'.' | b'_' | b'-'))
-        && word_coverage(value) > 0.3;
+    let is_markup = || {
+        made.has(rarity::MARK)
+            && (pairs(b'<', b'>') || pairs(b'{', b'}') || pairs(b'(', b')') || pairs(b'[', b']'))
+    };
+    let is_dotted = || made.is_all(rarity::DOTTED) && has(b'.') && word_coverage(value) > 0.3;
     let is_digest = value.starts_with(b"sha256:")
         || value.starts_with(b"sha512-")
         || value.starts_with(b"sha256-")
@@ -363,20 +391,7 @@ fn is_ordinary(value: &[u8], is_quoted: bool) -> bool {
         || value.starts_with(b"data:")
         || value.starts_with(b"ssh-")
         || value.starts_with(b"pk_");
-    let is_number = value.iter().all(|byte| {
-        byte.is_ascii_digit() || matches!(byte, b'.' | b'-' | b':' | b'_' | b'+' | b'T' | b'Z' | b',')
-    });
-    let is_code = is_number_of_code(value);
-    blanks > 0
-        || is_code
-        || !value.is_ascii()
-        || is_uuid
-        || is_path
-        || is_markup
-        || is_dotted
-        || is_digest
-        || is_number
-        || is_hex(value) && value.len() < 16
+    is_uuid || is_path || is_digest || is_markup() || is_dotted()
 }
 
 /// `0xC000006A_u32`, `-2147217308i32`.
@@ -398,7 +413,7 @@ fn is_number_of_code(value: &[u8]) -> bool {
 
 /// Names the thing instead of being it: `token: "csrf-token"`, `secret = "client_secret"`.
 fn is_self_descriptive(value: &[u8], name: &[u8]) -> bool {
-    let same = words_of(name).concat() == words_of(value).concat();
+    let same = words_of(name).joined == words_of(value).joined;
     same || names_secrets(value) && word_coverage(value) >= 0.5
 }
 

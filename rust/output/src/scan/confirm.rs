@@ -12,7 +12,7 @@ use crate::scan::block::{Block, Weight};
 use crate::scan::probe::is_encoded;
 use crate::scan::secrecy::LONG_BASE64;
 use crate::scan::sweep::{DigitGroup, MIN_RUN};
-use crate::scan::tables::{extend_key, Entry, TABLES};
+use crate::scan::tables::{extend_key, Entry, Tables, TABLES};
 
 /// Bytes a token may have.
 const TOKEN_WINDOW: usize = 16 * 1024;
@@ -265,31 +265,38 @@ impl Block<'_> {
     /// Tries the shapes that groups of digits may have.
     pub(crate) fn cluster(&mut self, groups: &[DigitGroup]) {
         self.work.spend(groups.len().saturating_mul(16));
-        for first in 0..groups.len() {
-            let mut key = 0u64;
-            let tail = groups.get(first..).unwrap_or_default();
-            let length = |place: usize| tail.get(place).map(|group| group.length);
-            if !length(0).is_some_and(|first| TABLES.begins_shape(first, length(1))) {
-                continue;
+        let tables: &Tables = &TABLES;
+        let mut tail = groups;
+        let mut first = 0usize;
+        while let [head, others @ ..] = tail {
+            let (begun, place) = (tail, first);
+            (tail, first) = (others, first.saturating_add(1));
+            if tables.begins_shape(head.length, others.first().map(|group| group.length)) {
+                self.shapes(tables, groups, begun, place);
             }
-            for (count, group) in tail.iter().enumerate().take(8) {
-                key = extend_key(key, group.length);
-                for (place, shape) in TABLES.of_shape(key) {
-                    let Some(entry) = TABLES.entries.get(*place) else {
-                        continue;
-                    };
-                    if !self.mask.contains(entry.id) {
-                        continue;
-                    }
-                    let last = first.saturating_add(count);
-                    let separators = entry.shapes.get(*shape).map(|shape| shape.separators.as_slice());
-                    if separators.is_some_and(|separators| {
-                        self.fits(groups, first, last, separators, entry.form.is_open)
-                    }) {
-                        let start = tail.first().map_or(0, |group| group.start);
-                        let span = start..group.end();
-                        self.judge(entry, span.clone(), span);
-                    }
+        }
+    }
+
+    /// Tries the shapes of the groups from `first` on, which are `tail`.
+    fn shapes(&mut self, tables: &Tables, groups: &[DigitGroup], tail: &[DigitGroup], first: usize) {
+        let mut key = 0u64;
+        for (count, group) in tail.iter().enumerate().take(8) {
+            key = extend_key(key, group.length);
+            for (place, shape) in tables.of_shape(key) {
+                let Some(entry) = tables.entries.get(*place) else {
+                    continue;
+                };
+                if !self.mask.contains(entry.id) {
+                    continue;
+                }
+                let last = first.saturating_add(count);
+                let separators = entry.shapes.get(*shape).map(|shape| shape.separators.as_slice());
+                if separators
+                    .is_some_and(|separators| self.fits(groups, first, last, separators, entry.form.is_open))
+                {
+                    let start = tail.first().map_or(0, |group| group.start);
+                    let span = start..group.end();
+                    self.judge(entry, span.clone(), span);
                 }
             }
         }

@@ -57,7 +57,18 @@ const MAX_COPIES: u32 = 16;
 /// A pattern as rows of byte classes, of which the first that matches counts. In each row there is one way to match: what a
 /// class may take more of, the class behind it cannot take.
 #[derive(Debug)]
-pub(crate) struct Rows(Vec<Vec<Piece>>);
+pub(crate) struct Rows(Vec<Row>);
+
+/// One row, cut where the first class of varying number is.
+#[derive(Debug)]
+struct Row {
+    /// The classes of the row.
+    sets: Vec<Bytes>,
+    /// For each place of the first part the class that stands there.
+    places: Vec<u8>,
+    /// The second part.
+    pieces: Vec<Piece>,
+}
 
 impl Rows {
     /// `None` when the pattern is no such thing.
@@ -66,16 +77,18 @@ impl Rows {
         let hir = parser.unicode(false).utf8(false).build().parse(pattern).ok()?;
         let mut rows = vec![Vec::new()];
         add(&hir, &mut rows)?;
-        Some(Rows(rows))
+        Some(Rows(rows.into_iter().map(Row::new).collect()))
     }
 
     /// Bytes that a match may begin with.
     pub fn first(&self) -> Bytes {
         let mut first = Bytes::default();
         for row in &self.0 {
-            match row.first() {
-                Some(piece) if piece.least > 0 => first.add(&piece.bytes),
-                _ => return Bytes::ALL,
+            let set = row.places.first().and_then(|set| row.sets.get(usize::from(*set)));
+            let piece = row.pieces.first().filter(|piece| piece.least > 0);
+            match set.or(piece.map(|piece| &piece.bytes)) {
+                Some(bytes) => first.add(bytes),
+                None => return Bytes::ALL,
             }
         }
         first
@@ -84,13 +97,48 @@ impl Rows {
     /// Length of the match that the text begins with.
     #[inline]
     pub fn match_length(&self, text: &[u8]) -> Option<usize> {
-        self.0.iter().find_map(|row| match_length(row, text))
+        self.0.iter().find_map(|row| row.match_length(text))
     }
 }
 
-fn match_length(row: &[Piece], text: &[u8]) -> Option<usize> {
-    let mut at = 0usize;
-    for piece in row {
+/// Places of a first part, at most.
+const MAX_PLACES: usize = 128;
+
+impl Row {
+    fn new(pieces: Vec<Piece>) -> Row {
+        let mut row = Row {
+            sets: Vec::new(),
+            places: Vec::new(),
+            pieces: Vec::new(),
+        };
+        let mut pieces = pieces.into_iter().peekable();
+        let is_fixed = |piece: &Piece, before: usize| {
+            piece.least > 0 && piece.least == piece.most && before.saturating_add(piece.least) <= MAX_PLACES
+        };
+        while let Some(piece) = pieces.next_if(|piece| is_fixed(piece, row.places.len())) {
+            let place = u8::try_from(row.sets.len()).unwrap_or(u8::MAX);
+            row.places.extend(std::iter::repeat_n(place, piece.least));
+            row.sets.push(piece.bytes);
+        }
+        row.pieces = pieces.collect();
+        row
+    }
+
+    fn match_length(&self, text: &[u8]) -> Option<usize> {
+        let head = text.get(..self.places.len())?;
+        // One loop over all classes ends once, where a loop for each would end as often as there are classes.
+        let takes =
+            |(byte, set): (&u8, &u8)| self.sets.get(usize::from(*set)).is_some_and(|set| set.has(*byte));
+        if !head.iter().zip(&self.places).all(takes) {
+            return None;
+        }
+        match_pieces(&self.pieces, text, head.len())
+    }
+}
+
+fn match_pieces(pieces: &[Piece], text: &[u8], from: usize) -> Option<usize> {
+    let mut at = from;
+    for piece in pieces {
         let rest = text.get(at..).unwrap_or_default();
         let taken = rest
             .iter()

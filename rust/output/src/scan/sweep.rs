@@ -186,7 +186,8 @@ pub(crate) fn for_each_cluster(content: &[u8], range: Range<usize>, mut found: i
 #[inline]
 fn cluster_starts(chunk: &[u8; 64]) -> u64 {
     let digits = bits_where(chunk, |bytes| within(bytes, b'0', 10));
-    if digits == 0 {
+    // Fewer digits make no cluster, unless more may follow behind the chunk.
+    if digits.count_ones() < MIN_DIGITS as u32 && digits >> 61 == 0 {
         return 0;
     }
     let separators = bits_where(chunk, |bytes| {
@@ -203,14 +204,31 @@ fn cluster_starts(chunk: &[u8; 64]) -> u64 {
     four & digits
 }
 
+/// How many digits a text begins with, eight bytes at a time.
+#[inline]
+fn digits_at(text: &[u8]) -> usize {
+    const EACH: u64 = u64::MAX / 255;
+    let mut count = 0usize;
+    while let Some(eight) = text.get(count..).and_then(|rest| rest.first_chunk()) {
+        let values = u64::from_le_bytes(*eight) ^ EACH * 0x30;
+        // The high bit of a byte that is no digit is set; what is carried over only reaches bytes behind that.
+        let others = (values.wrapping_add(EACH * 0x76) | values) & EACH * 0x80;
+        if others != 0 {
+            return count.saturating_add(others.trailing_zeros() as usize / 8);
+        }
+        count = count.saturating_add(8);
+    }
+    let rest = text.get(count..).unwrap_or_default();
+    count.saturating_add(rest.iter().take_while(|byte| is(**byte, DIGIT)).count())
+}
+
 /// Reads the cluster at `start` and answers its number of digits.
 fn read_groups(content: &[u8], start: usize, groups: &mut Vec<DigitGroup>) -> usize {
     groups.clear();
     let mut digits = 0usize;
     let mut at = start;
     while groups.len() < MAX_GROUPS {
-        let tail = content.get(at..).unwrap_or_default();
-        let length = tail.iter().take_while(|byte| is(**byte, DIGIT)).count();
+        let length = digits_at(content.get(at..).unwrap_or_default());
         digits = digits.saturating_add(length);
         let end = at.saturating_add(length);
         let (separator, width) = match content.get(end..).unwrap_or_default() {
@@ -267,6 +285,19 @@ mod tests {
                 for_each_run(text.as_bytes(), range, |start, end| found.push((start, end)));
             }
             assert_eq!(found, [(0, 20), (21, 41), (45, 61)], "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn digits_are_counted() {
+        for byte in 0..=u8::MAX {
+            for count in 0..20 {
+                for behind in [&b""[..], b"7", b"1234567890", b"\xff\x8a\x05"] {
+                    let text = [&b"90817263540918273645"[..count], &[byte], behind].concat();
+                    let expected = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
+                    assert_eq!(digits_at(&text), expected, "{text:?}");
+                }
+            }
         }
     }
 

@@ -150,7 +150,7 @@ struct Marks {
     mixed: u64,
     /// Those that stand for no letter either.
     spoilt: u64,
-    /// Small letters, and `1`.
+    /// Small letters, and what may be an i or an l.
     spelt: u64,
 }
 
@@ -178,7 +178,7 @@ impl Marks {
         let mixed = words & !small;
         let (spoilt, spelt) = match mixed {
             0 => (0, small),
-            mixed => (mixed & (two(b'2', b'6') | one(b'\'')), small | one(b'1')),
+            mixed => (mixed & (two(b'2', b'6') | one(b'\'')), small | two(b'1', b'!')),
         };
         Self {
             letters,
@@ -205,7 +205,7 @@ mod tests {
         let mut finish = |place: Range<usize>, ended: &mut bool, paused: &mut bool| {
             let is_mixed = !text[place.clone()].bytes().all(|byte| byte.is_ascii_lowercase());
             let word = &text[place.clone()];
-            let is_spelt = word.bytes().any(|byte| byte.is_ascii_lowercase() || byte == b'1');
+            let is_spelt = word.contains(|c: char| c.is_ascii_lowercase() || matches!(c, '1' | '!'));
             let is_spoilt = word.contains(['2', '6', '\'']);
             words.push(Word {
                 start: place.start as u32,

@@ -210,9 +210,9 @@ fn digits_at(text: &[u8]) -> usize {
     const EACH: u64 = u64::MAX / 255;
     let mut count = 0usize;
     while let Some(eight) = text.get(count..).and_then(|rest| rest.first_chunk()) {
-        let values = u64::from_le_bytes(*eight) ^ EACH * 0x30;
+        let values = u64::from_le_bytes(*eight) ^ (EACH * 0x30);
         // The high bit of a byte that is no digit is set; what is carried over only reaches bytes behind that.
-        let others = (values.wrapping_add(EACH * 0x76) | values) & EACH * 0x80;
+        let others = (values.wrapping_add(EACH * 0x76) | values) & (EACH * 0x80);
         if others != 0 {
             return count.saturating_add(others.trailing_zeros() as usize / 8);
         }

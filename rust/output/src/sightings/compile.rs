@@ -226,7 +226,7 @@ impl Table {
     /// A state of its own. The row of a complete state reaches into the next one, which has no state.
     fn place(&mut self, is_complete: bool) -> u16 {
         let mark = if is_complete { COMPLETE } else { 0 };
-        let state = self.next * CLASSES / UNIT | mark;
+        let state = (self.next * CLASSES / UNIT) | mark;
         self.next += 1 + usize::from(is_complete);
         u16::try_from(state).unwrap_or(0)
     }

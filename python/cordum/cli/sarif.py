@@ -1,6 +1,7 @@
 """Findings as SARIF 2.1.0, which code hosts show beside the lines."""
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -16,22 +17,21 @@ _LEVELS: Final = {"critical": "error", "high": "error", "medium": "warning", "lo
 _RANKS: Final = {"critical": "9.5", "high": "8.0", "medium": "5.5", "low": "3.0", "info": "1.0"}
 
 
-def sarif(found: Iterable[tuple[str, Place]]) -> dict[str, Any]:
-    """Return the log of the findings (address of the file, place)."""
-    kept = list(found)
+def sarif(found: Iterable[tuple[str, Place]]) -> Iterator[str]:
+    """Yield the text of the log of the findings (address of the file, place). They are not kept: the rules, known only
+    when all findings are, stand behind them."""
     described = {row[0]: row[4] for row in output_detectors()}
     rules: dict[str, dict[str, Any]] = {}
-    for _, place in kept:
+    yield f'{{"$schema": "{_SCHEMA}", "version": "2.1.0", "runs": [{{"columnKind": "utf16CodeUnits", "results": ['
+    separator = "\n"
+    for uri, place in found:
         finding = place.finding
         rules.setdefault(finding.detector, _rule(finding, described.get(finding.detector, "")))
-    numbers = {detector: number for number, detector in enumerate(rules)}
-    results = [_result(uri, place, numbers[place.finding.detector]) for uri, place in kept]
+        number = list(rules).index(finding.detector)
+        yield separator + json.dumps(_result(uri, place, number))
+        separator = ",\n"
     driver = {"name": "cordum", "version": __version__, "rules": list(rules.values())}
-    return {
-        "$schema": _SCHEMA,
-        "version": "2.1.0",
-        "runs": [{"tool": {"driver": driver}, "columnKind": "utf16CodeUnits", "results": results}],
-    }
+    yield f'\n], "tool": {json.dumps({"driver": driver}, indent=1)}}}]}}\n'
 
 
 def _rule(finding: Finding, description: str) -> dict[str, Any]:

@@ -251,27 +251,48 @@ def _files(paths: list[str]) -> Iterator[str]:
 
 
 def _scan_files(paths: list[str], search: Search, format_: Format) -> int:
-    worst = -1
+    """Print what is found in files as it is found: nothing of it is kept, however much there is."""
+    worst = _Worst()
     is_single = len(paths) == 1 and (paths[0] == "-" or not Path(paths[0]).is_dir())
-    kept: list[tuple[str, Place]] = []
-    for path in _files(paths):
-        with _opened(path) as (stream, size), _progress(path, size) as advance:
-            found = list(places(stream, search, advance))
-        worst = max(worst, *(_rank(place.finding) for place in found), -1)
-        if format_ is Format.SARIF:
-            kept += [("stdin" if path == "-" else Path(path).as_posix(), place) for place in found]
-        elif format_ is Format.TEXT:
-            for place in found:
-                finding = place.finding
-                sys.stdout.write(
-                    f"{path}:{place.line}:{place.column}: {finding.severity}: {finding.detail}"
-                    f" [{finding.detector}, {finding.confidence:.2f}]\n"
-                )
-        else:
-            told = [_told(place.finding, place.offset) for place in found]
-            # One array for one input; with several, each says whose it is.
-            body = told if is_single else {"path": path, "findings": told}
-            sys.stdout.write(json.dumps(body) + "\n")
     if format_ is Format.SARIF:
-        sys.stdout.write(json.dumps(sarif(kept), indent=2) + "\n")
-    return worst
+        named = (
+            ("stdin" if path == "-" else Path(path).as_posix(), place)
+            for path in _files(paths)
+            for place in _places(path, search, worst)
+        )
+        sys.stdout.writelines(sarif(named))
+        return worst.rank
+    for path in _files(paths):
+        if format_ is Format.TEXT:
+            sys.stdout.writelines(_line(path, place) for place in _places(path, search, worst))
+            continue
+        # One array for one input; with several, each says whose it is.
+        head, tail = ("[", "]\n") if is_single else (f'{{"path": {json.dumps(path)}, "findings": [', "]}\n")
+        sys.stdout.write(head)
+        separator = ""
+        for place in _places(path, search, worst):
+            sys.stdout.write(separator + json.dumps(_told(place.finding, place.offset)))
+            separator = ", "
+        sys.stdout.write(tail)
+    return worst.rank
+
+
+class _Worst:
+    """The gravest severity seen, -1 for none."""
+
+    rank = -1
+
+
+def _places(path: str, search: Search, worst: _Worst) -> Iterator[Place]:
+    with _opened(path) as (stream, size), _progress(path, size) as advance:
+        for place in places(stream, search, advance):
+            worst.rank = max(worst.rank, _rank(place.finding))
+            yield place
+
+
+def _line(path: str, place: Place) -> str:
+    finding = place.finding
+    return (
+        f"{path}:{place.line}:{place.column}: {finding.severity}: {finding.detail}"
+        f" [{finding.detector}, {finding.confidence:.2f}]\n"
+    )

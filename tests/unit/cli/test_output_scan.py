@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
@@ -10,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from cordum.cli import scan_stream
-from cordum.cli.scan_stream import Advance, Search, places, redacted, windows
+from cordum.cli.sarif import sarif
+from cordum.cli.scan_stream import Advance, Place, Search, places, redacted, windows
+from cordum.output import scan
 
 KEY = "AKIA" + "1234567890ABCDEF"
 
@@ -104,6 +107,23 @@ def test_sarif_names_rule_file_and_line(tmp_path: Path) -> None:
 def test_columns_are_those_of_an_editor(encoded: bytes, expected: tuple[int, int, int, int]) -> None:
     (place,) = places(BytesIO(encoded), Search(["secret"]), Advance())
     assert (place.line, place.column, place.end_line, place.end_column) == expected
+
+
+def test_findings_are_printed_while_the_file_is_read() -> None:
+    """Nothing is kept: a file may have more findings than memory holds."""
+    read: list[int] = []
+
+    def found() -> Iterator[tuple[str, Place]]:
+        for number, finding in enumerate(scan(KEY, scanners=["secret"]) * 3):
+            read.append(number)
+            yield "a.log", Place(finding, 0, 1, 1, 1, 21)
+
+    text = sarif(found())
+    head = [next(text) for _ in range(2)]
+    assert (read, "results" in head[0]) == ([0], True)
+    log = json.loads("".join([*head, *text]))
+    assert len(log["runs"][0]["results"]) == 3
+    assert [rule["id"] for rule in log["runs"][0]["tool"]["driver"]["rules"]] == ["aws_access_key_id"]
 
 
 def test_sarif_is_what_code_hosts_read(tmp_path: Path) -> None:

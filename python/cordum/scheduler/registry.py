@@ -199,9 +199,10 @@ class Registry:
 
     def snapshot(self) -> dict[str, object]:
         """Return the snapshot document."""
+        now = now_us()
         return {
             "captured_at": rfc3339(),
             "writer_id": self._instance,
-            **orjson.loads(self._planner.overview()),
-            "workers": orjson.loads(self._planner.worker_entries(now_us())),
+            **orjson.loads(self._planner.overview(now)),
+            "workers": orjson.loads(self._planner.worker_entries(now)),
         }

@@ -74,7 +74,7 @@ pub struct Overview {
 
 impl WorkerTable {
     /// Pools that have workers, named by them or derived from their topics, and all topics with a pool.
-    pub fn overview(&mut self, config: &Config) -> Overview {
+    pub fn overview(&mut self, now_us: i64, config: &Config) -> Overview {
         let mut overview = Overview::default();
         for (topic, pools) in config.topics() {
             for pool in pools {
@@ -89,7 +89,8 @@ impl WorkerTable {
                     pool: pool.clone(),
                     workers: load.workers,
                     capacity: load.capacity,
-                    available: load.workers > 0 && config.pool(pool).is_some_and(|pool| pool.dispatchable),
+                    available: config.pool(pool).is_some_and(|pool| pool.dispatchable)
+                        && self.pool_alive(pool, now_us, config),
                 };
                 overview.topics.insert(topic.to_owned(), entry);
             }

@@ -241,7 +241,7 @@ fn the_snapshot_counts_workers_that_name_no_pool() {
     workers.heartbeat(&beat("derived", "", 1, 4), 0, NOW, &config);
     workers.remember_topics("derived", &["job.new".to_owned()]);
     workers.invalidate();
-    let overview = serde_json::to_value(workers.overview(&config)).unwrap();
+    let overview = serde_json::to_value(workers.overview(NOW, &config)).unwrap();
     assert_eq!(
         overview["pools"],
         json!({"p": {"workers": 2, "active_jobs": 3, "capacity": 8}})

@@ -72,6 +72,19 @@ fn only_a_live_session_makes_a_worker_eligible() {
 }
 
 #[test]
+fn a_topic_is_available_when_somebody_may_be_offered_its_jobs() {
+    let config = config(true);
+    let mut table = WorkerTable::default();
+    table.heartbeat(&beat("w", "p", 0, 9), 0, NOW, &config);
+    let topic = |table: &mut WorkerTable, now_us| table.overview(now_us, &config).topics["job.a"].available;
+    assert!(!topic(&mut table, NOW));
+    table.set_sessions(live(&["w"], NOW + SECOND), true, NOW, &config);
+    assert!(topic(&mut table, NOW));
+    assert!(!topic(&mut table, NOW + SECOND));
+    assert_eq!(table.overview(NOW, &config).pools["p"].workers, 1);
+}
+
+#[test]
 fn a_session_outlives_silence_and_only_where_it_decides() {
     for (decides, expected) in [(true, Ok("w")), (false, Err(&Miss::NoWorkers))] {
         let config = config(decides);

@@ -281,9 +281,9 @@ impl Planner {
     }
 
     /// Pool and topic parts of the snapshot document (JSON object).
-    fn overview(&self) -> Vec<u8> {
+    fn overview(&self, now_us: i64) -> Vec<u8> {
         let config = self.surroundings().config;
-        serde_json::to_vec(&lock(&self.table).overview(&config)).unwrap_or_default()
+        serde_json::to_vec(&lock(&self.table).overview(now_us, &config)).unwrap_or_default()
     }
 
     /// Insert remembered workers (JSON list of entries) captured `elapsed_us` ago.

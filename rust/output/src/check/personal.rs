@@ -113,10 +113,16 @@ pub(crate) fn fi_hetu(candidate: &Candidate<'_>) -> Verdict {
     at_if(found.map(|(start, end, _)| (start, end)))
 }
 
+/// First and last character are capitals: `T8167000b` numbers a file.
+fn is_in_capitals(text: &[u8]) -> bool {
+    let ends = [text.first(), text.last()];
+    ends.iter().all(|end| end.is_some_and(u8::is_ascii_uppercase))
+}
+
 /// Letter, seven digits, letter.
 pub(crate) fn sg_nric(candidate: &Candidate<'_>) -> Verdict {
-    let found = around(candidate, 1, 1)
-        .filter(|(_, _, text)| text.first().is_some_and(u8::is_ascii_uppercase) && national::sg_nric(text));
+    let found =
+        around(candidate, 1, 1).filter(|(_, _, text)| is_in_capitals(text) && national::sg_nric(text));
     at_if(found.map(|(start, end, _)| (start, end)))
 }
 

@@ -13,7 +13,7 @@ pub(super) fn quality(read: &Read<'_>, at: usize, noun: usize) -> Roles {
             || word.ends_with("'s")
             || !word.is_ascii()
     });
-    let roles = read.at(at);
+    let roles = read.at(at) & !elsewhere(read, at);
     if belongs {
         roles
     } else {

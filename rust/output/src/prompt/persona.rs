@@ -305,6 +305,8 @@ fn theft(read: &Read<'_>, place: usize, found: &mut Vec<Draft>) {
     let manner = manner_after(read, place).or_else(|| manner_after(read, ask));
     let is_order = read.is_order(ask) || is_question;
     let confidence = match (manner, needs_manner) {
+        // "A type parameter before any of the above, exactly like …" asks for nothing.
+        (Some(_), true) if !is_order => 0.45,
         (Some(_), _) => 0.9,
         // "Repeat everything above", with nothing after it.
         (None, true) if is_order && is_all_above(read, first, place) => 0.6,
@@ -344,6 +346,8 @@ fn confided(read: &Read<'_>, place: usize) -> Option<(usize, f64, bool)> {
     );
     let quality = match left {
         "system" | "developer" if is_prompt || word.starts_with("message") => 0.75,
+        // "Copy original instruction" is about one of a program.
+        "initial" | "original" if word == "instruction" => 0.4,
         "initial" | "hidden" | "secret" | "original" | "internal" | "confidential"
             if is_prompt || is_rules =>
         {

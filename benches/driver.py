@@ -76,14 +76,19 @@ async def park(store: JobStore, number: int) -> None:
     report(parked=number)
 
 
+async def open_jobs(redis_url: str) -> JobStore:
+    """Return the job repository behind a URL."""
+    # While Redis forks to rewrite the log of a million jobs it is silent for seconds.
+    client = await RedisClient.open(RedisSettings(url=redis_url, read_timeout_s=_PATIENCE_S))
+    return await JobStore.open(client, StoreSettings())
+
+
 async def drive(options: argparse.Namespace) -> None:
     """Create, store payloads, submit; report after every step and wait for the parent's word before the next."""
-    # While Redis forks to rewrite the log of a million jobs it is silent for seconds.
-    client = await RedisClient.open(RedisSettings(url=options.redis_url, read_timeout_s=_PATIENCE_S))
-    store = await JobStore.open(client, StoreSettings())
+    store = await open_jobs(options.redis_url)
     if options.parked:
         await park(store, options.jobs)
-        await client.close()
+        await store.client.close()
         return
     jobs = [make_job(number, options.inline_bytes) for number in range(options.jobs)]
     for batch in batches(jobs):
@@ -106,7 +111,7 @@ async def drive(options: argparse.Namespace) -> None:
             await submit(publisher, batch)
         report(seconds=monotonic_s() - started_s, cpu_s=cpu_s() - used_s)
         await bus.close()
-    await client.close()
+    await store.client.close()
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import asyncio
 
 import uvloop
 
+from benches.driver import create, open_jobs
 from benches.helpers import report, wait_for_go
 from benches.httpwire import HttpWire, post
 from benches.jobs import PAYLOAD_BYTES, make_job, submit_body
@@ -71,8 +72,12 @@ async def measure(options: argparse.Namespace) -> None:
 
 
 async def measure_bus(options: argparse.Namespace) -> None:
-    """Report the milliseconds from every submit message of a round to its dispatch message."""
+    """Report the milliseconds from every submit message of a round to its dispatch message.
+
+    With a store the records exist before, as those of the gateway do; else the scheduler makes them.
+    """
     probe = Probe()
+    jobs = await open_jobs(options.redis_url) if options.redis_url else None
     watched = ("worker.*.jobs", "job.>", subjects.ACCEPTED)
     wire = await NatsWire.open(options.nats_port, watched, probe.on_message)
     report(connected=True)
@@ -80,10 +85,12 @@ async def measure_bus(options: argparse.Namespace) -> None:
         wait_for_go()
         received = []
         for number in range(options.requests):
-            packet = make_job(number, PAYLOAD_BYTES, "bench").packet
+            job = make_job(number, PAYLOAD_BYTES, "bench")
+            if jobs is not None:
+                await create(jobs, [job])
             probe.begin(2)
             sent_s = monotonic_s()
-            wire.send(NatsWire.frame(subjects.SUBMIT, packet))
+            wire.send(NatsWire.frame(subjects.SUBMIT, job.packet))
             async with asyncio.timeout(_LIMIT_S):
                 await probe.done.wait()
             received.append((probe.received_s - sent_s) * 1e3)
@@ -93,6 +100,7 @@ async def measure_bus(options: argparse.Namespace) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, default=0, help="of the gateway; without one the bus is used")
+    parser.add_argument("--redis-url", default="", help="where the records are made beforehand")
     parser.add_argument("--nats-port", type=int, required=True)
     parser.add_argument("--api-key", default="")
     parser.add_argument("--requests", type=int, required=True, help="per round")

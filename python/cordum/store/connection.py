@@ -45,12 +45,18 @@ class RedisCommandError(CordumError):
 
 
 class _Node:
-    """One server and its pool of connections."""
+    """One server and its connections.
+
+    Connections stay with the node between calls: the way through the library's pool costs as much as a short call. It
+    opens them and closes them all.
+    """
 
     def __init__(self, endpoint: Endpoint, host: str, port: int, settings: RedisSettings) -> None:
         self.host = host
         self.port = port
         self._timeout_s = settings.read_timeout_s
+        self._slots = asyncio.Semaphore(settings.pool_size)
+        self._idle: list[Any] = []
         self._pool = BlockingConnectionPool(
             max_connections=settings.pool_size,
             timeout=settings.read_timeout_s,
@@ -59,7 +65,21 @@ class _Node:
 
     async def run(self, commands: Sequence[Command]) -> list[Any]:
         """Send all commands, then read all replies. Raises a redis or OS error when the connection fails."""
-        connection = await self._pool.get_connection()
+        await self._take_slot()
+        try:
+            return await self._run(commands)
+        finally:
+            self._slots.release()
+
+    async def _take_slot(self) -> None:
+        if self._slots.locked():
+            async with asyncio.timeout(self._timeout_s):
+                await self._slots.acquire()
+        else:
+            await self._slots.acquire()
+
+    async def _run(self, commands: Sequence[Command]) -> list[Any]:
+        connection = await self._connection()
         finished = False
         try:
             async with asyncio.timeout(self._timeout_s):
@@ -70,13 +90,33 @@ class _Node:
             ROUND_TRIPS.inc()
             return replies
         finally:
-            # A half-read connection must not serve the next caller.
-            if not finished:
-                await connection.disconnect(nowait=True)
-            await self._pool.release(connection)
+            if finished:
+                self._idle.append(connection)
+            else:
+                await self._give_up(connection)
+
+    async def _connection(self) -> Any:
+        while self._idle:
+            connection = self._idle.pop()
+            if _is_usable(connection):
+                return connection
+            await self._give_up(connection)
+        return await self._pool.get_connection()
+
+    async def _give_up(self, connection: Any) -> None:
+        """Close a connection the server closed, or that is half read: it must not serve the next caller."""
+        await connection.disconnect(nowait=True)
+        await self._pool.release(connection)
 
     async def close(self) -> None:
+        self._idle.clear()
         await self._pool.aclose()
+
+
+def _is_usable(connection: Any) -> bool:
+    """Tell whether an idle connection is open, and nothing came on it that nobody asked for."""
+    reader = connection._reader
+    return reader is not None and not reader.at_eof() and not reader._buffer
 
 
 async def _read_replies(connection: Any, count: int) -> list[Any]:

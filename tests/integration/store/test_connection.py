@@ -1,5 +1,6 @@
 """The connection: order of replies, refusals in place, script reload, moved slots, lost servers."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from cordum.config.redis import RedisSettings
 from cordum.domain.errors import Unavailable
 from cordum.store.connection import RedisClient, RedisCommandError
 from cordum.store.scripts import script
+from tests.support.processes import wait_until
 from tests.support.redis_servers import RedisServer
 
 
@@ -86,6 +88,42 @@ async def test_a_server_that_is_gone_is_unavailable_and_used_again_when_back(tmp
         assert await client.pipeline([("PING",)]) == [b"PONG"]
     finally:
         await client.close()
+        server.stop()
+
+
+async def test_connections_are_used_again_and_no_more_than_allowed(tmp_path: Path) -> None:
+    server = RedisServer(tmp_path).start()
+    client = await RedisClient.open(RedisSettings(url=server.url, pool_size=2))
+    try:
+        ids = await asyncio.gather(*(client.execute("CLIENT", "ID") for _ in range(20)))
+        assert len(set(ids)) <= 2
+        assert await client.execute("CLIENT", "ID") in ids
+        # One that is busy does not answer another caller, and one that was given up makes room.
+        async with asyncio.TaskGroup() as group:
+            blocked = [group.create_task(client.execute("BLPOP", "never", 5)) for _ in range(2)]
+            await wait_until(lambda: len(client._primaries()[0]._idle) == 0)
+            for task in blocked:
+                task.cancel()
+        fresh = await client.execute("CLIENT", "ID")
+        assert fresh not in ids
+    finally:
+        await client.close()
+        server.stop()
+
+
+async def test_a_connection_the_server_closed_is_not_used_again(tmp_path: Path) -> None:
+    server = RedisServer(tmp_path).start()
+    client = await RedisClient.open(RedisSettings(url=server.url))
+    admin = await RedisClient.open(RedisSettings(url=server.url))
+    try:
+        before = await client.execute("CLIENT", "ID")
+        (idle,) = client._primaries()[0]._idle
+        assert await admin.execute("CLIENT", "KILL", "ID", before) == 1
+        await wait_until(lambda: idle._reader.at_eof())
+        assert await client.execute("CLIENT", "ID") > before
+    finally:
+        for each in (client, admin):
+            await each.close()
         server.stop()
 
 

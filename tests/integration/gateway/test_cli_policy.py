@@ -141,11 +141,11 @@ async def test_another_decision_than_expected_exits_1(
         (("evaluate", "--topic", "job.a", "--actor-type", "robot"), "--actor-type: expected one of human"),
         (("simulate", "--topic", "job.a", "--content", "x"), "--content: expected --bundle with it"),
         (("get", " "), "BUNDLE_ID: expected the id of a bundle"),
-        (("get",), "Missing argument 'BUNDLE_ID'"),
+        (("get",), "usage: cordumctl policy get <bundle_id>"),
         (("rollback", " "), "SNAPSHOT: expected the id of a snapshot"),
-        (("bundles", "surplus"), "unexpected extra argument"),
+        (("bundles", "surplus"), "usage: cordumctl policy bundles"),
         (("bundles", "-o", "xml"), "Invalid value for '--output'"),
-        (("publish", "--ids", "x"), "No such option: --ids"),
+        (("publish", "--ids", "x"), "unknown option `--ids`: the nearest known one is `--id`"),
     ],
 )
 async def test_a_wrong_argument_is_named_before_anything_is_sent(

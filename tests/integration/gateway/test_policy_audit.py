@@ -9,10 +9,7 @@ import orjson
 
 from cordum.store import keys
 from cordum.store.connection import RedisClient
-from tests.integration.gateway.test_policy_bundles import alice, stack
 from tests.support.gateway import GatewayProcess, client, key_of
-
-__all__ = ["alice", "stack"]
 
 BLANK = "rules: []\n"
 

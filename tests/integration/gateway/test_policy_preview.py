@@ -5,10 +5,7 @@ import orjson
 
 from cordum.store import keys
 from cordum.store.connection import RedisClient
-from tests.integration.gateway.test_policy_bundles import alice, stack
 from tests.support.processes import wait_until
-
-__all__ = ["alice", "stack"]
 
 # Takes the place of a rule of the base.
 DRAFT = "rules:\n  - {id: allow-rest, match: {topics: ['job.*']}, decision: require_approval}\n"

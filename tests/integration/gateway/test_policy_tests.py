@@ -6,9 +6,6 @@ from typing import Any
 import httpx
 
 from cordum.store import keys
-from tests.integration.gateway.test_policy_bundles import alice, stack
-
-__all__ = ["alice", "stack"]
 
 Snapshot = Callable[[], Awaitable[dict[str, Any]]]
 

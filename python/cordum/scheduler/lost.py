@@ -8,6 +8,7 @@ from typing import Final
 import structlog
 
 from cordum._core import Planner
+from cordum.domain.errors import CordumError
 from cordum.domain.states import JobState
 from cordum.runtime.clock import monotonic_s, now_us
 from cordum.scheduler import metrics
@@ -28,6 +29,7 @@ DRAIN_S: Final = 30.0
 _SILENT_MAX: Final = 1_000
 _HELD_MAX: Final = 1_000
 _NAMED_MAX: Final = 20
+_WORKERS_AT_ONCE: Final = 16
 
 _log = structlog.get_logger("cordum.scheduler")
 
@@ -118,27 +120,33 @@ class LostDispatches:
 
     async def _tell_running(self, workers: Sequence[str]) -> None:
         """Log the running jobs of workers that fell silent: they may still finish, their time-out decides."""
-        for worker_id in workers:
-            if self._planner.alive(worker_id, "", now_us()):
-                continue
-            key = keys.worker_jobs(worker_id)
-            ids = [
-                job_id.decode()
-                for job_id in await self._jobs.client.execute("ZREVRANGE", key, 0, _HELD_MAX - 1)
-            ]
-            rows = await self._jobs.fields(ids, ("state", "worker_id")) if ids else []
-            running = [
-                job_id
-                for job_id, row in zip(ids, rows, strict=True)
-                if row == [JobState.RUNNING.encode(), worker_id.encode()]
-            ]
-            if running:
+        silent = [worker for worker in workers if not self._planner.alive(worker, "", now_us())]
+        for start in range(0, len(silent), _WORKERS_AT_ONCE):
+            part = silent[start : start + _WORKERS_AT_ONCE]
+            for worker_id, running in (await self._running(part)).items():
                 _log.warning(
                     "a silent worker has running jobs, their time-out decides",
                     worker_id=worker_id,
                     jobs=len(running),
                     job_ids=running[:_NAMED_MAX],
                 )
+
+    async def _running(self, workers: Sequence[str]) -> dict[str, list[str]]:
+        """Return the running jobs of those workers that have any, in two round trips."""
+        commands = [("ZREVRANGE", keys.worker_jobs(worker), 0, _HELD_MAX - 1) for worker in workers]
+        listed = await self._jobs.client.pipeline(commands)
+        for reply in listed:
+            if isinstance(reply, CordumError):
+                raise reply
+        held = [
+            (worker, job_id.decode()) for worker, ids in zip(workers, listed, strict=True) for job_id in ids
+        ]
+        rows = await self._jobs.fields([job_id for _, job_id in held], ("state", "worker_id"))
+        running: dict[str, list[str]] = {}
+        for (worker, job_id), row in zip(held, rows, strict=True):
+            if row == [JobState.RUNNING.encode(), worker.encode()]:
+                running.setdefault(worker, []).append(job_id)
+        return running
 
     def _is_lost(self, record: Record) -> bool:
         worker_id = record.get("worker_id", "")

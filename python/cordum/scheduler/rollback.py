@@ -94,17 +94,18 @@ async def roll_back(
     A time-out or a lost connection proves nothing: such a job keeps its `job:disp` entry and is settled
     against the stream later.
     """
-    fates = {out[3]: (out[2].removeprefix("dispatch:"), _told(out[3], outcome)) for out, outcome in failed}
-    hopeless = [job_id for job_id, (_, kind) in fates.items() if kind == "too_large"]
+    fates = {out[3]: (out[2].removeprefix("dispatch:"), outcome) for out, outcome in failed}
+    hopeless = [job_id for job_id, (_, outcome) in fates.items() if outcome.kind == "too_large"]
     records = dict(zip(hopeless, await jobs.get_many(hopeless), strict=True)) if hopeless else {}
     now = now_us()
     changes: list[Mapping[str, Any]] = []
-    for job_id, (dispatch_id, kind) in fates.items():
+    for job_id, (dispatch_id, outcome) in fates.items():
         how = undo[job_id]
-        if kind == "too_large":
+        _log.warning("dispatch not published", job_id=job_id, kind=outcome.kind, error=outcome.error)
+        if outcome.kind == "too_large":
             taken = taken_ms(records[job_id] or {}, now)
             changes.append(too_large_change(job_id, dispatch_id, how.rev, taken, now))
-        elif kind in ("no_stream", "refused"):
+        elif outcome.kind in ("no_stream", "refused"):
             metrics.ROLLBACKS.labels(how.topic).inc()
             changes.append(rollback_change(planner, job_id, dispatch_id, how.rev, how.failures, now))
     if not changes:
@@ -121,8 +122,3 @@ async def roll_back(
     for job_id in ended:
         metrics.COMPLETED.labels(undo[job_id].topic, "failed").inc()
     return ended
-
-
-def _told(job_id: str, outcome: PubOutcome) -> str:
-    _log.warning("dispatch not published", job_id=job_id, kind=outcome.kind, error=outcome.error)
-    return outcome.kind
